@@ -1,0 +1,71 @@
+"""What the admin API asks of the node. The API checks shapes and lengths; the node checks meaning.
+
+Every method returns what json.dumps takes. Failures are raised as FednodeError: the API answers with their code,
+message and hint, and with the status that docs/operators/admin-api.md gives for the class.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Protocol
+
+from protocol.errors import OperatorError
+
+Json = dict[str, Any]
+
+
+class NotFound(OperatorError):
+    """The site, rule or list that the operator named is not there. 404."""
+
+    code: ClassVar[str] = "not-found"
+
+
+class BadRequest(OperatorError):
+    """The request cannot be understood, whatever the state of the node. 400."""
+
+    code: ClassVar[str] = "bad-request"
+
+
+class NodeControl(Protocol):
+    """The daemon, as its operator steers it. Returned when the effect is durable and in force."""
+
+    async def status(self) -> Json:
+        """Node id, version, uptime_s, addresses, counts, usage, health of lists."""
+
+    async def sites(self) -> list[Json]:
+        """Every site with a known head."""
+
+    async def site(self, site: str) -> Json:
+        """One site, hosted or known; NotFound. Any text form of a site id."""
+
+    async def peers(self) -> list[Json]:
+        """Connected and remembered peers."""
+
+    async def connect(self, address: str) -> Json:
+        """Dials a multiaddr with /p2p/; PeerError when that fails."""
+
+    async def rules(self) -> list[Json]:
+        """Every rule, the operator's own first."""
+
+    async def block(self, target: str, *, verdict: str, ground: str, reason: str, drop: bool) -> Json:
+        """Adds or replaces the operator's rule on target; with drop the blocks of the site are deleted, too."""
+
+    async def unblock(self, target: str) -> Json:
+        """Removes the operator's rule; NotFound when there is none (the hint names the list, if one blocks it)."""
+
+    async def blocklists(self) -> list[Json]:
+        """Every subscribed list and how its last reading went."""
+
+    async def blocklist_add(self, path: str) -> Json:
+        """Subscribes to the list at an absolute path and reads it."""
+
+    async def blocklist_remove(self, path: str) -> Json:
+        """Ends the subscription and removes the rules of the list; NotFound."""
+
+    async def follow(self, site: str) -> Json:
+        """Adds a site to those that are hosted in mode follow."""
+
+    async def unfollow(self, site: str) -> Json:
+        """Takes it away again; what is stored stays; NotFound."""
+
+    async def doctor(self) -> Json:
+        """Checks of the running node: {"checks": [{name, ok, message, hint}]}."""

@@ -1,0 +1,128 @@
+"""The one gate: pure, and its cost does not grow with the number of rules (docs/spec/policy.md)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
+
+from node.policy.model import ALLOW, Act, Hosting, Rule, Subject, Target, Verdict
+from node.policy.rules import target_text
+from protocol.site_id import SiteId
+
+Key = TypeVar("Key")
+
+
+class Policy:
+    """A snapshot of the operator's rules and hosting settings; never changes, safe to share between threads."""
+
+    def __init__(self, rules: Iterable[Rule] = (), hosting: Hosting | None = None) -> None:
+        self.hosting = hosting if hosting is not None else Hosting()
+        self._sites: dict[SiteId, Rule] = {}
+        self._cids: dict[bytes, Rule] = {}
+        self._paths: dict[tuple[bytes, str], Rule] = {}
+        self._prefixes: dict[bytes, dict[int, dict[str, Rule]]] = {}
+        for rule in rules:
+            self._index(rule)
+
+    def decide(self, act: Act, subject: Subject) -> Verdict:
+        """The verdict on doing `act` with `subject`: the strictest matching rule, else the hosting settings."""
+        strictest = min(self._matches(subject), key=_strictness, default=None)
+        if strictest is not None:
+            return _verdict(strictest)
+        if act is Act.STORE and not subject.local:
+            return self._decide_hosting(subject)
+        return ALLOW
+
+    def _index(self, rule: Rule) -> None:
+        target = rule.target
+        if isinstance(target, SiteId):
+            _keep_strictest(self._sites, target, rule)
+        elif not target.path:
+            _keep_strictest(self._cids, target.multihash, rule)
+        elif target.is_prefix:
+            by_length = self._prefixes.setdefault(target.multihash, {})
+            _keep_strictest(by_length.setdefault(len(target.path), {}), target.path, rule)
+        else:
+            _keep_strictest(self._paths, (target.multihash, target.path), rule)
+
+    def _matches(self, subject: Subject) -> Iterator[Rule]:
+        if subject.site is not None and (rule := self._sites.get(subject.site)):
+            yield rule
+        if self._cids:
+            yield from self._cid_matches(subject)
+        if subject.root is not None and (self._paths or self._prefixes):
+            yield from self._path_matches(subject.root.multihash, subject.path.rstrip("/"))
+
+    def _cid_matches(self, subject: Subject) -> Iterator[Rule]:
+        if subject.root is not None and (rule := self._cids.get(subject.root.multihash)):
+            yield rule
+        for cid in subject.trail:
+            if rule := self._cids.get(cid.multihash):
+                yield rule
+
+    def _path_matches(self, multihash: bytes, path: str) -> Iterator[Rule]:
+        if rule := self._paths.get((multihash, path)):
+            yield rule
+        for length, by_prefix in self._prefixes.get(multihash, {}).items():
+            if rule := by_prefix.get(path[:length]):
+                yield rule
+
+    def _decide_hosting(self, subject: Subject) -> Verdict:
+        hosting = self.hosting
+        if hosting.mode == "none":
+            return _refusal("not-hosting", "this node does not host sites of others")
+        if hosting.mode == "follow" and subject.site not in hosting.follow:
+            return _refusal("not-following", "this node hosts only the sites that it follows")
+        limit = hosting.max_site_bytes
+        if limit is not None and subject.size_bytes is not None and subject.size_bytes > limit:
+            return _refusal(
+                "too-large", f"the site has {subject.size_bytes} bytes, this node takes at most {limit}"
+            )
+        return ALLOW
+
+
+def strictness(rule: Rule) -> tuple[bool, bool, bool, int, str, str]:
+    """Sorts the rule that decides first; the order of the table "Precedence" in docs/spec/policy.md."""
+    return (
+        rule.ground != "legal",
+        rule.verdict != "refuse",
+        rule.list_name is not None,
+        _breadth(rule.target),
+        rule.list_name or "",
+        target_text(rule.target),
+    )
+
+
+def _breadth(target: Target) -> int:
+    """0 for the widest kind of target, more for narrower ones."""
+    if isinstance(target, SiteId):
+        return 0
+    if not target.path:
+        return 1
+    return 2 if target.is_prefix else 3
+
+
+def _keep_strictest(table: dict[Key, Rule], key: Key, rule: Rule) -> None:
+    known = table.get(key)
+    if known is None or strictness(rule) < strictness(known):
+        table[key] = rule
+
+
+def _verdict(rule: Rule) -> Verdict:
+    if rule.ground == "legal":
+        code = "blocked-law"
+    else:
+        code = "blocked-policy" if rule.verdict == "refuse" else "quarantined"
+    return Verdict(
+        kind=rule.verdict,
+        ground=rule.ground,
+        reason=rule.reason,
+        rule=target_text(rule.target),
+        list_name=rule.list_name,
+        since_s=rule.since_s,
+        code=code,
+    )
+
+
+def _refusal(code: str, reason: str) -> Verdict:
+    return Verdict(kind="refuse", reason=reason, code=code)

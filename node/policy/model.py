@@ -1,0 +1,109 @@
+"""Words of policy: what is asked (Act, Subject), what an operator said (Rule, Hosting), what comes out (Verdict).
+
+Spec: docs/spec/policy.md.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Literal
+
+from protocol.cid import Cid
+from protocol.site_id import SiteId
+
+VerdictKind = Literal["allow", "refuse", "quarantine"]
+RuleVerdict = Literal["refuse", "quarantine"]
+Ground = Literal["policy", "legal"]
+HostingMode = Literal["open", "follow", "none"]
+
+
+class Act(StrEnum):
+    """What the node is about to do when it asks policy."""
+
+    ANNOUNCE = "announce"
+    FETCH = "fetch"
+    STORE = "store"
+    PEER_SERVE = "peer-serve"
+    HTTP_SERVE = "http-serve"
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What the act is about; a field that the caller does not know yet stays empty, and then no rule can match on it.
+
+    path: percent-decoded, no leading slash, of the entry that is read; a caller that answers `docs/` with
+    `docs/index.html` asks for both. trail: every CID passed on the way, or the CIDs of the blocks that are to be sent.
+    size_bytes: of the whole site. local: the act was asked for over the operator's own sockets.
+    """
+
+    site: SiteId | None = None
+    root: Cid | None = None
+    path: str = ""
+    trail: tuple[Cid, ...] = ()
+    size_bytes: int | None = None
+    local: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class CidPath:
+    """Content under a CID, matched by multihash: all of it (path empty), one path, or all paths that start so."""
+
+    multihash: bytes
+    path: str = ""
+    is_prefix: bool = False
+
+
+Target = SiteId | CidPath
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One rule. list_name is None for the operator's own; since_s counts seconds since 1970."""
+
+    target: Target
+    verdict: RuleVerdict
+    ground: Ground
+    reason: str
+    since_s: int
+    list_name: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The answer: what to do, and who decided it by which rule.
+
+    rule is the target as text; it is None when no rule but the hosting settings decided. code is the refuse code
+    for a peer or publisher (docs/spec/policy.md, "Codes"), empty when allowed.
+    """
+
+    kind: VerdictKind
+    ground: Ground = "policy"
+    reason: str = ""
+    rule: str | None = None
+    list_name: str | None = None
+    since_s: int | None = None
+    code: str = ""
+
+    @property
+    def allowed(self) -> bool:
+        return self.kind == "allow"
+
+    @property
+    def http_status(self) -> int:
+        """What a reader gets: 200 when allowed, 451 where the law is the ground, else 410."""
+        if self.allowed:
+            return 200
+        return 451 if self.ground == "legal" else 410
+
+
+ALLOW = Verdict("allow")
+
+
+@dataclass(frozen=True, slots=True)
+class Hosting:
+    """Which sites the node volunteers to keep. max_site_bytes None: no limit but the quota."""
+
+    mode: HostingMode = "open"
+    follow: frozenset[SiteId] = frozenset()
+    max_site_bytes: int | None = None
