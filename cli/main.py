@@ -1,0 +1,128 @@
+"""The `fednode` program: finds the verb, runs it, turns errors into `error:` lines and exit codes.
+
+Verbs are imported only when they run, so that `fednode --help` stays fast: nothing heavy is imported here.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+import click
+
+from protocol.errors import FednodeError, OperatorError
+
+SECTIONS: dict[str, dict[str, str]] = {
+    "Run a node": {
+        "init": "Write a commented configuration file and a node key.",
+        "start": "Run a node in the foreground.",
+        "status": "Show how the local node is doing.",
+        "peers": "List connected nodes, or connect to one.",
+        "doctor": "Look for what is wrong and say what to do.",
+        "config": "Show the settings in force and where each comes from.",
+    },
+    "Decide what it hosts": {
+        "sites": "List the sites that the local node knows.",
+        "show": "Show one site.",
+        "block": "Refuse a site or a CID, at once.",
+        "unblock": "Take a refusal back.",
+        "blocklist": "Follow files of refusals.",
+        "follow": "Fetch and keep a site.",
+        "unfollow": "Stop following a site.",
+    },
+    "Publish": {
+        "key": "Make and show site keys.",
+        "publish": "Publish a folder or a bundle.",
+        "bundle": "Make a signed bundle of a folder, offline.",
+        "unpublish": "End a site, signed by its key.",
+    },
+    "More": {
+        "demo": "Show what fednode does, with three nodes on this machine.",
+        "completion": "Print a shell completion script.",
+        "version": "Print the version.",
+    },
+}
+VERBS: dict[str, str] = {name: text for verbs in SECTIONS.values() for name, text in verbs.items()}
+
+EPILOG = """\b
+Exit codes, the same for every verb:
+  0    done
+  1    failed
+  2    wrong usage or configuration
+  3    no daemon, or no node, could be reached
+  4    every node refused
+  5    some nodes refused or failed, others accepted
+  6    a key is missing, locked, or readable by others
+  130  interrupted
+"""
+
+
+class LazyGroup(click.Group):
+    """A group whose commands live in cli/VERB.py as `command`, imported when they run."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in VERBS:
+            return None
+        command = importlib.import_module(f"cli.{cmd_name}").command
+        if not isinstance(command, click.Command):
+            raise TypeError(f"cli.{cmd_name}.command is not a command")
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        for title, verbs in SECTIONS.items():
+            with formatter.section(title):
+                formatter.write_dl(list(verbs.items()), col_max=12)
+
+
+@click.group(cls=LazyGroup, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="fednode", message="fednode %(version)s")
+def cli() -> None:
+    """fednode: a federated hosting node.
+
+    Sites that no single host can take down; refusals that every operator decides alone.
+
+    \b
+    A node on this machine, with a sample site:   fednode start --sample
+    Publish a folder to it:                       fednode publish DIR
+    """
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """Run one command line; the exit code. Prints fednode's own errors; others are bugs, and raised."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    try:
+        result = cli.main(args=list(arguments), prog_name="fednode", standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("interrupted", err=True)
+        return 130
+    except FednodeError as error:
+        return report(error, as_json="--json" in arguments)
+    except BrokenPipeError:  # the reader of our output went away, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    return result if isinstance(result, int) else 0
+
+
+def report(error: FednodeError, *, as_json: bool) -> int:
+    """Print an error for people, and for programs with --json; the exit code."""
+    click.echo(f"error: {error}", err=True)
+    if error.hint:
+        click.echo(f"hint: {error.hint}", err=True)
+    if as_json:
+        click.echo(json.dumps({"error": {"code": error.code, "message": str(error), "hint": error.hint}}))
+    return error.exit_code if isinstance(error, OperatorError) else 1
+
+
+def main() -> NoReturn:
+    """Console script."""
+    sys.exit(run())

@@ -1,0 +1,187 @@
+"""Every setting of a node, in one place: name, kind, default, and a sentence that says what it does.
+
+The TOML file, the environment, `fednode init`, `fednode config` and the operators' documentation all follow
+from this schema. Names carry their unit; sizes also take text with a unit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar, cast
+
+from config import kinds
+from config.kinds import Kind
+from protocol.site_id import SiteId
+
+T = TypeVar("T")
+
+DEFAULT_GATEWAY_PORT = 8080
+DEFAULT_LIBP2P_PORT = 4101
+
+
+def setting(kind: Kind[T], default: T, doc: str) -> T:
+    """A dataclass field that knows its kind and its documentation."""
+    return cast(T, field(default=default, metadata={"kind": kind, "doc": doc}))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeSettings:
+    """Who runs this node: readers and publishers see it when the node refuses something."""
+
+    name: str = setting(kinds.TEXT, "", "A name for this node, shown to readers. Empty: none.")
+    contact: str = setting(
+        kinds.TEXT,
+        "",
+        "Where to appeal a refusal: an e-mail address or an https:// address. Empty: none is shown.",
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NetworkSettings:
+    """libp2p: how this node and others find and reach each other."""
+
+    listen: tuple[str, ...] = setting(
+        kinds.LISTEN_ADDRESSES,
+        (f"/ip4/127.0.0.1/tcp/{DEFAULT_LIBP2P_PORT}",),
+        "Where other nodes can connect. Loopback only, unless you open it. Port 0: the system chooses.",
+    )
+    bootstrap: tuple[str, ...] = setting(
+        kinds.DIAL_ADDRESSES, (), "Nodes to connect to at start; the others are found through them."
+    )
+    dht: bool = setting(
+        kinds.BOOL,
+        True,
+        "Use the Kademlia DHT to find hosts of a site and to be found. Off: only connected peers are asked.",
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GatewaySettings:
+    """HTTP for readers."""
+
+    listen: tuple[str, ...] = setting(
+        kinds.HOST_PORTS,
+        (f"127.0.0.1:{DEFAULT_GATEWAY_PORT}",),
+        "Where readers can connect by HTTP. Empty list: no gateway.",
+    )
+    domains: tuple[str, ...] = setting(
+        kinds.HOSTNAMES,
+        ("localhost",),
+        "Names under which each site has its own origin: SITE.ipns.NAME. Browsers resolve *.localhost by "
+        "themselves; any other name needs a wildcard DNS record.",
+    )
+    workers: int = setting(kinds.integer(1, 64), 1, "Processes that answer readers.")
+    fetch_on_miss: str = setting(
+        kinds.choice("off", "sites", "all"),
+        "sites",
+        "What to fetch from other nodes when a reader asks for it and it is not here. off: nothing; "
+        "sites: sites; all: also single CIDs.",
+    )
+    list_sites: bool = setting(kinds.BOOL, False, "List the hosted sites on the gateway's front page.")
+    cache_bytes: int = setting(
+        kinds.SIZE,
+        1024**3,
+        "Disk space for blocks of sites that are fetched for readers and not hosted. The oldest go first.",
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostingSettings:
+    """Which sites this node volunteers to keep, and how much of them."""
+
+    mode: str = setting(
+        kinds.choice("open", "follow", "none"),
+        "open",
+        "open: any site that a publisher or a peer offers, within the limits below; follow: only the sites "
+        "in `follow`; none: no site of others. `fednode publish` on this machine works in every mode.",
+    )
+    follow: tuple[SiteId, ...] = setting(
+        kinds.SITES,
+        (),
+        "Sites to fetch and keep. `fednode follow SITE` adds to this list without editing the file.",
+    )
+    quota_bytes: int = setting(
+        kinds.SIZE,
+        10 * 1024**3,
+        "Disk space for hosted sites. It is never exceeded; what does not fit is refused.",
+    )
+    max_site_bytes: int | None = setting(
+        kinds.SIZE_OR_NONE,
+        2 * 1024**3,
+        "The largest site to accept from others. none: only the quota limits it.",
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogSettings:
+    """The daemon's log, which goes to stderr."""
+
+    level: str = setting(kinds.choice("debug", "info", "warning", "error"), "info", "How much to log.")
+    format: str = setting(
+        kinds.choice("auto", "human", "json"),
+        "auto",
+        "human: lines for people; json: one object a line; auto: human on a terminal, json otherwise.",
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """All settings of a node. `Config(data_dir=…)` gives the defaults."""
+
+    data_dir: Path = field(
+        metadata={
+            "kind": kinds.PATH,
+            "doc": "Everything that the node keeps: its key, the blocks, its index, its sockets. "
+            "Default: $XDG_DATA_HOME/fednode, which is ~/.local/share/fednode.",
+        }
+    )
+    node: NodeSettings = field(default_factory=NodeSettings)
+    network: NetworkSettings = field(default_factory=NetworkSettings)
+    gateway: GatewaySettings = field(default_factory=GatewaySettings)
+    hosting: HostingSettings = field(default_factory=HostingSettings)
+    log: LogSettings = field(default_factory=LogSettings)
+
+
+class Setting(NamedTuple):
+    """One setting. For data_dir `section` is "" and `default` is None: it depends on the user."""
+
+    section: str
+    key: str
+    kind: Kind[Any]
+    default: Any
+    doc: str
+
+    @property
+    def name(self) -> str:
+        """ "gateway.listen", or "data_dir"."""
+        return f"{self.section}.{self.key}" if self.section else self.key
+
+    @property
+    def env_name(self) -> str:
+        """ "FEDNODE_GATEWAY_LISTEN"."""
+        return "FEDNODE_" + self.name.upper().replace(".", "_")
+
+
+SECTIONS: dict[str, type[Any]] = {
+    "node": NodeSettings,
+    "network": NetworkSettings,
+    "gateway": GatewaySettings,
+    "hosting": HostingSettings,
+    "log": LogSettings,
+}
+
+
+def settings() -> Iterator[Setting]:
+    """Every setting, in the order of the file."""
+    data_dir = next(item for item in fields(Config) if item.name == "data_dir")
+    yield Setting("", "data_dir", data_dir.metadata["kind"], None, data_dir.metadata["doc"])
+    for section, cls in SECTIONS.items():
+        for item in fields(cls):
+            yield Setting(section, item.name, item.metadata["kind"], item.default, item.metadata["doc"])
+
+
+def value_of(config: Config, item: Setting) -> Any:
+    """The value of one setting."""
+    return getattr(getattr(config, item.section) if item.section else config, item.key)
