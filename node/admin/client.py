@@ -5,10 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from types import TracebackType
 from typing import Any, ClassVar
+from urllib.parse import quote
+
+import httpx
 
 from protocol.errors import OperatorError
 
 Json = dict[str, Any]
+
+CONNECT_DEADLINE_S = 5.0
+"""The socket is on this machine: it answers at once or never."""
 
 
 class NoDaemon(OperatorError):
@@ -17,38 +23,170 @@ class NoDaemon(OperatorError):
     code: ClassVar[str] = "no-daemon"
 
 
+class DaemonTimeout(OperatorError):
+    """The daemon is there and did not answer in time; whether it did what was asked is not known."""
+
+    code: ClassVar[str] = "daemon-timeout"
+
+
+class BadAnswer(OperatorError):
+    """What answered does not speak the admin API of this version, or broke off."""
+
+    code: ClassVar[str] = "daemon-bad-answer"
+
+
 class DaemonError(OperatorError):
-    """The daemon said no; `code` and `hint` are the daemon's own."""
+    """The daemon said no. code and hint are the daemon's own; status is the HTTP status."""
 
     code: ClassVar[str] = "daemon-error"
 
+    def __init__(self, message: str, *, code: str, hint: str | None, status: int) -> None:
+        super().__init__(message, hint=hint)
+        vars(self)["code"] = code
+        self.status = status
+
 
 class AdminClient:
-    """One method per route; each returns the decoded JSON. Use as a context manager."""
+    """One method per route; each returns the decoded JSON. Use as a context manager, from one thread."""
 
     def __init__(self, socket_path: Path, *, timeout_s: float = 60.0) -> None:
-        raise NotImplementedError
+        self._socket_path = socket_path
+        self._http = httpx.Client(
+            transport=httpx.HTTPTransport(uds=str(socket_path)),
+            base_url="http://fednode",
+            timeout=httpx.Timeout(timeout_s, connect=CONNECT_DEADLINE_S),
+            trust_env=False,
+        )
 
     def __enter__(self) -> AdminClient:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
     ) -> None:
         self.close()
 
-    def close(self) -> None: ...
-    def status(self) -> Json: ...
-    def sites(self) -> list[Json]: ...
-    def site(self, site: str) -> Json: ...
-    def peers(self) -> list[Json]: ...
-    def connect(self, address: str) -> Json: ...
-    def rules(self) -> list[Json]: ...
-    def block(self, target: str, *, reason: str = "", legal: bool = False, drop: bool = False) -> Json: ...
-    def unblock(self, target: str) -> Json: ...
-    def blocklists(self) -> list[Json]: ...
-    def blocklist_add(self, path: str) -> Json: ...
-    def blocklist_remove(self, path: str) -> Json: ...
-    def follow(self, site: str) -> Json: ...
-    def unfollow(self, site: str) -> Json: ...
-    def doctor(self) -> Json: ...
+    def close(self) -> None:
+        self._http.close()
+
+    def status(self) -> Json:
+        return self._ask("GET", "/v1/status")
+
+    def sites(self) -> list[Json]:
+        return self._rows("/v1/sites", "sites")
+
+    def site(self, site: str) -> Json:
+        return self._ask("GET", f"/v1/sites/{quote(site, safe='')}")
+
+    def peers(self) -> list[Json]:
+        return self._rows("/v1/peers", "peers")
+
+    def connect(self, address: str) -> Json:
+        return self._ask("POST", "/v1/peers", body={"address": address})
+
+    def rules(self, *, list_name: str | None = None) -> list[Json]:
+        """All of the operator's own rules, or of one list, page by page."""
+        rows: list[Json] = []
+        query = {} if list_name is None else {"list": list_name}
+        while True:
+            page = self._ask("GET", "/v1/rules", query=query | {"offset": str(len(rows))})
+            found = _list_in(page, "rules")
+            rows += found
+            if not found or len(rows) >= page.get("total", 0):
+                return rows
+
+    def block(
+        self,
+        target: str,
+        *,
+        ground: str = "policy",
+        reason: str = "",
+        drop: bool = False,
+        verdict: str | None = None,
+    ) -> Json:
+        """verdict None: quarantine, or refuse with drop. ground: policy or legal."""
+        body: Json = {"target": target, "ground": ground, "reason": reason, "drop": drop}
+        return self._ask("POST", "/v1/rules", body=body if verdict is None else body | {"verdict": verdict})
+
+    def unblock(self, target: str) -> Json:
+        return self._ask("DELETE", "/v1/rules", query={"target": target})
+
+    def blocklists(self) -> list[Json]:
+        return self._rows("/v1/blocklists", "blocklists")
+
+    def blocklist_add(self, path: str) -> Json:
+        return self._ask("POST", "/v1/blocklists", body={"path": path})
+
+    def blocklist_remove(self, path: str) -> Json:
+        return self._ask("DELETE", "/v1/blocklists", query={"path": path})
+
+    def follow(self, site: str) -> Json:
+        return self._ask("POST", "/v1/follows", body={"site": site})
+
+    def unfollow(self, site: str) -> Json:
+        return self._ask("DELETE", "/v1/follows", query={"site": site})
+
+    def doctor(self) -> Json:
+        return self._ask("GET", "/v1/doctor")
+
+    def _rows(self, path: str, name: str) -> list[Json]:
+        return _list_in(self._ask("GET", path), name)
+
+    def _ask(
+        self, method: str, path: str, *, body: Json | None = None, query: dict[str, str] | None = None
+    ) -> Json:
+        try:
+            response = self._http.request(method, path, json=body, params=query)
+        except httpx.ConnectError as error:
+            raise self._no_daemon(error) from error
+        except httpx.TimeoutException as error:
+            raise DaemonTimeout(
+                f"the node at {self._socket_path} did not answer in time",
+                hint="`fednode status` shows if it lives",
+            ) from error
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            raise BadAnswer(
+                f"the node at {self._socket_path} broke off: {error}", hint="see the node's log"
+            ) from error
+        return self._answer(response)
+
+    def _no_daemon(self, error: Exception) -> OperatorError:
+        cause: BaseException | None = error
+        while cause is not None:
+            if isinstance(cause, PermissionError):
+                return NoDaemon(
+                    f"no access to {self._socket_path}",
+                    hint="run this as the user that runs the node, or with sudo -u",
+                )
+            cause = cause.__cause__ or cause.__context__
+        return NoDaemon(
+            f"no node is running (nobody listens at {self._socket_path})",
+            hint="`fednode start` starts it; for another data_dir give --data-dir",
+        )
+
+    def _answer(self, response: httpx.Response) -> Json:
+        try:
+            value = response.json()
+        except (ValueError, RecursionError) as error:
+            raise BadAnswer(
+                f"{self._socket_path} did not answer with JSON (status {response.status_code})"
+            ) from error
+        if response.is_success and isinstance(value, dict):
+            return value
+        error = value.get("error") if isinstance(value, dict) else None
+        if not isinstance(error, dict) or not isinstance(error.get("code"), str):
+            raise BadAnswer(f"{self._socket_path} gave an unknown answer (status {response.status_code})")
+        hint = error.get("hint")
+        raise DaemonError(
+            str(error.get("message", "")),
+            code=error["code"],
+            hint=hint if isinstance(hint, str) else None,
+            status=response.status_code,
+        )
+
+
+def _list_in(answer: Json, name: str) -> list[Json]:
+    rows = answer.get(name)
+    if not isinstance(rows, list):
+        raise BadAnswer(f"the answer has no {name}")
+    return rows

@@ -1,7 +1,8 @@
 """What the admin API asks of the node. The API checks shapes and lengths; the node checks meaning.
 
-Every method returns what json.dumps takes. Failures are raised as FednodeError: the API answers with their code,
-message and hint, and with the status that docs/operators/admin-api.md gives for the class.
+Every method returns what json.dumps takes, once the effect is durable and in force. Failures are raised as
+FednodeError: the API answers with their code, message and hint, and with the status that docs/operators/admin-api.md
+gives for the class.
 """
 
 from __future__ import annotations
@@ -11,6 +12,9 @@ from typing import Any, ClassVar, Protocol
 from protocol.errors import OperatorError
 
 Json = dict[str, Any]
+
+RULES_PAGE_MAX = 1000
+"""Rules in one answer: about 300 KB of JSON."""
 
 
 class NotFound(OperatorError):
@@ -26,7 +30,7 @@ class BadRequest(OperatorError):
 
 
 class NodeControl(Protocol):
-    """The daemon, as its operator steers it. Returned when the effect is durable and in force."""
+    """The daemon, as its operator steers it."""
 
     async def status(self) -> Json:
         """Node id, version, uptime_s, addresses, counts, usage, health of lists."""
@@ -35,7 +39,7 @@ class NodeControl(Protocol):
         """Every site with a known head."""
 
     async def site(self, site: str) -> Json:
-        """One site, hosted or known; NotFound. Any text form of a site id."""
+        """One site, hosted or known, by any text form of its id; NotFound."""
 
     async def peers(self) -> list[Json]:
         """Connected and remembered peers."""
@@ -43,8 +47,8 @@ class NodeControl(Protocol):
     async def connect(self, address: str) -> Json:
         """Dials a multiaddr with /p2p/; PeerError when that fails."""
 
-    async def rules(self) -> list[Json]:
-        """Every rule, the operator's own first."""
+    async def rules(self, *, list_name: str | None, offset: int, limit: int) -> Json:
+        """{"rules": [...], "total": n}: the operator's own rules (list_name None) or those of one list, a page."""
 
     async def block(self, target: str, *, verdict: str, ground: str, reason: str, drop: bool) -> Json:
         """Adds or replaces the operator's rule on target; with drop the blocks of the site are deleted, too."""

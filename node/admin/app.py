@@ -1,0 +1,212 @@
+"""Routes of the admin API (docs/operators/admin-api.md) over a NodeControl."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import trio
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from node.admin.control import RULES_PAGE_MAX, BadRequest, Json, NodeControl, NotFound
+from node.admin.shapes import Field, Shape, read_object, read_query
+from protocol.errors import DecodeError, FednodeError, OperatorError, PeerError
+from protocol.limits import REASON_MAX_CHARS
+
+BODY_MAX_BYTES = 64 * 1024
+"""Of a request. The largest member, a target, has at most 8192 characters."""
+
+BODY_DEADLINE_S = 10.0
+"""For the whole body to arrive; the other end is a program on the same machine."""
+
+TARGET: Shape = {"target": Field(str)}
+SITE: Shape = {"site": Field(str, max_chars=200)}
+PATH: Shape = {"path": Field(str, max_chars=4096)}
+ADDRESS: Shape = {"address": Field(str, max_chars=1000)}
+PAGE: Shape = {
+    "list": Field(str, default=None, max_chars=4096),
+    "offset": Field(int, default=0),
+    "limit": Field(int, default=RULES_PAGE_MAX, min_value=1, max_value=RULES_PAGE_MAX),
+}
+BLOCK: Shape = {
+    "target": Field(str),
+    "ground": Field(str, default="policy", choices=("policy", "legal")),
+    "reason": Field(str, default="", max_chars=REASON_MAX_CHARS, allow_empty=True),
+    "verdict": Field(str, default=None, choices=("quarantine", "refuse")),
+    "drop": Field(bool, default=False),
+}
+
+Endpoint = Callable[[Request], Awaitable[Response]]
+
+
+def create_app(control: NodeControl) -> Starlette:
+    """The ASGI application; it holds no state of its own."""
+    return Starlette(
+        routes=_routes(control),
+        exception_handlers={
+            FednodeError: _fednode_error,
+            HTTPException: _http_error,
+            ClientDisconnect: _client_gone,
+            Exception: _bug,
+        },
+    )
+
+
+def _routes(control: NodeControl) -> list[Route]:
+    return [
+        Route("/v1/status", _get(control.status), methods=["GET"]),
+        Route("/v1/sites", _get(_named("sites", control.sites)), methods=["GET"]),
+        Route("/v1/sites/{site}", _get_site(control), methods=["GET"]),
+        Route("/v1/peers", _get(_named("peers", control.peers)), methods=["GET"]),
+        Route("/v1/peers", _post(ADDRESS, control.connect), methods=["POST"]),
+        Route("/v1/rules", _get_rules(control), methods=["GET"]),
+        Route("/v1/rules", _post_rule(control), methods=["POST"]),
+        Route("/v1/rules", _delete(TARGET, control.unblock), methods=["DELETE"]),
+        Route("/v1/blocklists", _get(_named("blocklists", control.blocklists)), methods=["GET"]),
+        Route("/v1/blocklists", _post(PATH, control.blocklist_add), methods=["POST"]),
+        Route("/v1/blocklists", _delete(PATH, control.blocklist_remove), methods=["DELETE"]),
+        Route("/v1/follows", _post(SITE, control.follow), methods=["POST"]),
+        Route("/v1/follows", _delete(SITE, control.unfollow), methods=["DELETE"]),
+        Route("/v1/doctor", _get(control.doctor), methods=["GET"]),
+    ]
+
+
+def _named(name: str, rows: Callable[[], Awaitable[list[Json]]]) -> Callable[[], Awaitable[Json]]:
+    """Lists go out inside an object, so that an answer can get more members later."""
+
+    async def answer() -> Json:
+        return {name: await rows()}
+
+    return answer
+
+
+def _get(answer: Callable[[], Awaitable[Json]]) -> Endpoint:
+    async def endpoint(request: Request) -> Response:
+        read_query(request.query_params.multi_items(), {})
+        return JSONResponse(await answer())
+
+    return endpoint
+
+
+def _get_site(control: NodeControl) -> Endpoint:
+    async def endpoint(request: Request) -> Response:
+        read_query(request.query_params.multi_items(), {})
+        checked = read_query([("site", request.path_params["site"])], SITE)
+        return JSONResponse(await control.site(checked["site"]))
+
+    return endpoint
+
+
+def _get_rules(control: NodeControl) -> Endpoint:
+    async def endpoint(request: Request) -> Response:
+        page = read_query(request.query_params.multi_items(), PAGE)
+        answer = await control.rules(list_name=page["list"], offset=page["offset"], limit=page["limit"])
+        return JSONResponse(answer)
+
+    return endpoint
+
+
+def _post(shape: Shape, answer: Callable[[str], Awaitable[Json]]) -> Endpoint:
+    """An endpoint whose body has the one member of shape."""
+    (name,) = shape
+
+    async def endpoint(request: Request) -> Response:
+        return JSONResponse(await answer((await _body(request, shape))[name]))
+
+    return endpoint
+
+
+def _delete(shape: Shape, answer: Callable[[str], Awaitable[Json]]) -> Endpoint:
+    """An endpoint whose query has the one member of shape: targets hold slashes, so they are no path segments."""
+    (name,) = shape
+
+    async def endpoint(request: Request) -> Response:
+        return JSONResponse(await answer(read_query(request.query_params.multi_items(), shape)[name]))
+
+    return endpoint
+
+
+def _post_rule(control: NodeControl) -> Endpoint:
+    async def endpoint(request: Request) -> Response:
+        body = await _body(request, BLOCK)
+        drop, verdict = body["drop"], body["verdict"]
+        if drop and verdict == "quarantine":
+            raise BadRequest("a quarantined site is kept: drop does not go with verdict quarantine")
+        answer = await control.block(
+            body["target"],
+            verdict=verdict or ("refuse" if drop else "quarantine"),
+            ground=body["ground"],
+            reason=body["reason"],
+            drop=drop,
+        )
+        return JSONResponse(answer)
+
+    return endpoint
+
+
+async def _body(request: Request, shape: Shape) -> dict[str, Any]:
+    read_query(request.query_params.multi_items(), {})
+    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
+        raise HTTPException(415, "the body must be application/json")
+    raw = bytearray()
+    with trio.move_on_after(BODY_DEADLINE_S) as deadline:
+        async for chunk in request.stream():
+            raw += chunk
+            if len(raw) > BODY_MAX_BYTES:
+                raise HTTPException(413, f"the body has more than {BODY_MAX_BYTES} bytes")
+    if deadline.cancelled_caught:
+        raise HTTPException(408, f"the body did not arrive within {BODY_DEADLINE_S:.0f} s")
+    return read_object(bytes(raw), shape)
+
+
+async def _fednode_error(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, FednodeError)  # noqa: S101 (the handler is registered for this class)
+    return _error(_status(error), error.code, str(error), error.hint)
+
+
+def _status(error: FednodeError) -> int:
+    """The class says who must act; docs/operators/admin-api.md has the table."""
+    if isinstance(error, (BadRequest, DecodeError)):
+        return 400
+    if isinstance(error, NotFound):
+        return 404
+    if isinstance(error, OperatorError):
+        return 409
+    return 502 if isinstance(error, PeerError) else 500
+
+
+_HTTP_CODES = {
+    404: "no-such-route",
+    405: "method-not-allowed",
+    408: "timeout",
+    413: "too-large",
+    415: "not-json",
+}
+
+
+async def _http_error(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)  # noqa: S101 (the handler is registered for this class)
+    code = _HTTP_CODES.get(error.status_code, "bad-request")
+    hint = "docs/operators/admin-api.md lists the routes" if error.status_code in (404, 405) else None
+    response = _error(error.status_code, code, error.detail, hint)
+    response.headers.update(error.headers or {})
+    return response
+
+
+async def _client_gone(_request: Request, _error_: Exception) -> Response:
+    return Response(status_code=400)
+
+
+async def _bug(_request: Request, error: Exception) -> Response:
+    """Starlette raises the error again after this answer, and the server logs it with its traceback."""
+    return _error(
+        500, "internal", f"a bug in fednode: {type(error).__name__}", "the daemon's log has the details"
+    )
+
+
+def _error(status: int, code: str, message: str, hint: str | None) -> Response:
+    return JSONResponse({"error": {"code": code, "message": message, "hint": hint}}, status_code=status)
