@@ -1,0 +1,78 @@
+"""Every bound of the wire and disk formats, with unit and reason; their relations are asserted below."""
+# ruff: noqa: S101 - a relation that fails is a bug of ours, found at the first import
+
+from typing import Final
+
+KIB: Final = 1024
+MIB: Final = 1024 * KIB
+
+# Numbers
+VARINT_MAX_BYTES: Final = (
+    9  # unsigned-varint spec: 9 bytes hold 63 bits, so that values fit signed 64-bit columns
+)
+SEQ_MAX: Final = 2**63 - 1  # a release's sequence number; the largest integer that SQLite keeps exactly
+SIZE_MAX_BYTES: Final = 2**63 - 1  # sums of sizes; same reason
+CREATED_MAX_S: Final = (
+    253_402_300_799  # Unix time of 9999-12-31T23:59:59Z; later instants have no four-digit year
+)
+
+# Identifiers
+SITE_ID_BYTES: Final = 32  # an Ed25519 public key (RFC 8032)
+SIGNATURE_BYTES: Final = 64  # an Ed25519 signature (RFC 8032)
+CID_BYTES: Final = 36  # our own CIDs: version, one-byte codec, sha2-256 code and length, digest
+DIGEST_MAX_BYTES: Final = 128  # longest digest in any CID; IPIP-512 bounds identity CIDs by it
+CID_MAX_BYTES: Final = 1 + VARINT_MAX_BYTES + VARINT_MAX_BYTES + 2 + DIGEST_MAX_BYTES  # any CID that is read
+CID_TEXT_MAX_CHARS: Final = (
+    1 + 2 * CID_MAX_BYTES
+)  # the longest text form (base16); decoding base58 is quadratic
+
+# Blocks
+BLOCK_MAX_BYTES: Final = (
+    1 * MIB
+)  # blocks that fednode makes, and blocks of a site (unixfs-v1-2025: 1 MiB chunks)
+FOREIGN_BLOCK_MAX_BYTES: Final = 2 * MIB  # blocks of other makers that we read; the IPFS-wide limit
+
+# Canonical msgpack
+CANONICAL_MAX_DEPTH: Final = 8  # nesting of arrays and maps; the deepest of our records needs 3
+CANONICAL_MAX_ITEMS: Final = (
+    1024  # entries of one array or map; the decoder allocates this before it reads them
+)
+
+# Releases
+RELEASE_MAX_BYTES: Final = 4096  # a signed release; small enough that heads travel in one message
+DOMAINS_MAX: Final = 12  # domain names that one release may wish for; what fits the size above
+DOMAIN_MAX_CHARS: Final = 253  # RFC 1035, 2.3.4, as text without the final dot
+BAND_MAX_HOSTS: Final = 10_000  # replica band; more hosts than any federation is planned for
+
+# Frames and messages
+FRAME_HEADER_BYTES: Final = 5  # u32 length and u8 kind
+MESSAGE_MAX_BYTES: Final = 64 * KIB  # one message; holds the longest of each type, asserted below
+FRAME_MAX_BYTES: Final = 1 + CID_BYTES + BLOCK_MAX_BYTES  # value of a frame's length field: kind, CID, block
+WANT_MAX_CIDS: Final = 512  # CIDs in one want; at 1 MiB a block half a GiB in flight is more than enough
+HEADS_PAGE_MAX: Final = 1000  # sites in one heads message
+REASON_MAX_CHARS: Final = 500  # a reason is read by people, in one line or two
+SUBJECT_MAX_BYTES: Final = 64  # what a refusal is about: a site id or one of our CIDs
+
+# Denylists (IPIP-383)
+DENYLIST_MAX_BYTES: Final = 64 * MIB  # one file; the largest public list has about 30 MB
+DENYLIST_HEADER_MAX_BYTES: Final = 1 * MIB  # IPIP-383
+DENYLIST_LINE_MAX_BYTES: Final = 2 * MIB  # IPIP-383
+DENYLIST_ERRORS_MAX: Final = 100  # faulty lines reported one by one; the rest are counted
+RULE_PATH_MAX_CHARS: Final = 4096  # path of one rule after decoding; PATH_MAX of Linux
+
+_MAP_KEYS_BYTES = 256  # generous sum of a record's keys, small integers and headers
+
+assert BLOCK_MAX_BYTES <= FOREIGN_BLOCK_MAX_BYTES
+assert FRAME_MAX_BYTES < 2**32
+assert MESSAGE_MAX_BYTES < FRAME_MAX_BYTES
+assert (
+    DOMAINS_MAX * (DOMAIN_MAX_CHARS + 2) + 4 * CID_BYTES + SIGNATURE_BYTES + 2 * _MAP_KEYS_BYTES
+    <= RELEASE_MAX_BYTES
+)
+assert RELEASE_MAX_BYTES + _MAP_KEYS_BYTES <= MESSAGE_MAX_BYTES
+assert WANT_MAX_CIDS * (CID_BYTES + 2) + _MAP_KEYS_BYTES <= MESSAGE_MAX_BYTES
+assert HEADS_PAGE_MAX * (1 + SITE_ID_BYTES + 2 + 9) + _MAP_KEYS_BYTES <= MESSAGE_MAX_BYTES
+assert REASON_MAX_CHARS * 4 + SUBJECT_MAX_BYTES + _MAP_KEYS_BYTES <= MESSAGE_MAX_BYTES
+assert max(WANT_MAX_CIDS, HEADS_PAGE_MAX) <= CANONICAL_MAX_ITEMS
+assert max(CID_BYTES, SITE_ID_BYTES) <= SUBJECT_MAX_BYTES
+assert DENYLIST_HEADER_MAX_BYTES <= DENYLIST_LINE_MAX_BYTES <= DENYLIST_MAX_BYTES

@@ -1,0 +1,310 @@
+"""Messages of /fednode/sync/1 and /fednode/publish/1 (docs/spec/sync.md): values and their strict wire form.
+
+Constructing a message checks it, so that what exists can be sent; the errors are those of decoding.
+"""
+
+import unicodedata
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import IntEnum, StrEnum
+from typing import TypeAlias
+
+from . import canonical
+from .cid import Cid
+from .errors import Malformed, OverLimit, UnknownType
+from .limits import (
+    BLOCK_MAX_BYTES,
+    CID_BYTES,
+    HEADS_PAGE_MAX,
+    MESSAGE_MAX_BYTES,
+    REASON_MAX_CHARS,
+    SEQ_MAX,
+    SIZE_MAX_BYTES,
+    SUBJECT_MAX_BYTES,
+    WANT_MAX_CIDS,
+)
+from .release import SignedRelease
+from .schema import take_bool, take_bytes, take_int, take_list, take_map, take_own_cid, take_site, take_str
+from .site_id import SiteId
+
+
+class Kind(IntEnum):
+    """Frame kinds."""
+
+    MESSAGE = 0
+    BLOCK = 1
+
+
+class RefuseCode(StrEnum):
+    """Why something is refused; stable, and the same on every wire and in every log."""
+
+    BLOCKED_POLICY = "blocked-policy"
+    BLOCKED_LAW = "blocked-law"
+    QUARANTINED = "quarantined"
+    NOT_HOSTING = "not-hosting"
+    NOT_FOLLOWING = "not-following"
+    FULL = "full"
+    TOO_LARGE = "too-large"
+    STALE = "stale"
+    ENDED = "ended"
+    BAD_RELEASE = "bad-release"
+    BAD_BLOCK = "bad-block"
+    BUSY = "busy"
+    NOT_FOUND = "not-found"
+    INTERNAL = "internal"
+
+
+REFUSE_CODES = frozenset(code.value for code in RefuseCode)
+
+
+def _is_plain(char: str) -> bool:
+    # No control, format (bidi), surrogate or line separator: reasons are shown on terminals and pages.
+    return unicodedata.category(char) not in {"Cc", "Cf", "Cs", "Zl", "Zp"}
+
+
+def clip_reason(text: str) -> str:
+    """`text` as a reason may be sent: what is not plain becomes a space, the rest is cut to its limit."""
+    plain = "".join(char if _is_plain(char) else " " for char in text[: 2 * REASON_MAX_CHARS])
+    return plain if len(plain) <= REASON_MAX_CHARS else plain[: REASON_MAX_CHARS - 1] + "…"
+
+
+@dataclass(frozen=True, slots=True)
+class Heads:
+    """One page of (site, seq) that the sender knows; `done` on the last page."""
+
+    known: tuple[tuple[SiteId, int], ...]
+    done: bool
+
+    def __post_init__(self) -> None:
+        if len(self.known) > HEADS_PAGE_MAX:
+            raise OverLimit(f"{len(self.known)} heads in one page, at most {HEADS_PAGE_MAX}")
+        for site, seq in self.known:
+            take_site(site)
+            take_int(seq, "seq", 1, SEQ_MAX)
+        if len({site for site, _ in self.known}) != len(self.known):
+            raise Malformed("a page of heads names a site twice")
+        take_bool(self.done, "done")
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """A release that the sender has, in full."""
+
+    release: SignedRelease
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """Asks for the head of a site; answered by Offer or Refuse."""
+
+    site: SiteId
+
+    def __post_init__(self) -> None:
+        take_site(self.site)
+
+
+@dataclass(frozen=True, slots=True)
+class Fetch:
+    """Opens the transfer of one release's blocks; Want follows."""
+
+    site: SiteId
+    release_cid: Cid
+
+    def __post_init__(self) -> None:
+        take_site(self.site)
+        take_own_cid(self.release_cid, "release_cid")
+
+
+@dataclass(frozen=True, slots=True)
+class Want:
+    """Asks for blocks; each is answered by Block, Missing or Refuse, in this order."""
+
+    cids: tuple[Cid, ...]
+
+    def __post_init__(self) -> None:
+        if not self.cids:
+            raise Malformed("a want for nothing")
+        if len(self.cids) > WANT_MAX_CIDS:
+            raise OverLimit(f"{len(self.cids)} CIDs in one want, at most {WANT_MAX_CIDS}")
+        for cid in self.cids:
+            take_own_cid(cid, "cid")
+        if len(set(self.cids)) != len(self.cids):
+            raise Malformed("a want names a CID twice")
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """One block. Not checked against its CID here: the receiver does that before it writes it."""
+
+    cid: Cid
+    data: bytes = field(repr=False)
+
+    def __post_init__(self) -> None:
+        take_own_cid(self.cid, "cid")
+        if len(self.data) > BLOCK_MAX_BYTES:
+            raise OverLimit(f"block of {len(self.data)} bytes, at most {BLOCK_MAX_BYTES}")
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """The sender does not have this block."""
+
+    cid: Cid
+
+    def __post_init__(self) -> None:
+        take_own_cid(self.cid, "cid")
+
+
+@dataclass(frozen=True, slots=True)
+class Have:
+    """The sender holds this release in full and durably; the counts say what was new to it."""
+
+    site: SiteId
+    seq: int
+    new_blocks: int
+    new_bytes: int
+
+    def __post_init__(self) -> None:
+        take_site(self.site)
+        take_int(self.seq, "seq", 1, SEQ_MAX)
+        take_int(self.new_blocks, "new_blocks", 0, SIZE_MAX_BYTES)
+        take_int(self.new_bytes, "new_bytes", 0, SIZE_MAX_BYTES)
+
+
+@dataclass(frozen=True, slots=True)
+class Refuse:
+    """A refusal; `subject` is the site id or CID that it is about, empty for the whole exchange."""
+
+    code: str
+    reason: str
+    subject: bytes = b""
+
+    def __post_init__(self) -> None:
+        if self.code not in REFUSE_CODES:
+            raise Malformed("unknown refuse code")
+        if not all(map(_is_plain, take_str(self.reason, "reason", REASON_MAX_CHARS))):
+            raise Malformed("a reason is one line of plain text")
+        take_bytes(self.subject, "subject", SUBJECT_MAX_BYTES)
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far the receiver of blocks is: bytes that it has, of how many, and how many were new."""
+
+    done_bytes: int
+    total_bytes: int
+    new_bytes: int
+
+    def __post_init__(self) -> None:
+        take_int(self.total_bytes, "total_bytes", 0, SIZE_MAX_BYTES)
+        take_int(self.done_bytes, "done_bytes", 0, self.total_bytes)
+        take_int(self.new_bytes, "new_bytes", 0, self.done_bytes)
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """The sender has nothing more to say in this exchange."""
+
+
+Message: TypeAlias = Heads | Offer | Ask | Fetch | Want | Block | Missing | Have | Refuse | Progress | End
+_Fields: TypeAlias = dict[str, object]
+
+
+def _decode_heads(found: _Fields) -> Heads:
+    known: list[tuple[SiteId, int]] = []
+    for entry in take_list(found["known"], "known", HEADS_PAGE_MAX):
+        pair = take_list(entry, "head", 2)
+        if len(pair) != 2:
+            raise Malformed("a head is a pair of site and seq")
+        known.append((SiteId(_bytes(pair[0], "site")), _int(pair[1], "seq")))
+    return Heads(tuple(known), take_bool(found["done"], "done"))
+
+
+def _bytes(value: object, what: str) -> bytes:
+    return take_bytes(value, what, MESSAGE_MAX_BYTES)
+
+
+def _int(value: object, what: str) -> int:
+    return take_int(value, what, 0, SIZE_MAX_BYTES)
+
+
+def _decode_want(found: _Fields) -> Want:
+    cids = take_list(found["cids"], "cids", WANT_MAX_CIDS)
+    return Want(tuple(Cid(_bytes(cid, "cid")) for cid in cids))
+
+
+# type on the wire: (class, field names, decoder of the fields)
+_Decoder: TypeAlias = Callable[[_Fields], Message]
+_TYPES: dict[str, tuple[type, frozenset[str], _Decoder]] = {
+    "heads": (Heads, frozenset({"known", "done"}), _decode_heads),
+    "offer": (
+        Offer,
+        frozenset({"release"}),
+        lambda f: Offer(SignedRelease.decode(_bytes(f["release"], "release"))),
+    ),
+    "ask": (Ask, frozenset({"site"}), lambda f: Ask(take_site(f["site"]))),
+    "fetch": (
+        Fetch,
+        frozenset({"site", "release_cid"}),
+        lambda f: Fetch(take_site(f["site"]), take_own_cid(f["release_cid"], "release_cid")),
+    ),
+    "want": (Want, frozenset({"cids"}), _decode_want),
+    "missing": (Missing, frozenset({"cid"}), lambda f: Missing(take_own_cid(f["cid"], "cid"))),
+    "have": (
+        Have,
+        frozenset({"site", "seq", "new_blocks", "new_bytes"}),
+        lambda f: Have(
+            take_site(f["site"]),
+            _int(f["seq"], "seq"),
+            _int(f["new_blocks"], "new_blocks"),
+            _int(f["new_bytes"], "new_bytes"),
+        ),
+    ),
+    "refuse": (
+        Refuse,
+        frozenset({"code", "reason", "subject"}),
+        lambda f: Refuse(
+            take_str(f["code"], "code", REASON_MAX_CHARS),
+            take_str(f["reason"], "reason", REASON_MAX_CHARS),
+            _bytes(f["subject"], "subject"),
+        ),
+    ),
+    "progress": (
+        Progress,
+        frozenset({"done_bytes", "total_bytes", "new_bytes"}),
+        lambda f: Progress(
+            _int(f["done_bytes"], "done_bytes"),
+            _int(f["total_bytes"], "total_bytes"),
+            _int(f["new_bytes"], "new_bytes"),
+        ),
+    ),
+    "end": (End, frozenset(), lambda f: End()),
+}
+_NAMES = {entry[0]: name for name, entry in _TYPES.items()}
+
+
+def encode(message: Message) -> bytes:
+    """The body of a message frame; ValueError for Block, which has a frame kind of its own (frames.py)."""
+    if isinstance(message, Block):
+        raise ValueError("a block has no message form")
+    name = _NAMES[type(message)]
+    fields: dict[str, canonical.Packable] = {"type": name}
+    for key in _TYPES[name][1]:
+        value = getattr(message, key)
+        fields[key] = value.encode() if isinstance(value, SignedRelease) else value
+    return canonical.pack(fields)
+
+
+def decode_message(kind: int, body: bytes) -> Message:
+    """The message of a frame, an Offer's signature checked, a block's hash not. Raises DecodeError."""
+    if kind == Kind.BLOCK:
+        return Block(Cid(body[:CID_BYTES]), body[CID_BYTES:])
+    if kind != Kind.MESSAGE:
+        raise UnknownType(f"frame kind {kind}")
+    found = canonical.unpack(body, max_bytes=MESSAGE_MAX_BYTES)
+    if not isinstance(found, dict) or not isinstance(name := found.pop("type", None), str):
+        raise Malformed("a message is a map with its type")
+    if name not in _TYPES:
+        raise UnknownType(f"message type {ascii(name)[:40]}")
+    _, keys, decoder = _TYPES[name]
+    return decoder(take_map(found, name, keys))

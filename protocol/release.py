@@ -1,0 +1,217 @@
+"""Releases: one signed state of a site each (docs/spec/release.md); the highest sequence is the head."""
+
+import re
+from dataclasses import dataclass, field, fields
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from . import canonical, signing
+from .cid import RAW, Cid
+from .errors import Malformed, StaleRelease, UnknownVersion, WrongSite
+from .limits import (
+    BAND_MAX_HOSTS,
+    BLOCK_MAX_BYTES,
+    CREATED_MAX_S,
+    DOMAIN_MAX_CHARS,
+    DOMAINS_MAX,
+    RELEASE_MAX_BYTES,
+    SEQ_MAX,
+    SIGNATURE_BYTES,
+    SIZE_MAX_BYTES,
+)
+from .schema import take_bool, take_bytes, take_int, take_list, take_map, take_own_cid, take_site, take_str
+from .site_id import SiteId
+
+VERSION = 1
+SIGNING_DOMAIN = b"fednode/release/1"
+
+_LABEL = "[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
+_DOMAIN_NAME = re.compile(rf"{_LABEL}(?:\.{_LABEL})+")
+
+
+@dataclass(frozen=True, slots=True)
+class Band:
+    """Replica band: how many hosts the publisher wishes for, at least and at most."""
+
+    min_hosts: int
+    max_hosts: int
+
+    def __post_init__(self) -> None:
+        take_int(self.min_hosts, "band minimum", 1, BAND_MAX_HOSTS)
+        take_int(self.max_hosts, "band maximum", self.min_hosts, BAND_MAX_HOSTS)
+
+
+DEFAULT_BAND = Band(3, 12)
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """What a publisher says of its site. Constructing one raises Malformed or OverLimit for an invalid field.
+
+    `size_bytes` and `block_count` sum up the unique blocks under `root`, without the release's own. A release
+    that ends its site has `ended` set, no root, and zero sizes. `created_s` is Unix time, informative only.
+    """
+
+    site: SiteId
+    seq: int
+    prev: Cid | None
+    root: Cid | None
+    size_bytes: int
+    block_count: int
+    band: Band = DEFAULT_BAND
+    domains: tuple[str, ...] = ()
+    created_s: int = 0
+    ended: bool = False
+
+    def __post_init__(self) -> None:
+        take_site(self.site)
+        take_int(self.seq, "seq", 1, SEQ_MAX)
+        take_int(self.created_s, "created_s", 0, CREATED_MAX_S)
+        take_int(self.size_bytes, "size_bytes", 0, SIZE_MAX_BYTES)
+        take_int(self.block_count, "block_count", 0, SIZE_MAX_BYTES)
+        _check_prev(self.prev, self.seq)
+        _check_content(self)
+        _check_domains(self.domains)
+
+    def encode(self) -> bytes:
+        """The payload: a canonical map of all fields."""
+        return canonical.pack(
+            {
+                "band": [self.band.min_hosts, self.band.max_hosts],
+                "block_count": self.block_count,
+                "created_s": self.created_s,
+                "domains": self.domains,
+                "ended": self.ended,
+                "prev": self.prev,
+                "root": self.root,
+                "seq": self.seq,
+                "site": self.site,
+                "size_bytes": self.size_bytes,
+            }
+        )
+
+    @classmethod
+    def decode(cls, payload: bytes) -> "Release":
+        """The release of a payload, whose signature is not looked at here. Raises DecodeError."""
+        found = take_map(canonical.unpack(payload, max_bytes=RELEASE_MAX_BYTES), "release", _FIELDS)
+        band = take_list(found["band"], "band", 2)
+        if len(band) != 2:
+            raise Malformed("band is not a pair")
+        domains = take_list(found["domains"], "domains", DOMAINS_MAX)
+        prev, root = found["prev"], found["root"]
+        return cls(
+            site=take_site(found["site"]),
+            seq=take_int(found["seq"], "seq", 1, SEQ_MAX),
+            prev=None if prev is None else take_own_cid(prev, "prev"),
+            root=None if root is None else take_own_cid(root, "root"),
+            size_bytes=take_int(found["size_bytes"], "size_bytes", 0, SIZE_MAX_BYTES),
+            block_count=take_int(found["block_count"], "block_count", 0, SIZE_MAX_BYTES),
+            band=Band(
+                take_int(band[0], "band minimum", 1, BAND_MAX_HOSTS),
+                take_int(band[1], "band maximum", 1, BAND_MAX_HOSTS),
+            ),
+            domains=tuple(take_str(name, "domain", DOMAIN_MAX_CHARS) for name in domains),
+            created_s=take_int(found["created_s"], "created_s", 0, CREATED_MAX_S),
+            ended=take_bool(found["ended"], "ended"),
+        )
+
+
+_FIELDS = frozenset(item.name for item in fields(Release))
+
+
+def _check_prev(prev: Cid | None, seq: int) -> None:
+    if prev is None:
+        return
+    if seq == 1:
+        raise Malformed("the first release has no previous one")
+    if take_own_cid(prev, "prev").codec != RAW:
+        raise Malformed("prev is not the CID of a release block (raw)")
+
+
+def _check_content(release: Release) -> None:
+    if release.ended:
+        if release.root is not None or release.size_bytes or release.block_count:
+            raise Malformed("a release that ends its site has content")
+        return
+    take_own_cid(release.root, "root")
+    # Blocks are unique, so at most one of them is empty.
+    if not 1 <= release.block_count <= release.size_bytes + 1:
+        raise Malformed("block_count does not fit size_bytes: too many blocks, or none")
+    if release.size_bytes > release.block_count * BLOCK_MAX_BYTES:
+        raise Malformed("size_bytes does not fit block_count: blocks over the limit")
+
+
+def _check_domains(domains: tuple[str, ...]) -> None:
+    take_list(list(domains), "domains", DOMAINS_MAX)
+    if list(domains) != sorted(set(domains)):
+        raise Malformed("domains are not sorted, or not unique")
+    for name in domains:
+        if not _DOMAIN_NAME.fullmatch(take_str(name, "domain", DOMAIN_MAX_CHARS)):
+            raise Malformed("a domain is not a lower-case DNS name of two labels or more")
+
+
+@dataclass(frozen=True, slots=True)
+class SignedRelease:
+    """A release whose signature was made or checked here: only sign_release and decode construct it."""
+
+    release: Release
+    payload: bytes = field(repr=False)
+    signature: bytes = field(repr=False)
+
+    @property
+    def site(self) -> SiteId:
+        return self.release.site
+
+    @property
+    def seq(self) -> int:
+        return self.release.seq
+
+    def encode(self) -> bytes:
+        """The canonical envelope `[1, payload, signature]`; these bytes are the release block."""
+        return canonical.pack([VERSION, self.payload, self.signature])
+
+    @property
+    def cid(self) -> Cid:
+        return Cid.of(RAW, self.encode())
+
+    @classmethod
+    def decode(cls, raw: bytes, *, site: SiteId | None = None) -> "SignedRelease":
+        """The release of an envelope, with its signature checked against the site that it names.
+
+        Raises DecodeError: BadSignature, WrongSite (not `site`), UnknownVersion, OverLimit, …
+        """
+        envelope = canonical.unpack(raw, max_bytes=RELEASE_MAX_BYTES)
+        if not isinstance(envelope, list) or not envelope or type(envelope[0]) is not int:
+            raise Malformed("a signed release is an array that begins with its version")
+        if envelope[0] != VERSION:
+            raise UnknownVersion(f"release version {envelope[0]}")
+        if len(envelope) != 3:
+            raise Malformed("a signed release has three elements")
+        payload = take_bytes(envelope[1], "payload", RELEASE_MAX_BYTES)
+        signature = take_bytes(envelope[2], "signature", SIGNATURE_BYTES)
+        release = Release.decode(payload)
+        if site is not None and release.site != site:
+            raise WrongSite(f"a release of {release.site}, not of {site}")
+        signing.verify(release.site, SIGNING_DOMAIN, payload, signature)
+        return cls(release, payload, signature)
+
+
+def sign_release(release: Release, private_key: Ed25519PrivateKey) -> SignedRelease:
+    """Signs `release`. Raises WrongSite if the key is not the site's."""
+    if SiteId.of(private_key) != release.site:
+        raise WrongSite("the key is not that of the site")
+    payload = release.encode()
+    return SignedRelease(release, payload, signing.sign(private_key, SIGNING_DOMAIN, payload))
+
+
+def check_successor(current: SignedRelease | None, new: SignedRelease) -> None:
+    """Passes if `new` may be the head after `current`, or is `current`.
+
+    Raises WrongSite, or StaleRelease when the sequence number is lower, or equal under another content.
+    """
+    if current is None:
+        return
+    if new.site != current.site:
+        raise WrongSite(f"a release of {new.site}, not of {current.site}")
+    if new.seq < current.seq or (new.seq == current.seq and new.payload != current.payload):
+        raise StaleRelease(f"sequence number {new.seq} where {current.seq} is known already")
