@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import json
 import socket
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -73,8 +74,9 @@ def command(
         config = load_config(config_file, data_dir, flags | open_flags(config, has_ipv6=has_ipv6())).config
     say_what_is_open(config)
 
-    from config import RunOptions
     from node.runtime import run
+
+    from config import RunOptions
 
     options = RunOptions()
     if sample:
@@ -137,7 +139,7 @@ def say_what_is_open(config: Config) -> None:
 
 
 def _is_json(log_format: str) -> bool:
-    return log_format == "json" or (log_format == "auto" and not click.get_text_stream("stderr").isatty())
+    return log_format == "json" or (log_format == "auto" and not sys.stderr.isatty())
 
 
 def _lines(opened: Iterable[tuple[str, str]]) -> str:

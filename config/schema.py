@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar, cast
+from typing import Any, NamedTuple, TypeVar
 
 from config import kinds
 from config.kinds import Kind
@@ -23,7 +23,7 @@ DEFAULT_LIBP2P_PORT = 4101
 
 def setting(kind: Kind[T], default: T, doc: str) -> T:
     """A dataclass field that knows its kind and its documentation."""
-    return cast(T, field(default=default, metadata={"kind": kind, "doc": doc}))
+    return field(default=default, metadata={"kind": kind, "doc": doc})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

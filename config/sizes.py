@@ -15,7 +15,7 @@ def parse_size(value: Any) -> int:
     """Bytes as an integer, or text with a unit: "10 GiB", "500MB", "4096". ValueError for anything else."""
     if isinstance(value, bool) or not isinstance(value, int | str):
         raise ValueError(f'must be a size such as "10 GiB", not {value!r}')
-    size = value if isinstance(value, int) else _parse_text(value)
+    size: int = value if isinstance(value, int) else _parse_text(value)
     if not 0 <= size <= SIZE_MAX_BYTES:
         raise ValueError(f"must be from 0 to {SIZE_MAX_BYTES} bytes, not {value!r}")
     return size

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from config.errors import ConfigError
+from config.load import default_data_dir
 from config.schema import SECTIONS, Config, Setting, settings, value_of
 
 _HEAD = """\
@@ -38,7 +39,8 @@ def _comment(text: str) -> str:
 def _entry(config: Config, item: Setting) -> Iterator[str]:
     yield _comment(f"{item.doc} ({item.kind.syntax})").rstrip("\n")
     value = value_of(config, item)
-    mark = "# " if value == item.default else ""
+    default = default_data_dir(os.environ) if item.key == "data_dir" else item.default
+    mark = "# " if value == default else ""
     yield f"{mark}{item.key} = {item.kind.render(value)}"
 
 
