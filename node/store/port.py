@@ -1,0 +1,276 @@
+"""The store port: what every implementation promises (docs/spec/store.md).
+
+Words. A *hold* keeps the blocks of one release of one site. It is *open* while blocks arrive and *finished*
+once the site can be served from it. Every block in the store is kept by at least one hold or by the cache.
+
+Atomic. Each method happens wholly or not at all, also across a crash, except that `put_blocks` of several
+batches are several steps, and that freeing space after `finish_hold`, `end_site`, `drop_site` and `abort_hold`
+goes on by itself at the next start if it was interrupted.
+
+Durable. When one of these has returned, its effect survives kill -9 and power loss: `finish_hold`, `set_head`,
+`end_site`, `drop_site`, and every method on rules, lists and follows. `begin_hold`, `put_blocks`,
+`link_blocks`, `abort_hold`, `cache_blocks`, `mark_corrupt`, `save_peer` survive the death of the process at
+once and power loss after the next durable call or `sync()`; what power loss took is missing, never wrong.
+
+Visible. Readers, also in other processes, see an effect when the method returns. They never see a block whose
+bytes are not there, and every read is verified against the CID.
+
+Retry. Every method may be called again after any error: `begin_hold` with the same release gives the same hold,
+putting or linking a block twice is one reference, `finish_hold` of the held release changes nothing.
+
+Errors. Input of peers raises PeerError (HashMismatch, OverLimit, StaleRelease, HoldIncomplete); disk
+and quota raise OperatorError (QuotaExceeded, StoreFull, StoreReadOnly, StoreFailed, StoreDamaged) and leave the
+store usable: reads go on, and writes work again when the cause is gone.
+
+Threads. All methods may be called from any thread; writers wait for each other, readers do not wait for writers.
+Methods may block on disk: call them from a worker thread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol
+
+from protocol.cid import Cid
+from protocol.release import SignedRelease
+from protocol.site_id import SiteId
+
+
+class Origin(StrEnum):
+    """How the held release came to this node."""
+
+    PUBLISHED = "published"  # handed in by a publisher
+    REPLICATED = "replicated"  # fetched from another host
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """A handle; stays valid across restarts until the hold is aborted, overtaken or dropped."""
+
+    id: int
+    signed: SignedRelease
+
+    @property
+    def site(self) -> SiteId:
+        return self.signed.site
+
+
+@dataclass(frozen=True, slots=True)
+class HoldInfo:
+    """Progress of one hold. `new_*` counts what was not in the store before."""
+
+    hold: Hold
+    finished: bool
+    done_blocks: int
+    done_bytes: int
+    new_blocks: int
+    new_bytes: int
+    started_s: int
+
+
+@dataclass(frozen=True, slots=True)
+class SiteRecord:
+    """`head` is the newest release known, `held` the one whose blocks are all here."""
+
+    site: SiteId
+    head: SignedRelease
+    held: SignedRelease | None
+    origin: Origin | None
+    ended: bool
+    held_bytes: int
+    updated_s: int
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Block bytes only (disk use is a few percent more). `used_bytes + reserved_bytes <= quota_bytes`."""
+
+    used_bytes: int
+    reserved_bytes: int
+    quota_bytes: int
+    cache_bytes: int
+    cache_quota_bytes: int
+    blocks: int
+    corrupt_blocks: int
+
+    @property
+    def free_bytes(self) -> int:
+        return max(0, self.quota_bytes - self.used_bytes - self.reserved_bytes)
+
+
+@dataclass(frozen=True, slots=True)
+class RuleRow:
+    """One rule as stored; `target` is its canonical text. `list_name` None: the operator's own rule."""
+
+    target: str
+    verdict: str
+    ground: str
+    reason: str
+    since_s: int
+    list_name: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ListRow:
+    """Bookkeeping of a subscribed list: which state of the file its rules are from, and the last error."""
+
+    name: str
+    path: str
+    mtime_ns: int = 0
+    size_bytes: int = 0
+    inode: int = 0
+    read_s: int = 0
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PeerRow:
+    peer: str
+    addresses: tuple[str, ...]
+    seen_s: int
+
+
+class StoreReader(Protocol):
+    """What gateway workers in other processes may do; never writes."""
+
+    def site(self, site: SiteId) -> SiteRecord | None: ...
+
+    def sites(self) -> list[SiteRecord]: ...
+
+    def get_block(self, cid: Cid) -> bytes:
+        """The bytes, verified on this read. Raises BlockMissing or BlockCorrupt."""
+
+    def has_blocks(self, cids: Iterable[Cid]) -> set[Cid]:
+        """Those of `cids` that are here and not known to be corrupt."""
+
+    def rules(self) -> list[RuleRow]:
+        """The operator's own and all lists' rules, ordered by list and target."""
+
+    def data_version(self) -> int:
+        """Differs from the last answer when anything was committed by another connection. Costs microseconds."""
+
+    def rules_version(self) -> int:
+        """Differs from the last answer only when rules changed. Costs microseconds; meant for every request."""
+
+    def close(self) -> None: ...
+
+
+class Store(StoreReader, Protocol):
+    """The one writer. See the module text for what holds for all methods."""
+
+    # --- holds ---------------------------------------------------------------------------------------------
+
+    def begin_hold(self, signed: SignedRelease) -> Hold:
+        """Open a hold, or give the one that this release already has (open or finished).
+
+        Reserves quota for what the release is larger than the held one. Raises QuotaExceeded when it cannot fit,
+        StoreFull when the disk has less room than it needs, StaleRelease when it is not newer than the head and
+        not the head itself, and ValueError for a release that ends its site (see end_site).
+        """
+
+    def hold_info(self, hold: Hold) -> HoldInfo:
+        """Raises HoldGone."""
+
+    def holds(self) -> list[HoldInfo]:
+        """Open holds, oldest first; what a restart resumes."""
+
+    def put_blocks(self, hold: Hold, blocks: Sequence[tuple[Cid, bytes]]) -> int:
+        """Verify, write and reference; returns the bytes that were new to the store.
+
+        All or nothing: HashMismatch or UnsupportedHash for any block, OverLimit when the hold would exceed the
+        size or block count of its release, QuotaExceeded, HoldGone: then nothing of the batch is referenced.
+        A block that is known to be corrupt is healed. Meant for batches of about 8 MiB or 500 blocks.
+        On a finished hold only blocks that belong to it are taken (healing); others raise OverLimit.
+        """
+
+    def link_blocks(self, hold: Hold, cids: Sequence[Cid]) -> list[Cid]:
+        """Reference blocks that are here already; returns the others, in order, each once (corrupt ones too).
+
+        OverLimit and QuotaExceeded (a cached block starts to count) as put_blocks. Batches of up to some
+        thousands are best.
+        """
+
+    def finish_hold(self, hold: Hold, *, origin: Origin) -> None:
+        """Make the release the held one. Durable. Older holds of the site end and their blocks are freed.
+
+        The caller has walked the tree; the store checks the count and the sum of the blocks against the release
+        (HoldIncomplete). StaleRelease when a later release is held already, HoldGone.
+        """
+
+    def abort_hold(self, hold: Hold) -> None:
+        """Give up an open hold and free its blocks. A finished or vanished hold: nothing happens."""
+
+    # --- sites ---------------------------------------------------------------------------------------------
+
+    def set_head(self, signed: SignedRelease) -> bool:
+        """Remember the newest release; True when it was news. Never goes back: StaleRelease. Durable.
+
+        An ending release is handed on to end_site. Heads of sites that were never held are kept up to a bound;
+        the longest unchanged are forgotten first.
+        """
+
+    def end_site(self, signed: SignedRelease) -> None:
+        """The publisher's end mark: durable tombstone, blocks freed. StaleRelease when not newer than the head."""
+
+    def drop_site(self, site: SiteId) -> int:
+        """Free all blocks of the site; returns freed bytes. The head stays, so replays are refused. Durable."""
+
+    # --- blocks --------------------------------------------------------------------------------------------
+
+    def cache_blocks(self, blocks: Sequence[tuple[Cid, bytes]]) -> None:
+        """Verify and keep under the cache's own cap, least recently used first out; heals corrupt blocks.
+
+        A block that a hold keeps already stays as it is. HashMismatch, UnsupportedHash: nothing is written.
+        """
+
+    def touch_cached(self, cids: Iterable[Cid]) -> None:
+        """Count as used now; for readers in other processes, which cannot note it themselves."""
+
+    def is_linked(self, cid: Cid) -> bool:
+        """The block belongs to a finished hold with no corrupt block: its whole subtree is here."""
+
+    def mark_corrupt(self, cid: Cid) -> None:
+        """Count the block as missing until it is put again. `get_block` of the writer does it by itself."""
+
+    def usage(self) -> Usage: ...
+
+    def sync(self) -> None:
+        """Everything written so far survives power loss when this returns."""
+
+    # --- operator's rows (all durable) ---------------------------------------------------------------------
+
+    def add_rule(self, row: RuleRow) -> None:
+        """Add or replace the rule of the same list and target."""
+
+    def remove_rule(self, target: str) -> bool:
+        """Remove the operator's own rule; False when there was none."""
+
+    def lists(self) -> list[ListRow]: ...
+
+    def save_list(self, row: ListRow) -> None:
+        """Add a list or update its bookkeeping; its rules stay."""
+
+    def replace_list_rules(self, list_name: str, rows: Sequence[RuleRow], *, row: ListRow | None = None) -> None:
+        """All rules of one list at once, with its new bookkeeping in the same step. ValueError: unknown list."""
+
+    def remove_list(self, list_name: str) -> bool:
+        """The list and its rules; False when there was none."""
+
+    def follow(self, site: SiteId) -> bool:
+        """True when it was not followed before."""
+
+    def unfollow(self, site: SiteId) -> bool: ...
+
+    def follows(self) -> frozenset[SiteId]: ...
+
+    # --- remembered peers ----------------------------------------------------------------------------------
+
+    def peers(self) -> list[PeerRow]:
+        """Latest seen first."""
+
+    def save_peer(self, peer: str, addresses: Sequence[str], seen_s: int) -> None:
+        """Replaces the peer's row. Bounded: the longest unseen peers and surplus addresses are forgotten."""
+
+    def forget_peer(self, peer: str) -> bool: ...
