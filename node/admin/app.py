@@ -121,7 +121,8 @@ def _post(shape: Shape, answer: Callable[[str], Awaitable[Json]]) -> Endpoint:
 
 
 def _delete(shape: Shape, answer: Callable[[str], Awaitable[Json]]) -> Endpoint:
-    """An endpoint whose query has the one member of shape: targets hold slashes, so they are no path segments."""
+    """An endpoint whose query has the one member of shape: targets hold slashes, so they are no path
+    segments."""
     (name,) = shape
 
     async def endpoint(request: Request) -> Response:

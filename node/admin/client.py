@@ -1,4 +1,6 @@
-"""The CLI's side of the admin API: a synchronous client over the daemon's Unix socket (docs/operators/admin-api.md)."""
+"""The CLI's side of the admin API: a synchronous client over the daemon's Unix socket
+(docs/operators/admin-api.md)."""
+# ruff: noqa: N818 - each is named for what is wrong
 
 from __future__ import annotations
 
@@ -173,13 +175,13 @@ class AdminClient:
             ) from error
         if response.is_success and isinstance(value, dict):
             return value
-        error = value.get("error") if isinstance(value, dict) else None
-        if not isinstance(error, dict) or not isinstance(error.get("code"), str):
+        said = value.get("error") if isinstance(value, dict) else None
+        if not isinstance(said, dict) or not isinstance(said.get("code"), str):
             raise BadAnswer(f"{self._socket_path} gave an unknown answer (status {response.status_code})")
-        hint = error.get("hint")
+        hint = said.get("hint")
         raise DaemonError(
-            str(error.get("message", "")),
-            code=error["code"],
+            str(said.get("message", "")),
+            code=said["code"],
             hint=hint if isinstance(hint, str) else None,
             status=response.status_code,
         )

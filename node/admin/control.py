@@ -1,9 +1,10 @@
 """What the admin API asks of the node. The API checks shapes and lengths; the node checks meaning.
 
 Every method returns what json.dumps takes, once the effect is durable and in force. Failures are raised as
-FednodeError: the API answers with their code, message and hint, and with the status that docs/operators/admin-api.md
-gives for the class.
+FednodeError: the API answers with their code, message and hint, and with the status that
+docs/operators/admin-api.md gives for the class.
 """
+# ruff: noqa: N818 - each is named for what is wrong
 
 from __future__ import annotations
 
@@ -48,13 +49,16 @@ class NodeControl(Protocol):
         """Dials a multiaddr with /p2p/; PeerError when that fails."""
 
     async def rules(self, *, list_name: str | None, offset: int, limit: int) -> Json:
-        """{"rules": [...], "total": n}: the operator's own rules (list_name None) or those of one list, a page."""
+        """{"rules": [...], "total": n}: the operator's own rules (list_name None) or those of one list, a
+        page."""
 
     async def block(self, target: str, *, verdict: str, ground: str, reason: str, drop: bool) -> Json:
-        """Adds or replaces the operator's rule on target; with drop the blocks of the site are deleted, too."""
+        """Adds or replaces the operator's rule on target; with drop the blocks of the site are deleted,
+        too."""
 
     async def unblock(self, target: str) -> Json:
-        """Removes the operator's rule; NotFound when there is none (the hint names the list, if one blocks it)."""
+        """Removes the operator's rule; NotFound when there is none (the hint names the list, if one blocks
+        it)."""
 
     async def blocklists(self) -> list[Json]:
         """Every subscribed list and how its last reading went."""

@@ -1,8 +1,8 @@
 """Serves the admin API on a Unix socket that only its owner can open.
 
-Hypercorn's own accept loop shields every write and never gives one up, so that one client that stops reading would
-hold up the end of the daemon. Here each connection's stream is ours: a write has a deadline, and at the end the
-streams are closed under hypercorn, whose connection tasks then end by themselves.
+Hypercorn's own accept loop shields every write and never gives one up, so that one client that stops reading
+would hold up the end of the daemon. Here each connection's stream is ours: a write has a deadline, and at the
+end the streams are closed under hypercorn, whose connection tasks then end by themselves.
 """
 
 from __future__ import annotations
@@ -23,15 +23,16 @@ from node.admin.control import NodeControl
 from node.admin.unix import listening_unix_socket
 
 HEAD_MAX_BYTES = 64 * 1024
-"""Of a request's first line and headers; a target of 8192 characters in a query fits in when each is %-encoded."""
+"""Of a request's first line and headers; a target of 8192 characters in a query fits in when each is
+%-encoded."""
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class AdminLimits:
-    """connections_max: open at once; one more is closed at once. write_stall_s: a client that takes nothing for so
-    long is dropped. idle_s: a connection without a request in flight is closed after it."""
+    """connections_max: open at once; one more is closed at once. write_stall_s: a client that takes nothing
+    for so long is dropped. idle_s: a connection without a request in flight is closed after it."""
 
     connections_max: int = 64
     write_stall_s: float = 20.0
@@ -45,7 +46,8 @@ async def serve_admin(
     limits: AdminLimits | None = None,
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Listens (then task_status is started) and serves until cancelled; then ends at once, whatever clients do.
+    """Listens (then task_status is started) and serves until cancelled; then ends at once, whatever clients
+    do.
 
     SocketPathError if it cannot listen. The caller holds the lock of the data_dir.
     """

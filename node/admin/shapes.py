@@ -1,4 +1,5 @@
-"""Strict input of the admin API: JSON objects and query strings against a shape. Anything not named is refused."""
+"""Strict input of the admin API: JSON objects and query strings against a shape. Anything not named is
+refused."""
 
 from __future__ import annotations
 
@@ -19,7 +20,8 @@ REQUIRED: Final = _Required()
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """One member: text of 1 to max_chars characters (0 with allow_empty), a bool, or a whole number in a range."""
+    """One member: text of 1 to max_chars characters (0 with allow_empty), a bool, or a whole number in a
+    range."""
 
     kind: type[str] | type[bool] | type[int]
     default: Any = REQUIRED

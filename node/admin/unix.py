@@ -25,7 +25,8 @@ class SocketPathError(OperatorError):
 def listening_unix_socket(path: Path) -> Iterator[socket.socket]:
     """A listening, non-blocking socket at path; the file goes away at the end. SocketPathError.
 
-    The caller holds the lock of the data_dir: a socket that is there already was left behind, and is replaced.
+    The caller holds the lock of the data_dir: a socket that is there already was left behind, and is
+    replaced.
     """
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
     with contextlib.closing(listener):

@@ -13,7 +13,8 @@ Key = TypeVar("Key")
 
 
 class Policy:
-    """A snapshot of the operator's rules and hosting settings; never changes, safe to share between threads."""
+    """A snapshot of the operator's rules and hosting settings; never changes, safe to share between
+    threads."""
 
     def __init__(self, rules: Iterable[Rule] = (), hosting: Hosting | None = None) -> None:
         self.hosting = hosting if hosting is not None else Hosting()
@@ -25,8 +26,9 @@ class Policy:
             self._index(rule)
 
     def decide(self, act: Act, subject: Subject) -> Verdict:
-        """The verdict on doing `act` with `subject`: the strictest matching rule, else the hosting settings."""
-        strictest = min(self._matches(subject), key=_strictness, default=None)
+        """The verdict on doing `act` with `subject`: the strictest matching rule, else the hosting
+        settings."""
+        strictest = min(self._matches(subject), key=strictness, default=None)
         if strictest is not None:
             return _verdict(strictest)
         if act is Act.STORE and not subject.local:

@@ -1,4 +1,5 @@
-"""Words of policy: what is asked (Act, Subject), what an operator said (Rule, Hosting), what comes out (Verdict).
+"""Words of policy: what is asked (Act, Subject), what an operator said (Rule, Hosting), what comes out
+(Verdict).
 
 Spec: docs/spec/policy.md.
 """
@@ -10,7 +11,23 @@ from enum import StrEnum
 from typing import Literal
 
 from protocol.cid import Cid
+from protocol.denylist import CidPath, Target
 from protocol.site_id import SiteId
+
+__all__ = [
+    "ALLOW",
+    "Act",
+    "CidPath",
+    "Ground",
+    "Hosting",
+    "HostingMode",
+    "Rule",
+    "RuleVerdict",
+    "Subject",
+    "Target",
+    "Verdict",
+    "VerdictKind",
+]
 
 VerdictKind = Literal["allow", "refuse", "quarantine"]
 RuleVerdict = Literal["refuse", "quarantine"]
@@ -30,11 +47,12 @@ class Act(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """What the act is about; a field that the caller does not know yet stays empty, and then no rule can match on it.
+    """What the act is about; a field that the caller does not know yet stays empty, and then no rule can
+    match on it.
 
     path: percent-decoded, no leading slash, of the entry that is read; a caller that answers `docs/` with
-    `docs/index.html` asks for both. trail: every CID passed on the way, or the CIDs of the blocks that are to be sent.
-    size_bytes: of the whole site. local: the act was asked for over the operator's own sockets.
+    `docs/index.html` asks for both. trail: every CID passed on the way, or the CIDs of the blocks that are to
+    be sent. size_bytes: of the whole site. local: the act was asked for over the operator's own sockets.
     """
 
     site: SiteId | None = None
@@ -43,18 +61,6 @@ class Subject:
     trail: tuple[Cid, ...] = ()
     size_bytes: int | None = None
     local: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class CidPath:
-    """Content under a CID, matched by multihash: all of it (path empty), one path, or all paths that start so."""
-
-    multihash: bytes
-    path: str = ""
-    is_prefix: bool = False
-
-
-Target = SiteId | CidPath
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +79,8 @@ class Rule:
 class Verdict:
     """The answer: what to do, and who decided it by which rule.
 
-    rule is the target as text; it is None when no rule but the hosting settings decided. code is the refuse code
-    for a peer or publisher (docs/spec/policy.md, "Codes"), empty when allowed.
+    rule is the target as text; it is None when no rule but the hosting settings decided. code is the refuse
+    code for a peer or publisher (docs/spec/policy.md, "Codes"), empty when allowed.
     """
 
     kind: VerdictKind

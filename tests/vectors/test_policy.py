@@ -1,0 +1,95 @@
+"""Runs tests/vectors/policy.json: the vectors of docs/spec/policy.md."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from node.policy.decide import Policy
+from node.policy.model import Act, Hosting, Subject, Verdict
+from node.policy.rules import read_target, rule_of, target_text
+from node.store.port import RuleRow
+from protocol.cid import Cid
+from protocol.site_id import SiteId
+
+HERE = Path(__file__).parent
+SPEC = HERE.parents[1] / "docs/spec/policy.md"
+VECTORS: dict[str, Any] = json.loads((HERE / "policy.json").read_text("utf-8"))
+NAMES: dict[str, str] = VECTORS["sites"] | VECTORS["cids"]
+
+
+def fill(text: str) -> str:
+    return re.sub(r"\{([a-z0-9-]+)\}", lambda match: NAMES[match[1]], text)
+
+
+def policy_of(scene: dict[str, Any]) -> Policy:
+    rows = [
+        RuleRow(
+            fill(rule["target"]),
+            rule["verdict"],
+            rule["ground"],
+            rule["reason"],
+            rule["since_s"],
+            rule["list"],
+        )
+        for rule in scene["rules"]
+    ]
+    hosting = scene.get("hosting")
+    if hosting is None:
+        return Policy(map(rule_of, rows))
+    follow = frozenset(SiteId.from_text(fill(site)) for site in hosting["follow"])
+    return Policy(map(rule_of, rows), Hosting(hosting["mode"], follow, hosting["max_site_bytes"]))
+
+
+def subject_of(given: dict[str, Any]) -> Subject:
+    return Subject(
+        site=SiteId.from_text(fill(given["site"])) if "site" in given else None,
+        root=Cid.from_text(fill(given["root"])) if "root" in given else None,
+        path=given.get("path", ""),
+        trail=tuple(Cid.from_text(fill(cid)) for cid in given.get("trail", [])),
+        size_bytes=given.get("size_bytes"),
+        local=given.get("local", False),
+    )
+
+
+def cases() -> Iterator[Any]:
+    for scene in VECTORS["scenes"]:
+        for number, case in enumerate(scene["cases"], 1):
+            acts = list(Act) if case["act"] == "every" else [Act(case["act"])]
+            for act in acts:
+                yield pytest.param(scene, act, case, id=f"{scene['name']}-{number}-{act.value}")
+
+
+@pytest.mark.parametrize(("scene", "act", "case"), list(cases()))
+def test_verdict(scene: dict[str, Any], act: Act, case: dict[str, Any]) -> None:
+    verdict = policy_of(scene).decide(act, subject_of(case["subject"]))
+    if case["expect"] == "allow":
+        assert verdict == Verdict("allow")
+        assert verdict.http_status == 200
+        return
+    expect = case["expect"]
+    rule = expect["rule"] and target_text(read_target(fill(expect["rule"])))
+    assert not verdict.allowed
+    assert (verdict.kind, verdict.ground, verdict.rule) == (expect["kind"], expect["ground"], rule)
+    assert (verdict.list_name, verdict.code, verdict.http_status) == (
+        expect["list"],
+        expect["code"],
+        expect["http"],
+    )
+    if rule is not None:
+        (given,) = (
+            given
+            for given in scene["rules"]
+            if target_text(read_target(fill(given["target"]))) == rule and given["list"] == expect["list"]
+        )
+        assert (verdict.reason, verdict.since_s) == (given["reason"], given["since_s"])
+
+
+def test_every_scene_is_named_in_the_spec_and_no_other() -> None:
+    named = set(re.findall(r"\[vector: ([^\]]+)\]", SPEC.read_text("utf-8")))
+    assert named == {scene["name"] for scene in VECTORS["scenes"]}
