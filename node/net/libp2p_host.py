@@ -1,0 +1,142 @@
+"""libp2p's host and swarm as far as its own protocols need them (identify, ping, Kademlia), made safe.
+
+Of libp2p's swarm only the data structures and interfaces are used. Listening, dialling, upgrading,
+connection tasks and the guard around stream handlers are fednode's: in libp2p's one exception ends it all.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+import trio
+from libp2p.abc import IListener, INetConn, INetStream
+from libp2p.crypto.ed25519 import Ed25519PrivateKey
+from libp2p.crypto.keys import KeyPair
+from libp2p.crypto.x25519 import create_new_key_pair as create_x25519_key_pair
+from libp2p.custom_types import TProtocol
+from libp2p.host.basic_host import BasicHost
+from libp2p.network.config import ConnectionConfig
+from libp2p.network.exceptions import SwarmException
+from libp2p.network.swarm import Swarm
+from libp2p.peer.id import ID
+from libp2p.peer.peerstore import PeerStore
+from libp2p.transport.upgrader import TransportUpgrader
+from multiaddr import Multiaddr
+
+logger = logging.getLogger(__name__)
+
+Dial = Callable[[ID], Awaitable[INetConn]]
+OpenStream = Callable[[ID, Sequence[str]], Awaitable[INetStream]]
+OnIdentified = Callable[[ID, Sequence[str]], None]
+_IDENTIFY_MAX_TASKS = 16
+
+
+class Keys:
+    """The node key in the forms that libp2p wants, and a Noise key for this run."""
+
+    def __init__(self, seed: bytes) -> None:
+        private_key = Ed25519PrivateKey.from_bytes(seed)
+        self.pair = KeyPair(private_key, private_key.get_public_key())
+        self.peer = ID.from_pubkey(self.pair.public_key)
+        self.noise = create_x25519_key_pair().private_key
+
+
+class ContainedSwarm(Swarm):  # type: ignore[misc]
+    """A connection table that libp2p's protocols can use. It runs no task and dials through `dial`."""
+
+    def __init__(self, keys: Keys, dial: Dial) -> None:
+        peerstore = PeerStore()
+        peerstore.add_key_pair(keys.peer, keys.pair)
+        super().__init__(
+            keys.peer, peerstore, TransportUpgrader({}, {}), [], connection_config=ConnectionConfig()
+        )
+        self._dial = dial
+
+    async def dial_peer(self, peer_id: ID) -> list[INetConn]:
+        return [await self._dial(peer_id)]
+
+    async def new_stream(self, peer_id: ID) -> INetStream:
+        for connection in self.get_connections(peer_id):
+            if not connection.is_closed:
+                return await connection.new_stream()
+        raise SwarmException(f"not connected to {peer_id}")
+
+    async def listen(self, *multiaddrs: Multiaddr) -> bool:
+        raise NotImplementedError("fednode listens itself")
+
+    async def close_peer(self, peer_id: ID) -> None:
+        for connection in self.get_connections(peer_id):
+            await connection.close()
+
+    async def notify_opened_stream(self, stream: INetStream) -> None:
+        """No protocol in use listens to this; libp2p would open a nursery for each stream."""
+
+    async def notify_closed_stream(self, stream: INetStream) -> None:
+        """See notify_opened_stream."""
+
+    async def notify_disconnected(self, conn: INetConn) -> None:
+        await self._notify("disconnected", conn)
+
+
+class AnnouncedAddresses(IListener):  # type: ignore[misc]
+    """What libp2p takes for its listener: nothing but the addresses to tell others."""
+
+    def __init__(self, addresses: Sequence[str]) -> None:
+        self._addresses = tuple(Multiaddr(address) for address in addresses)
+
+    async def listen(self, maddr: Multiaddr) -> None:
+        raise NotImplementedError("fednode listens itself")
+
+    async def close(self) -> None:
+        """Nothing is open here."""
+
+    def get_addrs(self) -> tuple[Multiaddr, ...]:
+        return self._addresses
+
+
+class ContainedHost(BasicHost):  # type: ignore[misc]
+    """libp2p's host with identify in guarded tasks of our nursery and streams that fednode negotiates."""
+
+    def __init__(
+        self,
+        swarm: ContainedSwarm,
+        nursery: trio.Nursery,
+        announced: Sequence[str],
+        open_stream: OpenStream,
+        on_identified: OnIdentified,
+    ) -> None:
+        swarm.listeners["announced"] = AnnouncedAddresses(announced)
+        self._nursery = nursery
+        self._on_identified = on_identified
+        self._identify_slots = trio.CapacityLimiter(_IDENTIFY_MAX_TASKS)
+        self._open_stream = open_stream
+        super().__init__(swarm, disable_identify_address_discovery=True)
+
+    async def new_stream(self, peer_id: ID, protocol_ids: Sequence[TProtocol]) -> INetStream:
+        return await self._open_stream(peer_id, [str(protocol) for protocol in protocol_ids])
+
+    def _schedule_identify(self, peer_id: ID, *, reason: str) -> None:
+        if (
+            peer_id == self.get_id()
+            or peer_id in self._identify_inflight
+            or peer_id in self._identified_peers
+        ):
+            return
+        self._identify_inflight.add(peer_id)
+        self._nursery.start_soon(self._identify_guarded, peer_id, reason)
+
+    async def _identify_guarded(self, peer_id: ID, reason: str) -> None:
+        try:
+            async with self._identify_slots:
+                await self._identify_peer(peer_id, reason=reason)
+            if peer_id in self._identified_peers:
+                self._on_identified(peer_id, [str(address) for address in self.peerstore.addrs(peer_id)])
+        except Exception:  # root of a task that runs libp2p code on what a peer sent
+            logger.debug("identify of %s failed", peer_id, exc_info=True)
+        finally:
+            self._identify_inflight.discard(peer_id)
+
+    def run(self, listen_addrs: Sequence[Multiaddr], *, task_status: Any = None) -> Any:
+        raise NotImplementedError("fednode runs the host itself")

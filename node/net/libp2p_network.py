@@ -1,0 +1,232 @@
+"""`node.net.port.Network` over libp2p: what survives a restart of libp2p, and the supervisor."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from typing import Literal
+
+import trio
+
+from node.net import libp2p_internals
+from node.net.address_book import AddressBook
+from node.net.addresses import Address
+from node.net.event_hub import EventHub
+from node.net.libp2p_connection import Connection
+from node.net.libp2p_host import Keys
+from node.net.libp2p_session import Session
+from node.net.listening import dialable
+from node.net.peer_ids import peer_id_of_seed
+from node.net.port import (
+    BadAddress,
+    Handler,
+    NetEvent,
+    NetHealth,
+    NetSettings,
+    NetworkStopped,
+    PeerConnected,
+    PeerDisconnected,
+    PeerId,
+    PeerInfo,
+    PeerUnreachable,
+    Stream,
+)
+
+logger = logging.getLogger(__name__)
+
+_BACKOFF_FIRST_S = 0.1
+_BACKOFF_MAX_S = 10.0
+_STEADY_S = 60.0  # a session that lived so long starts the backoff anew
+
+
+class LibP2PNetwork:
+    """See the contract in node/net/port.py. Made and run by `run_network`."""
+
+    def __init__(self, settings: NetSettings, listeners: list[trio.SocketListener]) -> None:
+        libp2p_internals.apply()
+        self.counts: Counter[str] = Counter()
+        self.handlers: dict[str, Handler] = {}
+        self._settings = settings
+        self._listeners = listeners
+        self._keys = Keys(settings.private_key)
+        self._local_peer = peer_id_of_seed(settings.private_key)
+        self._book = AddressBook(self._local_peer, settings.limits)
+        self._hub = EventHub(settings.limits.events)
+        self._session: Session | None = None
+        self._session_started = trio.Event()
+        self._state: Literal["running", "restarting", "stopped"] = "restarting"
+        self._last_error: str | None = None
+
+    # Supervision
+
+    async def run(self) -> None:
+        """Keep a session running until cancelled."""
+        backoff_s = _BACKOFF_FIRST_S
+        try:
+            while True:
+                started_s = trio.current_time()
+                try:
+                    await self._run_session()
+                except Exception as exc:  # root of everything that runs libp2p code
+                    self._last_error = repr(exc)
+                    logger.exception("the libp2p host failed; it is started again")
+                else:
+                    self._last_error = "the host ended by itself"
+                    logger.error("the libp2p host ended; it is started again")
+                self._state = "restarting"
+                self.counts["restarts"] += 1
+                if trio.current_time() - started_s > _STEADY_S:
+                    backoff_s = _BACKOFF_FIRST_S
+                await trio.sleep(backoff_s)
+                backoff_s = min(2 * backoff_s, _BACKOFF_MAX_S)
+        finally:
+            self._state = "stopped"
+            self._hub.close()
+
+    async def _run_session(self) -> None:
+        try:
+            async with trio.open_nursery() as nursery:
+                session = Session(self._keys, self._settings.limits, self, nursery)
+                for listener in self._listeners:
+                    nursery.start_soon(session.accept, listener)
+                nursery.start_soon(trio.sleep_forever)
+                self._session = session
+                self._state = "running"
+                self._session_started.set()
+        finally:
+            self._session = None
+            self._session_started = trio.Event()
+
+    async def _running_session(self) -> Session:
+        while self._session is None:
+            if self._state == "stopped":
+                raise NetworkStopped("the network was stopped")
+            await self._session_started.wait()
+        return self._session
+
+    # What a session reports
+
+    def dial_candidates(self, peer: PeerId) -> list[Address]:
+        """Addresses to try, best first: those fednode was told, then those that the peer said of itself."""
+        return self._book.of(peer)
+
+    def on_connected(self, connection: Connection, *, first: bool) -> None:
+        if first:
+            self._hub.publish(PeerConnected(connection.peer, connection.inbound))
+
+    def on_disconnected(self, peer: PeerId) -> None:
+        self._hub.publish(PeerDisconnected(peer))
+
+    def on_identified(self, peer: PeerId, addresses: Sequence[str]) -> None:
+        self._book.add_claimed(peer, _parse_all(addresses))
+
+    def announced(self) -> list[str]:
+        if self._settings.announce:
+            return [str(Address.parse(text)) for text in self._settings.announce]
+        return [str(address) for address in dialable(self._listeners)]
+
+    # The port
+
+    @property
+    def local_peer(self) -> PeerId:
+        return self._local_peer
+
+    def addresses(self) -> list[str]:
+        return [str(Address.parse(text).at(self._local_peer)) for text in self.announced()]
+
+    async def connect(self, address: str, *, deadline_s: float) -> PeerId:
+        parsed = Address.parse(address)
+        if parsed.peer is None:
+            raise BadAddress(
+                f"no peer id in {address}", hint="add /p2p/ and the id that the node prints at its start"
+            )
+        self._refuse_self(parsed.peer)
+        await self._connected(parsed.peer, [parsed], deadline_s)
+        self._book.add(parsed.peer, [parsed])
+        return parsed.peer
+
+    async def open(self, peer: PeerId, protocol: str, *, deadline_s: float) -> Stream:
+        self._refuse_self(peer)
+        deadline = trio.current_time() + deadline_s
+        connection = await self._connected(peer, self.dial_candidates(peer), deadline_s)
+        try:
+            with trio.fail_at(deadline):
+                return await (await self._running_session()).open(connection, [protocol])
+        except trio.TooSlowError:
+            raise PeerUnreachable(f"{peer} did not answer within {deadline_s:g} s") from None
+
+    async def _connected(self, peer: PeerId, addresses: list[Address], deadline_s: float) -> Connection:
+        try:
+            with trio.fail_after(deadline_s):
+                session = await self._running_session()
+                return await session.connect(peer, addresses)
+        except trio.TooSlowError:
+            raise PeerUnreachable(f"{peer} could not be reached within {deadline_s:g} s") from None
+
+    def _refuse_self(self, peer: PeerId) -> None:
+        if peer == self._local_peer:
+            raise BadAddress("that is this node itself")
+
+    def serve(self, protocol: str, handler: Handler) -> None:
+        self.handlers[protocol] = handler
+
+    def peers(self) -> list[PeerInfo]:
+        found: dict[PeerId, PeerInfo] = {}
+        for connection in self._connections():
+            if connection.peer not in found:
+                known = tuple(self.known_addresses(connection.peer))
+                found[connection.peer] = PeerInfo(
+                    connection.peer, known, connection.inbound, connection.since_s
+                )
+        return sorted(found.values(), key=lambda info: info.since_s)
+
+    def _connections(self) -> list[Connection]:
+        return [] if self._session is None else self._session.connections()
+
+    def events(self) -> trio.MemoryReceiveChannel[NetEvent]:
+        return self._hub.subscribe()
+
+    def remember(self, peer: PeerId, addresses: Iterable[str]) -> None:
+        self._book.add(peer, _parse_all(addresses))
+
+    def known_addresses(self, peer: PeerId) -> list[str]:
+        return [str(address) for address in self._book.of(peer)]
+
+    async def disconnect(self, peer: PeerId) -> None:
+        for connection in self._connections():
+            if connection.peer == peer:
+                await connection.close()
+
+    async def provide(self, key: bytes, *, deadline_s: float = 30.0) -> int:
+        raise NetworkStopped("not there yet")
+
+    async def find_providers(
+        self, key: bytes, *, limit: int, deadline_s: float
+    ) -> list[tuple[PeerId, list[str]]]:
+        raise NetworkStopped("not there yet")
+
+    def health(self) -> NetHealth:
+        connections = self._connections()
+        return NetHealth(
+            state=self._state,
+            restarts=self.counts["restarts"],
+            connections=len(connections),
+            handshakes=0 if self._session is None else self._session.admission.handshakes,
+            streams=sum(connection.open_streams for connection in connections),
+            refused_connections=self.counts["refused_connections"],
+            failed_handshakes=self.counts["failed_handshakes"],
+            refused_streams=self.counts["refused_streams"],
+            handler_errors=self.counts["handler_errors"],
+            dropped_events=self._hub.dropped,
+            last_error=self._last_error,
+        )
+
+
+def _parse_all(addresses: Iterable[str]) -> list[Address]:
+    parsed = []
+    for text in addresses:
+        with suppress(BadAddress):
+            parsed.append(Address.parse(text))
+    return parsed

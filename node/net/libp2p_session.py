@@ -1,0 +1,289 @@
+"""One life of the libp2p host: its connections, handshakes and streams. The supervisor starts the next."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import trio
+from libp2p.abc import INetConn, INetStream
+from libp2p.peer.id import ID
+from libp2p.rcmgr.metrics import Direction
+
+from node.net import multistream
+from node.net.addresses import Address
+from node.net.admission import Admission
+from node.net.dialling import race
+from node.net.libp2p_connection import Connection
+from node.net.libp2p_host import ContainedHost, ContainedSwarm, Keys
+from node.net.libp2p_noise import secure
+from node.net.libp2p_raw import RawConnection
+from node.net.libp2p_stream import LibP2PStream, NetStreamView, peer_text
+from node.net.port import BadAddress, Handler, NetLimits, PeerId, PeerUnreachable, ProtocolUnsupported, Stream
+from protocol.errors import PeerError
+
+logger = logging.getLogger(__name__)
+
+_NOISE = "/noise"
+_YAMUX = "/yamux/1.0.0"
+_LIBP2P_DIAL_S = 10.0
+
+
+class Owner(Protocol):
+    """What a session needs from the network that outlives it."""
+
+    counts: Counter[str]
+    handlers: dict[str, Handler]
+
+    def dial_candidates(self, peer: PeerId) -> list[Address]: ...
+    def on_connected(self, connection: Connection, *, first: bool) -> None: ...
+    def on_disconnected(self, peer: PeerId) -> None: ...
+    def on_identified(self, peer: PeerId, addresses: Sequence[str]) -> None: ...
+    def announced(self) -> list[str]: ...
+
+
+@dataclass(slots=True)
+class _Slot:
+    """Handshakes and dials to one peer, one after the other."""
+
+    lock: trio.Lock
+    users: int = 0
+
+
+class Session:
+    """Everything in here ends with `nursery`. Tasks that touch what peers send have a guard at their root."""
+
+    def __init__(self, keys: Keys, limits: NetLimits, owner: Owner, nursery: trio.Nursery) -> None:
+        self.nursery = nursery
+        self._keys = keys
+        self._limits = limits
+        self._owner = owner
+        self._admission = Admission(limits)
+        self._dials: dict[PeerId, _Slot] = {}
+        self.swarm = ContainedSwarm(keys, self._dial_for_libp2p)
+        self.host = ContainedHost(
+            self.swarm, nursery, owner.announced(), self._open_for_libp2p, self._on_identified
+        )
+
+    @property
+    def admission(self) -> Admission:
+        return self._admission
+
+    def connections(self, peer: PeerId | None = None) -> list[Connection]:
+        """Live connections, oldest first."""
+        found: list[INetConn] = self.swarm.get_connections(None if peer is None else ID.from_base58(peer))
+        return [item for item in found if isinstance(item, Connection) and not item.is_closed]
+
+    # Inbound
+
+    async def accept(self, listener: trio.SocketListener) -> None:
+        """Take connections until cancelled."""
+        while True:
+            stream = await self._accept_one(listener)
+            if stream is not None:
+                self.nursery.start_soon(self._serve_inbound, stream)
+
+    async def _accept_one(self, listener: trio.SocketListener) -> trio.SocketStream | None:
+        try:
+            return await listener.accept()
+        except trio.ClosedResourceError:
+            raise
+        except OSError as exc:
+            # EMFILE and the like: what is open must end before more can come in
+            logger.warning("cannot accept a connection: %s", exc)
+            await trio.sleep(0.1)
+            return None
+
+    async def _serve_inbound(self, stream: trio.SocketStream) -> None:
+        try:
+            name = stream.socket.getpeername()
+            remote = Address.of_socket((name[0], name[1]))
+        except (OSError, ValueError):
+            await trio.aclose_forcefully(stream)
+            return
+        if not self._admission.enter(remote.host):
+            self._owner.counts["refused_connections"] += 1
+            await trio.aclose_forcefully(stream)
+            return
+        connection = None
+        try:
+            raw = RawConnection(stream, is_initiator=False, remote=(remote.host, remote.port))
+            connection = await self._upgrade_guarded(raw)
+            if connection is not None:
+                self._admission.proved()
+                await self._run_connection(connection)
+        finally:
+            self._admission.leave(remote.host, proved=connection is not None)
+
+    async def _upgrade_guarded(self, raw: RawConnection) -> Connection | None:
+        try:
+            with trio.fail_after(self._limits.handshake_s):
+                return await self._upgrade(raw, None)
+        except Exception as exc:  # noqa: BLE001 - libp2p code on what a stranger sent
+            self._owner.counts["failed_handshakes"] += 1
+            logger.debug("handshake with %s failed: %s", raw.remote, exc)
+            await raw.close()
+            return None
+        except BaseException:
+            await raw.close()
+            raise
+
+    # Outbound
+
+    async def connect(self, peer: PeerId, addresses: Sequence[Address]) -> Connection:
+        """A live connection with the peer, dialled if there is none. Raises PeerUnreachable."""
+        slot = self._dials.setdefault(peer, _Slot(trio.Lock()))
+        slot.users += 1
+        try:
+            async with slot.lock:
+                for connection in self.connections(peer):
+                    return connection
+                return await race(addresses, self._dial)
+        finally:
+            slot.users -= 1
+            if not slot.users:
+                self._dials.pop(peer, None)
+
+    async def _dial(self, address: Address) -> Connection:
+        if not self._admission.enter_outbound():
+            raise PeerUnreachable("this node has as many connections as it may")
+        try:
+            connection = await self._dial_and_upgrade(address)
+        except BaseException:
+            self._admission.leave_outbound()
+            raise
+        self.nursery.start_soon(self._run_outbound, connection)
+        await connection.event_started.wait()
+        return connection
+
+    async def _run_outbound(self, connection: Connection) -> None:
+        try:
+            await self._run_connection(connection)
+        finally:
+            self._admission.leave_outbound()
+
+    async def _dial_and_upgrade(self, address: Address) -> Connection:
+        try:
+            with trio.fail_after(self._limits.handshake_s):
+                stream = await trio.open_tcp_stream(address.host, address.port)
+                raw = RawConnection(stream, is_initiator=True, remote=(address.host, address.port))
+                try:
+                    return await self._upgrade(raw, ID.from_base58(address.peer or ""))
+                except BaseException:
+                    await raw.close()
+                    raise
+        except trio.TooSlowError:
+            raise PeerUnreachable(f"no answer within {self._limits.handshake_s:g} s") from None
+        except OSError as exc:
+            raise PeerUnreachable(exc.strerror or str(exc)) from exc
+        except Exception as exc:
+            raise PeerUnreachable(f"the handshake failed: {str(exc) or type(exc).__name__}") from exc
+
+    async def _upgrade(self, raw: RawConnection, remote_peer: ID | None) -> Connection:
+        inbound = remote_peer is None
+        agree = multistream.answer if inbound else multistream.propose
+        await agree(raw.read, raw.write, [_NOISE])
+        session = await secure(raw, self._keys.pair, self._keys.noise, remote_peer)
+        if session.get_remote_peer() == self._keys.peer:
+            raise BadAddress("that is this node itself")
+        await agree(session.read, session.write, [_YAMUX])
+        return Connection(session, self.swarm, self._limits, self._serve_stream, inbound=inbound)
+
+    async def _run_connection(self, connection: Connection) -> None:
+        table = self.swarm.connections.setdefault(connection.muxed_conn.peer_id, [])
+        table.append(connection)
+        self.nursery.start_soon(self._trim, connection.peer)
+        self._owner.on_connected(connection, first=len(table) == 1)
+        self.nursery.start_soon(self._notify, "connected", connection)
+        try:
+            await connection.serve()
+        finally:
+            self.swarm.remove_conn(connection)
+            if not self.swarm.get_connections(connection.muxed_conn.peer_id):
+                self._owner.on_disconnected(connection.peer)
+            self.nursery.start_soon(self._notify, "disconnected", connection)
+
+    async def _trim(self, peer: PeerId) -> None:
+        for connection in self.connections(peer)[: -self._limits.connections_per_peer]:
+            await connection.close()
+
+    async def _notify(self, what: str, connection: Connection) -> None:
+        try:
+            with trio.move_on_after(_LIBP2P_DIAL_S):
+                await self.swarm._notify(what, connection)
+        except Exception:  # root of a task that runs libp2p code
+            logger.debug("libp2p failed on %s of %s", what, connection.peer, exc_info=True)
+
+    # Streams
+
+    async def open(self, connection: Connection, protocols: Sequence[str]) -> LibP2PStream:
+        """Raises ProtocolUnsupported, or PeerUnreachable when the connection is lost."""
+        try:
+            stream = await connection.open_stream()
+        except trio.BrokenResourceError as exc:
+            raise PeerUnreachable(str(exc)) from exc
+        try:
+            stream.protocol = await multistream.propose(stream.receive_some, stream.send_all, protocols)
+        except ProtocolUnsupported:
+            stream.reset()
+            raise
+        except (trio.BrokenResourceError, PeerError) as exc:
+            stream.reset()
+            raise PeerUnreachable(f"the stream was lost: {exc}") from exc
+        except BaseException:
+            stream.reset()
+            raise
+        return stream
+
+    async def _serve_stream(self, connection: Connection, stream: LibP2PStream) -> None:
+        """Root of the task of an inbound stream: nothing but cancellation leaves it."""
+        try:
+            with trio.fail_after(self._limits.negotiate_s):
+                supported = self._owner.handlers.keys() | {str(key) for key in self.host.multiselect.handlers}
+                stream.protocol = await multistream.answer(stream.receive_some, stream.send_all, supported)
+        except (trio.TooSlowError, trio.BrokenResourceError, trio.ClosedResourceError, PeerError) as exc:
+            logger.debug("no protocol agreed with %s: %s", connection.peer, exc)
+            stream.reset()
+            return
+        try:
+            await self._call_handler(connection, stream)
+        except Exception as exc:  # a handler's failure ends its stream and nothing else
+            self._owner.counts["handler_errors"] += 1
+            level = (
+                logging.DEBUG if isinstance(exc, PeerError | trio.BrokenResourceError) else logging.WARNING
+            )
+            logger.log(level, "handler of %s failed on %s", stream.protocol, connection.peer, exc_info=True)
+            stream.reset()
+        except BaseException:
+            stream.reset()
+            raise
+        else:
+            await stream.aclose()
+
+    async def _call_handler(self, connection: Connection, stream: LibP2PStream) -> None:
+        own = self._owner.handlers.get(stream.protocol)
+        if own is not None:
+            handed: Stream = stream
+            await own(handed)
+            return
+        libp2p_handler = self.host.multiselect.handlers[stream.protocol]
+        if libp2p_handler is not None:
+            await libp2p_handler(NetStreamView(stream, connection, Direction.INBOUND))
+
+    # For libp2p's own protocols
+
+    def _on_identified(self, peer: ID, addresses: Sequence[str]) -> None:
+        self._owner.on_identified(peer_text(peer), addresses)
+
+    async def _dial_for_libp2p(self, peer: ID) -> Connection:
+        text = peer.to_base58()
+        with trio.fail_after(_LIBP2P_DIAL_S):
+            return await self.connect(text, self._owner.dial_candidates(text))
+
+    async def _open_for_libp2p(self, peer: ID, protocols: Sequence[str]) -> INetStream:
+        with trio.fail_after(_LIBP2P_DIAL_S):
+            connection = await self._dial_for_libp2p(peer)
+            return NetStreamView(await self.open(connection, protocols), connection, Direction.OUTBOUND)

@@ -1,0 +1,236 @@
+"""The network port: what fednode needs from a peer-to-peer network, and the contract of both implementations.
+
+`open_network` (libp2p over TCP) and `open_memory_network` (the in-memory twin) pass one conformance suite,
+tests/conformance/test_net.py. Nothing outside node/net knows that libp2p exists.
+
+Contract, in addition to the method docstrings:
+
+- Every wait is bounded: by the `deadline_s` of the call, or by the deadlines in `NetLimits`.
+- No peer can make a call raise anything but a `PeerError`, and no peer can end the network.
+- Leaving the context closes every stream and connection in under two seconds, whatever peers do.
+- All methods belong to the trio thread.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal, Protocol, TypeAlias
+
+import trio
+
+from protocol.errors import OperatorError, PeerError
+
+PeerId: TypeAlias = str
+"""A libp2p peer id in its base58 form (`12D3KooW…` for Ed25519 keys)."""
+
+
+class BadAddress(PeerError):
+    """A multiaddr that is malformed, or that names no peer, or a transport that fednode does not speak."""
+
+    code: ClassVar[str] = "bad-address"
+
+
+class PeerUnreachable(PeerError):
+    """No known address of the peer led to it within the deadline."""
+
+    code: ClassVar[str] = "peer-unreachable"
+
+
+class ProtocolUnsupported(PeerError):
+    """The peer is connected but does not speak the protocol that was asked for."""
+
+    code: ClassVar[str] = "protocol-unsupported"
+
+
+class NetworkStopped(PeerError):
+    """The network is stopping or restarting; nothing was sent."""
+
+    code: ClassVar[str] = "network-stopped"
+
+
+class ListenFailed(OperatorError):
+    """A listening address cannot be used: taken, not allowed, not of this machine, or malformed."""
+
+    code: ClassVar[str] = "listen-failed"
+    exit_code: ClassVar[int] = 3
+
+
+@dataclass(frozen=True, slots=True)
+class NetLimits:
+    """Bounds of one network. Counts are inclusive; seconds end in `_s`."""
+
+    connections: int = 256
+    """connections in all, both directions, handshakes included; each costs about 100 KB of memory"""
+    inbound_connections: int = 192
+    """connections that others opened: the rest stays free for dialling out"""
+    connections_per_address: int = 32
+    """inbound connections from one IPv4 address or one IPv6 /64, handshakes included"""
+    handshakes: int = 64
+    """inbound connections that have not proved their key yet"""
+    connections_per_peer: int = 4
+    """connections with one peer; the oldest is closed when one more is made"""
+    streams_per_connection: int = 256
+    """streams that one peer may hold open on one connection; more are reset at once"""
+    handshake_s: float = 5.0
+    """from accept or connect to a proved key and an agreed multiplexer"""
+    negotiate_s: float = 5.0
+    """from a new inbound stream to an agreed protocol"""
+    write_stall_s: float = 20.0
+    """a stream write that makes no progress for so long fails, and the stream is reset"""
+    idle_ping_s: float = 20.0
+    """a connection that brought nothing for so long is pinged"""
+    ping_s: float = 10.0
+    """and closed when the answer takes longer than this"""
+    peers_remembered: int = 4096
+    """peers in the address book; the one that was not used for longest is forgotten"""
+    addresses_per_peer: int = 16
+    """addresses kept for one peer"""
+    events: int = 1024
+    """events waiting for a slow subscriber; later ones are dropped and counted"""
+
+
+@dataclass(frozen=True, slots=True)
+class NetSettings:
+    """What `open_network` needs to know.
+
+    `listen`: multiaddrs (`/ip4/127.0.0.1/tcp/4101`, port 0 = chosen by the system); empty for a pure dialler.
+    `private_key`: the 32-byte Ed25519 seed of the node key.
+    `announce`: multiaddrs to tell others instead of the listening ones (behind NAT or a name).
+    `dht`: take part in the Kademlia DHT; a node that listens serves it, a pure dialler only asks.
+    """
+
+    listen: tuple[str, ...]
+    private_key: bytes = field(repr=False)
+    announce: tuple[str, ...] = ()
+    dht: bool = True
+    limits: NetLimits = NetLimits()
+
+
+@dataclass(frozen=True, slots=True)
+class PeerInfo:
+    """One connected peer. `addresses` are dialable multiaddrs as far as known, `since_s` is unix time."""
+
+    peer: PeerId
+    addresses: tuple[str, ...]
+    inbound: bool
+    since_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class PeerConnected:
+    """The first connection with this peer was made."""
+
+    peer: PeerId
+    inbound: bool
+
+
+@dataclass(frozen=True, slots=True)
+class PeerDisconnected:
+    """The last connection with this peer ended."""
+
+    peer: PeerId
+
+
+NetEvent: TypeAlias = PeerConnected | PeerDisconnected
+
+
+@dataclass(frozen=True, slots=True)
+class NetHealth:
+    """Counters since `open_network`, for status and metrics."""
+
+    state: Literal["running", "restarting", "stopped"]
+    restarts: int
+    connections: int
+    handshakes: int
+    streams: int
+    refused_connections: int
+    failed_handshakes: int
+    refused_streams: int
+    handler_errors: int
+    dropped_events: int
+    last_error: str | None = None
+
+
+class Stream(trio.abc.HalfCloseableStream):
+    """One ordered byte stream to `peer`, inside an encrypted connection.
+
+    `receive_some` returns b"" after the peer's end, and raises BrokenResourceError after a reset or a lost
+    connection. `send_all` waits for the peer's flow control; when nothing moves for `NetLimits.write_stall_s`
+    the stream is reset and BrokenResourceError raised. Cancelling harms at most this stream: after a cancelled
+    `send_all`, which may have sent a part, the stream is good for nothing but `aclose`. One task may send while
+    another receives. `aclose` ends both directions, never waits for the peer, and may be repeated.
+    """
+
+    peer: PeerId
+    protocol: str
+
+    @abstractmethod
+    def reset(self) -> None:
+        """Abort at once: the peer sees a reset, local calls raise BrokenResourceError. Never blocks."""
+
+
+Handler: TypeAlias = Callable[[Stream], Awaitable[None]]
+
+
+class Network(Protocol):
+    """A running network. See the module docstring for the contract."""
+
+    @property
+    def local_peer(self) -> PeerId:
+        """The peer id that belongs to the node key."""
+
+    def addresses(self) -> list[str]:
+        """Multiaddrs to dial this node at, each ending in /p2p/ID; empty for a pure dialler."""
+
+    async def connect(self, address: str, *, deadline_s: float) -> PeerId:
+        """Connect to a multiaddr that ends in /p2p/ID, remember it, and return the proved peer id.
+
+        Returns at once when the peer is connected. Raises BadAddress (also for oneself), PeerUnreachable.
+        """
+
+    async def open(self, peer: PeerId, protocol: str, *, deadline_s: float) -> Stream:
+        """Open a stream, dialling the remembered addresses if the peer is not connected.
+
+        Raises PeerUnreachable, ProtocolUnsupported, BadAddress (oneself), NetworkStopped.
+        """
+
+    def serve(self, protocol: str, handler: Handler) -> None:
+        """Call `handler(stream)` in a task of its own for each inbound stream of `protocol`.
+
+        The stream is closed when the handler returns, and reset when it raises; what it raises is logged and
+        counted and goes no further. Registering again replaces; survives restarts of the network.
+        """
+
+    def peers(self) -> list[PeerInfo]:
+        """The connected peers, longest connected first."""
+
+    def events(self) -> trio.MemoryReceiveChannel[NetEvent]:
+        """A new subscription from now on. Bounded: one who lags `NetLimits.events` behind misses some."""
+
+    def remember(self, peer: PeerId, addresses: Iterable[str]) -> None:
+        """Add addresses for later dials, newest first. Malformed ones are ignored, also those of oneself."""
+
+    def known_addresses(self, peer: PeerId) -> list[str]:
+        """What the address book holds for this peer, newest first, each ending in /p2p/ID."""
+
+    async def disconnect(self, peer: PeerId) -> None:
+        """Close all connections with this peer; unknown peers are fine. Does not forget its addresses."""
+
+    async def provide(self, key: bytes, *, deadline_s: float = 30.0) -> int:
+        """Tell the DHT nodes nearest to `key` (at most 64 bytes, a multihash) that this node has it.
+
+        Returns how many took the record. Records live about a day there: call again before.
+        """
+
+    async def find_providers(
+        self, key: bytes, *, limit: int, deadline_s: float
+    ) -> list[tuple[PeerId, list[str]]]:
+        """Ask the DHT who has `key`: at most `limit` peers other than oneself, each once, with its addresses.
+
+        Whatever was found when the deadline came is returned. Claims of strangers: verify what they serve.
+        """
+
+    def health(self) -> NetHealth:
+        """Counters and state, cheap."""
