@@ -10,8 +10,16 @@ from typing import TypeAlias, Union
 
 import msgpack  # type: ignore[import-untyped]
 
-from .errors import DecodeError, DuplicateKey, Malformed, NotCanonical, OverLimit, TrailingBytes, Truncated
-from .limits import CANONICAL_MAX_DEPTH, CANONICAL_MAX_ITEMS
+from protocol.errors import (
+    DecodeError,
+    DuplicateKey,
+    Malformed,
+    NotCanonical,
+    OverLimit,
+    TrailingBytes,
+    Truncated,
+)
+from protocol.limits import CANONICAL_MAX_DEPTH, CANONICAL_MAX_ITEMS
 
 Value: TypeAlias = Union[bool, int, str, bytes, list["Value"], dict[str, "Value"], None]  # noqa: UP007 - forward references
 Packable: TypeAlias = Union[bool, int, str, bytes, Sequence["Packable"], Mapping[str, "Packable"], None]  # noqa: UP007 - forward references

@@ -7,8 +7,8 @@ import hashlib
 from collections.abc import Callable
 from typing import Final
 
-from . import multibase, varint
-from .errors import (
+from protocol import multibase, varint
+from protocol.errors import (
     HashMismatch,
     Malformed,
     OverLimit,
@@ -17,8 +17,8 @@ from .errors import (
     UnknownVersion,
     UnsupportedHash,
 )
-from .limits import CID_BYTES, DIGEST_MAX_BYTES
-from .varint import Buffer
+from protocol.limits import CID_BYTES, DIGEST_MAX_BYTES
+from protocol.varint import Buffer
 
 RAW: Final = 0x55
 DAG_PB: Final = 0x70

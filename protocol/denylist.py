@@ -9,17 +9,17 @@ from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias
 from urllib.parse import quote, unquote_to_bytes
 
-from . import varint
-from .cid import RAW, Cid
-from .errors import DecodeError, Malformed, OverLimit, UnsupportedRule
-from .limits import (
+from protocol import varint
+from protocol.cid import RAW, Cid
+from protocol.errors import DecodeError, Malformed, OverLimit, UnsupportedRule
+from protocol.limits import (
     DENYLIST_ERRORS_MAX,
     DENYLIST_HEADER_MAX_BYTES,
     DENYLIST_LINE_MAX_BYTES,
     DENYLIST_MAX_BYTES,
     RULE_PATH_MAX_CHARS,
 )
-from .site_id import SiteId
+from protocol.site_id import SiteId
 
 
 class CidPath(NamedTuple):

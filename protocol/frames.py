@@ -3,12 +3,15 @@
 from collections import deque
 from typing import NamedTuple
 
-from . import messages
-from .cid import Cid
-from .errors import DecodeError, Malformed, OverLimit, Truncated, UnknownType
-from .limits import CID_BYTES, FRAME_HEADER_BYTES, FRAME_MAX_BYTES, MESSAGE_MAX_BYTES
-from .messages import Block, Kind, Message
-from .varint import Buffer
+from protocol import messages
+from protocol.cid import Cid
+from protocol.errors import DecodeError, Malformed, OverLimit, Truncated, UnknownType
+from protocol.limits import CID_BYTES, FRAME_HEADER_BYTES, FRAME_MAX_BYTES, MESSAGE_MAX_BYTES
+from protocol.messages import Block, Kind, Message
+from protocol.varint import Buffer
+
+_FEW_CHUNKS = 64
+_SMALL_CHUNK_BYTES = 1024
 
 
 class Frame(NamedTuple):
@@ -45,9 +48,12 @@ class FrameDecoder:
         self._error: DecodeError | None = None
 
     def feed(self, data: bytes) -> None:
+        """Takes what the stream brought; the object must not change afterwards."""
         if data:
             self._chunks.append(data)
             self._buffered += len(data)
+            if len(self._chunks) > _FEW_CHUNKS + self._buffered // _SMALL_CHUNK_BYTES:
+                self._join()
 
     def next_frame(self) -> Frame | None:
         """The next whole frame, None when more bytes are needed. Raises DecodeError."""
@@ -73,6 +79,13 @@ class FrameDecoder:
             raise self._error
         if self._buffered or self._wanted is not None:
             raise Truncated("the stream ends inside a frame")
+
+    def _join(self) -> None:
+        """Joins the chunks: a peer that sends byte by byte must not cost an object for every byte."""
+        joined = b"".join(self._chunks)[self._start :]
+        self._chunks.clear()
+        self._chunks.append(joined)
+        self._start = 0
 
     def _take(self, count: int) -> bytes:
         self._buffered -= count

@@ -7,14 +7,12 @@ KIB: Final = 1024
 MIB: Final = 1024 * KIB
 
 # Numbers
-VARINT_MAX_BYTES: Final = (
-    9  # unsigned-varint spec: 9 bytes hold 63 bits, so that values fit signed 64-bit columns
-)
-SEQ_MAX: Final = 2**63 - 1  # a release's sequence number; the largest integer that SQLite keeps exactly
+# unsigned-varint spec: 9 bytes hold 63 bits, so that values fit signed 64-bit columns
+VARINT_MAX_BYTES: Final = 9
+SEQ_MAX: Final = 2**63 - 1  # the largest integer that SQLite keeps exactly; only the end of a site bears it
 SIZE_MAX_BYTES: Final = 2**63 - 1  # sums of sizes; same reason
-CREATED_MAX_S: Final = (
-    253_402_300_799  # Unix time of 9999-12-31T23:59:59Z; later instants have no four-digit year
-)
+# Unix time of 9999-12-31T23:59:59Z; later instants have no four-digit year
+CREATED_MAX_S: Final = 253_402_300_799
 
 # Identifiers
 SITE_ID_BYTES: Final = 32  # an Ed25519 public key (RFC 8032)
@@ -22,21 +20,42 @@ SIGNATURE_BYTES: Final = 64  # an Ed25519 signature (RFC 8032)
 CID_BYTES: Final = 36  # our own CIDs: version, one-byte codec, sha2-256 code and length, digest
 DIGEST_MAX_BYTES: Final = 128  # longest digest in any CID; IPIP-512 bounds identity CIDs by it
 CID_MAX_BYTES: Final = 1 + VARINT_MAX_BYTES + VARINT_MAX_BYTES + 2 + DIGEST_MAX_BYTES  # any CID that is read
-CID_TEXT_MAX_CHARS: Final = (
-    1 + 2 * CID_MAX_BYTES
-)  # the longest text form (base16); decoding base58 is quadratic
+# the longest text form (base16); decoding base58 is quadratic
+CID_TEXT_MAX_CHARS: Final = 1 + 2 * CID_MAX_BYTES
 
 # Blocks
-BLOCK_MAX_BYTES: Final = (
-    1 * MIB
-)  # blocks that fednode makes, and blocks of a site (unixfs-v1-2025: 1 MiB chunks)
+# blocks that fednode makes, and blocks of a site (unixfs-v1-2025: 1 MiB chunks)
+BLOCK_MAX_BYTES: Final = 1 * MIB
 FOREIGN_BLOCK_MAX_BYTES: Final = 2 * MIB  # blocks of other makers that we read; the IPFS-wide limit
+
+# UnixFS and dag-pb
+CHUNK_BYTES: Final = 1 * MIB  # unixfs-v1-2025: fixed chunks
+FILE_NODE_MAX_LINKS: Final = 1024  # unixfs-v1-2025: width of the file trees that we make
+DIRECTORY_MAX_BYTES: Final = 256 * KIB  # unixfs-v1-2025: a larger directory block becomes a HAMT
+HAMT_FANOUT: Final = 256  # unixfs-v1-2025
+HAMT_MAX_FANOUT: Final = 1024  # UnixFS spec; protects from huge tables (CVE-2023-23625)
+NODE_MAX_LINKS: Final = 65_536  # links of one node that is read; 2 MiB hold 55,000 with sha2-256 CIDs
+NAME_MAX_BYTES: Final = 255  # one name in a directory that we make; NAME_MAX of Linux
+SYMLINK_MAX_BYTES: Final = 4096  # target of a symbolic link; PATH_MAX of Linux
+PATH_MAX_SEGMENTS: Final = 2048  # names in one path; PATH_MAX of Linux holds as many
+# levels of one file; a balanced tree of 2^63 bytes needs 6, trickle trees some more
+FILE_MAX_DEPTH: Final = 64
+# blocks of one file that are known and not read yet; ours: 3 levels of 1024
+FILE_MAX_PENDING: Final = 131_072
+WALK_MAX_DEPTH: Final = 4096  # levels of a whole DAG: nested directories, HAMT shards and file nodes
+WALK_MAX_BYTES: Final = 128 * MIB  # CIDs that a walk holds; deep and wide at once is an attack
+WALK_AHEAD_BYTES: Final = 16 * MIB  # above this a walk no longer looks ahead
+WALK_OPEN_NODES: Final = 64  # inner nodes under way at once; each answer may add a whole directory
+
+# CAR
+CAR_HEADER_MAX_BYTES: Final = 64 * KIB  # header of a CAR file that is read
+CAR_MAX_ROOTS: Final = 256  # roots in it; ours have one or two
+CAR_SECTION_MAX_BYTES: Final = CID_MAX_BYTES + FOREIGN_BLOCK_MAX_BYTES  # CID and block
 
 # Canonical msgpack
 CANONICAL_MAX_DEPTH: Final = 8  # nesting of arrays and maps; the deepest of our records needs 3
-CANONICAL_MAX_ITEMS: Final = (
-    1024  # entries of one array or map; the decoder allocates this before it reads them
-)
+# entries of one array or map; the decoder allocates this before it reads them
+CANONICAL_MAX_ITEMS: Final = 1024
 
 # Releases
 RELEASE_MAX_BYTES: Final = 4096  # a signed release; small enough that heads travel in one message
@@ -50,11 +69,12 @@ MESSAGE_MAX_BYTES: Final = 64 * KIB  # one message; holds the longest of each ty
 FRAME_MAX_BYTES: Final = 1 + CID_BYTES + BLOCK_MAX_BYTES  # value of a frame's length field: kind, CID, block
 WANT_MAX_CIDS: Final = 512  # CIDs in one want; at 1 MiB a block half a GiB in flight is more than enough
 HEADS_PAGE_MAX: Final = 1000  # sites in one heads message
+HEADS_PAGES_MAX: Final = 200  # pages of one exchange: 200,000 sites
 REASON_MAX_CHARS: Final = 500  # a reason is read by people, in one line or two
 SUBJECT_MAX_BYTES: Final = 64  # what a refusal is about: a site id or one of our CIDs
 
 # Denylists (IPIP-383)
-DENYLIST_MAX_BYTES: Final = 64 * MIB  # one file; the largest public list has about 30 MB
+DENYLIST_MAX_BYTES: Final = 64 * MIB  # one file, which is read as a whole
 DENYLIST_HEADER_MAX_BYTES: Final = 1 * MIB  # IPIP-383
 DENYLIST_LINE_MAX_BYTES: Final = 2 * MIB  # IPIP-383
 DENYLIST_ERRORS_MAX: Final = 100  # faulty lines reported one by one; the rest are counted
@@ -76,3 +96,12 @@ assert REASON_MAX_CHARS * 4 + SUBJECT_MAX_BYTES + _MAP_KEYS_BYTES <= MESSAGE_MAX
 assert max(WANT_MAX_CIDS, HEADS_PAGE_MAX) <= CANONICAL_MAX_ITEMS
 assert max(CID_BYTES, SITE_ID_BYTES) <= SUBJECT_MAX_BYTES
 assert DENYLIST_HEADER_MAX_BYTES <= DENYLIST_LINE_MAX_BYTES <= DENYLIST_MAX_BYTES
+assert CHUNK_BYTES <= BLOCK_MAX_BYTES
+assert DIRECTORY_MAX_BYTES <= BLOCK_MAX_BYTES
+# The longest entry of a HAMT shard or file node fits a block, as often as the node may have one.
+assert HAMT_FANOUT * (NAME_MAX_BYTES + CID_BYTES + 32) < BLOCK_MAX_BYTES
+assert FILE_NODE_MAX_LINKS * (CID_BYTES + 64) < BLOCK_MAX_BYTES
+assert NODE_MAX_LINKS * CID_BYTES > FOREIGN_BLOCK_MAX_BYTES
+assert SYMLINK_MAX_BYTES < BLOCK_MAX_BYTES
+assert FILE_MAX_PENDING >= 2 * NODE_MAX_LINKS
+assert WALK_AHEAD_BYTES + WALK_OPEN_NODES * BLOCK_MAX_BYTES < WALK_MAX_BYTES

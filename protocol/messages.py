@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
 from typing import TypeAlias
 
-from . import canonical
-from .cid import Cid
-from .errors import Malformed, OverLimit, UnknownType
-from .limits import (
+from protocol import canonical
+from protocol.cid import Cid
+from protocol.errors import Malformed, OverLimit, UnknownType
+from protocol.limits import (
     BLOCK_MAX_BYTES,
     CID_BYTES,
     HEADS_PAGE_MAX,
@@ -23,9 +23,18 @@ from .limits import (
     SUBJECT_MAX_BYTES,
     WANT_MAX_CIDS,
 )
-from .release import SignedRelease
-from .schema import take_bool, take_bytes, take_int, take_list, take_map, take_own_cid, take_site, take_str
-from .site_id import SiteId
+from protocol.release import SignedRelease
+from protocol.schema import (
+    take_bool,
+    take_bytes,
+    take_int,
+    take_list,
+    take_map,
+    take_own_cid,
+    take_site,
+    take_str,
+)
+from protocol.site_id import SiteId
 
 
 class Kind(IntEnum):
@@ -49,6 +58,7 @@ class RefuseCode(StrEnum):
     ENDED = "ended"
     BAD_RELEASE = "bad-release"
     BAD_BLOCK = "bad-block"
+    BAD_REQUEST = "bad-request"
     BUSY = "busy"
     NOT_FOUND = "not-found"
     INTERNAL = "internal"

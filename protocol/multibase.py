@@ -9,8 +9,8 @@ import base64
 import binascii
 from collections.abc import Callable
 
-from .errors import Malformed, NotCanonical, OverLimit
-from .limits import CID_TEXT_MAX_CHARS
+from protocol.errors import Malformed, NotCanonical, OverLimit
+from protocol.limits import CID_TEXT_MAX_CHARS
 
 _BASE58 = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
 _BASE36 = "0123456789abcdefghijklmnopqrstuvwxyz"

@@ -5,10 +5,10 @@ from dataclasses import dataclass, field, fields
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from . import canonical, signing
-from .cid import RAW, Cid
-from .errors import Malformed, StaleRelease, UnknownVersion, WrongSite
-from .limits import (
+from protocol import canonical, signing
+from protocol.cid import RAW, Cid
+from protocol.errors import Malformed, StaleRelease, UnknownVersion, WrongSite
+from protocol.limits import (
     BAND_MAX_HOSTS,
     BLOCK_MAX_BYTES,
     CREATED_MAX_S,
@@ -19,14 +19,24 @@ from .limits import (
     SIGNATURE_BYTES,
     SIZE_MAX_BYTES,
 )
-from .schema import take_bool, take_bytes, take_int, take_list, take_map, take_own_cid, take_site, take_str
-from .site_id import SiteId
+from protocol.schema import (
+    take_bool,
+    take_bytes,
+    take_int,
+    take_list,
+    take_map,
+    take_own_cid,
+    take_site,
+    take_str,
+)
+from protocol.site_id import SiteId
 
 VERSION = 1
 SIGNING_DOMAIN = b"fednode/release/1"
 
 _LABEL = "[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
-_DOMAIN_NAME = re.compile(rf"{_LABEL}(?:\.{_LABEL})+")
+# The last label begins with a letter: 127.0.0.1 is no name.
+_DOMAIN_NAME = re.compile(rf"(?:{_LABEL}\.)+(?=[a-z]){_LABEL}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +59,8 @@ class Release:
     """What a publisher says of its site. Constructing one raises Malformed or OverLimit for an invalid field.
 
     `size_bytes` and `block_count` sum up the unique blocks under `root`, without the release's own. A release
-    that ends its site has `ended` set, no root, and zero sizes. `created_s` is Unix time, informative only.
+    that ends its site has `ended` set, no root, zero sizes, and the highest sequence there is: it comes after
+    all others, and none comes after it (docs/spec/release.md, 5). `created_s` is Unix time, informative only.
     """
 
     site: SiteId
@@ -72,6 +83,11 @@ class Release:
         _check_prev(self.prev, self.seq)
         _check_content(self)
         _check_domains(self.domains)
+
+    @classmethod
+    def end_of(cls, site: SiteId, *, prev: Cid | None, created_s: int) -> "Release":
+        """The release that ends `site` for good."""
+        return cls(site, SEQ_MAX, prev, None, 0, 0, DEFAULT_BAND, (), created_s, ended=True)
 
     def encode(self) -> bytes:
         """The payload: a canonical map of all fields."""
@@ -132,7 +148,10 @@ def _check_content(release: Release) -> None:
     if release.ended:
         if release.root is not None or release.size_bytes or release.block_count:
             raise Malformed("a release that ends its site has content")
+        if release.seq != SEQ_MAX:
+            raise Malformed("a release that ends its site bears the highest sequence number")
         return
+    take_int(release.seq, "seq", 1, SEQ_MAX - 1)
     take_own_cid(release.root, "root")
     # Blocks are unique, so at most one of them is empty.
     if not 1 <= release.block_count <= release.size_bytes + 1:

@@ -1,8 +1,8 @@
 """Checks of decoded values: each returns its value with the type that was found, or raises."""
 
-from .cid import Cid
-from .errors import Malformed, OverLimit
-from .site_id import SiteId
+from protocol.cid import Cid
+from protocol.errors import Malformed, OverLimit
+from protocol.site_id import SiteId
 
 
 def take_map(value: object, what: str, keys: frozenset[str]) -> dict[str, object]:

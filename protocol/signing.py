@@ -5,8 +5,8 @@ import re
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
-from .errors import BadSignature
-from .limits import SIGNATURE_BYTES
+from protocol.errors import BadSignature
+from protocol.limits import SIGNATURE_BYTES
 
 _DOMAIN = re.compile(rb"fednode/[a-z-]{1,32}/[1-9][0-9]{0,3}")
 

@@ -2,10 +2,10 @@
 
 from typing import TYPE_CHECKING
 
-from . import multibase
-from .cid import LIBP2P_KEY, Cid
-from .errors import Malformed, UnsupportedCodec, UnsupportedHash
-from .limits import CID_TEXT_MAX_CHARS, SITE_ID_BYTES
+from protocol import multibase
+from protocol.cid import LIBP2P_KEY, Cid
+from protocol.errors import Malformed, UnsupportedCodec, UnsupportedHash
+from protocol.limits import CID_TEXT_MAX_CHARS, SITE_ID_BYTES
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey

@@ -1,7 +1,7 @@
 """Unsigned varints (multiformats): 7 bits a byte, low bits first, at most 9 bytes, minimal form only."""
 
-from .errors import NotCanonical, OverLimit, Truncated
-from .limits import VARINT_MAX_BYTES
+from protocol.errors import NotCanonical, OverLimit, Truncated
+from protocol.limits import VARINT_MAX_BYTES
 
 Buffer = bytes | bytearray | memoryview
 
