@@ -1,0 +1,275 @@
+"""The operator's hands on the running node: implements the admin API's NodeControl (node/admin/control.py)."""
+
+from __future__ import annotations
+
+import time
+from importlib.metadata import version
+from pathlib import Path
+
+import trio
+
+from config import Config
+from node.admin.control import Json, NotFound
+from node.gateway.supervisor import Gateway
+from node.health import checks
+from node.net.port import Network
+from node.policy.blocklists import Blocklists
+from node.policy.model import CidPath, Rule
+from node.policy.rules import read_target, row_of, target_text
+from node.policy_loader import PolicyLoader
+from node.reports import site_report, site_urls
+from node.replication.driver import Replicator
+from node.store.port import RuleRow, SiteRecord, Store
+from protocol.errors import DecodeError
+from protocol.site_id import SiteId
+
+CONNECT_DEADLINE_S = 15.0
+
+
+class Control:
+    """One method per thing an operator can ask or do; what changes policy is in force when it returns."""
+
+    def __init__(
+        self,
+        config: Config,
+        store: Store,
+        network: Network,
+        replicator: Replicator,
+        policies: PolicyLoader,
+        blocklists: Blocklists,
+        gateway: Gateway | None,
+    ) -> None:
+        self._config = config
+        self._store = store
+        self._network = network
+        self._replicator = replicator
+        self._policies = policies
+        self._blocklists = blocklists
+        self._gateway = gateway
+        self._started_s = time.monotonic()
+
+    async def status(self) -> Json:
+        records = await self._in_thread(self._store.sites)
+        usage = await self._in_thread(self._store.usage)
+        health = self._network.health()
+        lists = await self._in_thread(self._blocklists.show)
+        return {
+            "version": version("fednode"),
+            "name": self._config.node.name,
+            "peer_id": self._network.local_peer,
+            "uptime_s": int(time.monotonic() - self._started_s),
+            "data_dir": str(self._config.data_dir),
+            "addresses": self._network.addresses(),
+            "gateway": (self._gateway.status() if self._gateway else {"addresses": [], "workers": []})
+            | {"domains": list(self._config.gateway.domains)},
+            "hosting": {
+                "mode": self._config.hosting.mode,
+                "follow": sorted(str(site) for site in self._policies.hosting.follow),
+            },
+            "sites": {
+                "hosted": sum(1 for record in records if record.held is not None),
+                "fetching": len(self._replicator.fetching()),
+                "ended": sum(1 for record in records if record.ended),
+                "blocked": sum(1 for record in records if self._refusal(record) is not None),
+            },
+            "store": {
+                "used_bytes": usage.used_bytes,
+                "reserved_bytes": usage.reserved_bytes,
+                "quota_bytes": usage.quota_bytes,
+                "cache_bytes": usage.cache_bytes,
+                "cache_quota_bytes": usage.cache_quota_bytes,
+                "blocks": usage.blocks,
+                "corrupt_blocks": usage.corrupt_blocks,
+            },
+            "network": {
+                "state": health.state,
+                "peers": len(self._network.peers()),
+                "connections": health.connections,
+                "restarts": health.restarts,
+                "refused_connections": health.refused_connections,
+                "handler_errors": health.handler_errors,
+                "last_error": health.last_error,
+            },
+            "blocklists": [status.as_json() for status in lists],
+        }
+
+    async def sites(self) -> list[Json]:
+        records = await self._in_thread(self._store.sites)
+        return [self._report(record) for record in records]
+
+    async def site(self, site: str) -> Json:
+        record = await self._in_thread(self._store.site, self._read_site(site))
+        if record is None:
+            raise NotFound(f"this node knows no site {site}", hint="fednode sites lists the known ones")
+        return self._report(record)
+
+    async def peers(self) -> list[Json]:
+        connected = {info.peer: info for info in self._network.peers()}
+        remembered = await self._in_thread(self._store.peers)
+        standing = self._replicator.context.standing
+        rows: list[Json] = [
+            {
+                "peer": info.peer,
+                "connected": True,
+                "inbound": info.inbound,
+                "since_s": int(info.since_s),
+                "addresses": list(info.addresses),
+                "faults": standing.faults(info.peer),
+            }
+            for info in connected.values()
+        ]
+        rows += [
+            {
+                "peer": row.peer,
+                "connected": False,
+                "inbound": False,
+                "since_s": row.seen_s,
+                "addresses": list(row.addresses),
+                "faults": standing.faults(row.peer),
+            }
+            for row in remembered
+            if row.peer not in connected
+        ]
+        return rows
+
+    async def connect(self, address: str) -> Json:
+        return {"peer": await self._network.connect(address, deadline_s=CONNECT_DEADLINE_S)}
+
+    async def rules(self, *, list_name: str | None, offset: int, limit: int) -> Json:
+        rows = await self._in_thread(self._store.rules)
+        chosen = [row for row in rows if row.list_name == list_name]
+        return {"rules": [_rule_json(row) for row in chosen[offset : offset + limit]], "total": len(chosen)}
+
+    async def block(self, target: str, *, verdict: str, ground: str, reason: str, drop: bool) -> Json:
+        rule = row_of(
+            Rule(
+                target=read_target(target),
+                verdict="refuse" if verdict == "refuse" else "quarantine",
+                ground="legal" if ground == "legal" else "policy",
+                reason=reason,
+                since_s=int(time.time()),
+            )
+        )
+        await self._in_thread(self._store.add_rule, rule)
+        await self._policies.reload()
+        freed_bytes = 0
+        parsed = read_target(target)
+        if drop:
+            freed_bytes = await self._replicator.drop(await self._in_thread(self._sites_under, parsed))
+        return {"rule": _rule_json(rule), "freed_bytes": freed_bytes}
+
+    def _sites_under(self, target: SiteId | CidPath) -> list[SiteId]:
+        """The sites whose blocks a dropping rule deletes: the site itself, or all whose root is the CID."""
+        if isinstance(target, SiteId):
+            return [target]
+        if target.path:
+            return []
+        held = [record for record in self._store.sites() if record.held is not None]
+        return [
+            record.site
+            for record in held
+            if record.held and record.held.release.root is not None
+            and record.held.release.root.multihash == target.multihash
+        ]  # fmt: skip
+
+    async def unblock(self, target: str) -> Json:
+        text = target_text(read_target(target))
+        if not await self._in_thread(self._store.remove_rule, text):
+            rows = await self._in_thread(self._store.rules)
+            listed = next((row.list_name for row in rows if row.target == text), None)
+            hint = f"it is blocked by the list {listed}" if listed else "fednode sites shows what is blocked"
+            raise NotFound(f"there is no rule of yours on {text}", hint=hint)
+        await self._policies.reload()
+        return {"target": text}
+
+    async def blocklists(self) -> list[Json]:
+        return [status.as_json() for status in await self._in_thread(self._blocklists.show)]
+
+    async def blocklist_add(self, path: str) -> Json:
+        status = await self._in_thread(self._blocklists.add, Path(path))
+        await self._policies.reload()
+        return status.as_json()
+
+    async def blocklist_remove(self, path: str) -> Json:
+        if not await self._in_thread(self._blocklists.remove, Path(path)):
+            raise NotFound(f"{path} is no list of this node", hint="fednode blocklist show names the lists")
+        await self._policies.reload()
+        return {"path": path}
+
+    async def follow(self, site: str) -> Json:
+        parsed = self._read_site(site)
+        await self._in_thread(self._store.follow, parsed)
+        await self._policies.reload()
+        self._replicator.follow(parsed)
+        return {"site": str(parsed)}
+
+    async def unfollow(self, site: str) -> Json:
+        parsed = self._read_site(site)
+        if parsed in self._config.hosting.follow:
+            raise NotFound(
+                f"{parsed} is followed by the configuration file", hint="remove it from [hosting] follow there"
+            )
+        if not await self._in_thread(self._store.unfollow, parsed):
+            raise NotFound(f"{parsed} is not followed")
+        await self._policies.reload()
+        return {"site": str(parsed)}
+
+    async def doctor(self) -> Json:
+        usage = await self._in_thread(self._store.usage)
+        lists = await self._in_thread(self._blocklists.show)
+        found = checks(
+            usage=usage,
+            health=self._network.health(),
+            peers=len(self._network.peers()),
+            bootstrap=len(self._config.network.bootstrap),
+            lists=lists,
+            workers=sum(worker.state == "ready" for worker in self._gateway.workers) if self._gateway else 0,
+            workers_wanted=self._config.gateway.workers if self._gateway else 0,
+            data_dir=self._config.data_dir,
+        )
+        return {"checks": found}
+
+    def _report(self, record: SiteRecord) -> Json:
+        fetching = {signed.site: (signed, peer) for signed, peer in self._replicator.fetching()}
+        return site_report(
+            record,
+            verdict=self._refusal(record),
+            fetching=fetching.get(record.site),
+            urls=site_urls(
+                record.site, self._gateway.addresses if self._gateway else [], self._config.gateway.domains
+            ),
+        )
+
+    def _refusal(self, record: SiteRecord) -> Json | None:
+        verdict = self._policies.gate.may_serve_peers(record.held or record.head)
+        if verdict.allowed:
+            return None
+        return {
+            "verdict": verdict.kind,
+            "ground": verdict.ground,
+            "reason": verdict.reason,
+            "rule": verdict.rule,
+            "list": verdict.list_name,
+            "since_s": verdict.since_s,
+        }
+
+    @staticmethod
+    def _read_site(text: str) -> SiteId:
+        try:
+            return SiteId.from_text(text)
+        except DecodeError as error:
+            raise NotFound(f"{text[:80]!r} is no site id: {error}", hint="a site id begins with k51") from None
+
+    async def _in_thread(self, call, *args):  # type: ignore[no-untyped-def]
+        return await trio.to_thread.run_sync(call, *args)
+
+
+def _rule_json(row: RuleRow) -> Json:
+    return {
+        "target": row.target,
+        "verdict": row.verdict,
+        "ground": row.ground,
+        "reason": row.reason,
+        "since_s": row.since_s,
+        "list": row.list_name,
+    }

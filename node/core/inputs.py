@@ -1,0 +1,77 @@
+"""What the core is told. Releases in inputs have been verified: nothing unsigned ever gets here."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from protocol.release import SignedRelease
+from protocol.site_id import SiteId
+
+PeerId = str
+
+# Who is to blame for a fetch that failed decides what the core tries next.
+Blame = Literal["source", "local", "refused"]
+
+
+@dataclass(frozen=True, slots=True)
+class PeerUp:
+    """A peer is connected."""
+
+    peer: PeerId
+
+
+@dataclass(frozen=True, slots=True)
+class PeerDown:
+    """The last connection to a peer has ended."""
+
+    peer: PeerId
+
+
+@dataclass(frozen=True, slots=True)
+class HeadSeen:
+    """A peer says that it hosts this release."""
+
+    peer: PeerId
+    signed: SignedRelease
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """This release is now fully and durably stored here (published to this node, or fetched)."""
+
+    signed: SignedRelease
+
+
+@dataclass(frozen=True, slots=True)
+class FetchFailed:
+    """A fetch that the core started did not complete."""
+
+    signed: SignedRelease
+    source: PeerId
+    blame: Blame
+
+
+@dataclass(frozen=True, slots=True)
+class Followed:
+    """The operator wants this site to be hosted here, whether or not a head of it is known yet."""
+
+    site: SiteId
+
+
+@dataclass(frozen=True, slots=True)
+class Dropped:
+    """The operator had this site's blocks deleted."""
+
+    site: SiteId
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyChanged:
+    """Rules, follows or hosting settings are not what they were."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """Time has passed; sent at least every `TICK_S`."""
+
+
+Input = PeerUp | PeerDown | HeadSeen | Stored | FetchFailed | Followed | Dropped | PolicyChanged | Tick

@@ -1,0 +1,290 @@
+"""The federation core: which heads to take, what to fetch from whom, whom to tell.
+
+Pure: no I/O, no clock, no randomness but the generator that is handed in. The driver feeds inputs one at a time and
+carries out every returned effect; effects may be carried out concurrently and in any order. Safety does not rest on
+the driver's timing: a head is only ever replaced by one with a higher sequence (protocol.release.check_successor).
+"""
+
+import random
+from collections.abc import Callable, Iterable
+
+from node.core import effects as fx
+from node.core import inputs as ins
+from node.core.inputs import PeerId
+from node.core.state import PeerState, SiteState
+from protocol.errors import StaleRelease
+from protocol.release import SignedRelease, check_successor
+from protocol.site_id import SiteId
+
+TICK_S = 1.0
+# A missed announcement is healed within this time by comparing heads again.
+RESYNC_S = 120.0
+RETRY_FIRST_S = 2.0
+RETRY_MAX_S = 300.0
+# A full disk or quota does not empty itself within seconds.
+RETRY_LOCAL_S = 60.0
+# Provider records live 24 to 48 h in the DHT; twice a day keeps them alive through one missed round.
+ANNOUNCE_S = 10 * 3600.0
+# A site that was never held here and cannot be fetched is forgotten after so many rounds; a host will offer it again.
+FAILURES_MAX = 8
+# Strangers can sign any number of sites; more than this many are not looked at.
+SITES_MAX = 200_000
+
+Wants = Callable[[SignedRelease], bool]
+
+
+class FederationCore:
+    """One node's view of the federation.
+
+    `wants(signed)` is the policy gate: may this node fetch and host that release now? It must be pure within one call
+    of `handle`. `rng` only spreads timers.
+    """
+
+    def __init__(self, wants: Wants, rng: random.Random) -> None:
+        self._wants = wants
+        self._rng = rng
+        self._sites: dict[SiteId, SiteState] = {}
+        self._peers: dict[PeerId, PeerState] = {}
+        self._followed: dict[SiteId, float] = {}
+
+    def restore(
+        self, now_s: float, heads: Iterable[tuple[SignedRelease, SignedRelease | None]]
+    ) -> None:
+        """Takes up what the store knows at start: (head, held) pairs. Held sites are announced soon, spread out."""
+        for head, held in heads:
+            state = SiteState(head=head, held=held, recorded=True)
+            if held is not None:
+                state.announce_at_s = now_s + self._rng.uniform(0, 30)
+            if not state.complete and self._wants(head):
+                state.retry_at_s = now_s
+            self._sites[head.site] = state
+
+    def known_heads(self) -> list[tuple[SiteId, int]]:
+        """(site, sequence) of every head that this node holds in full or knows to be the end, for catching up."""
+        known = []
+        for site, state in self._sites.items():
+            if state.complete and state.head is not None:
+                known.append((site, state.head.seq))
+            elif state.held is not None:
+                known.append((site, state.held.seq))
+        return known
+
+    def newer_than(self, known: dict[SiteId, int]) -> list[SignedRelease]:
+        """What a peer with these heads lacks and this node could give it: held releases and ends."""
+        newer = []
+        for site, state in self._sites.items():
+            best = state.head if state.complete else state.held
+            if best is not None and best.seq > known.get(site, 0):
+                newer.append(best)
+        return newer
+
+    def state_of(self, site: SiteId) -> SiteState | None:
+        """The live state of a site, to be read only."""
+        return self._sites.get(site)
+
+    def check(self, signed: SignedRelease) -> None:
+        """Raises `StaleRelease` if this release may not follow the head that is known."""
+        state = self._sites.get(signed.site)
+        check_successor(state.head if state else None, signed)
+
+    def handle(self, now_s: float, event: ins.Input) -> list[fx.Effect]:
+        """One step. `now_s` is monotonic seconds."""
+        match event:
+            case ins.PeerUp(peer):
+                self._peers[peer] = PeerState(resync_at_s=now_s + self._spread(RESYNC_S))
+                return [fx.SyncHeads(peer)]
+            case ins.PeerDown(peer):
+                self._peers.pop(peer, None)
+                return []
+            case ins.HeadSeen(peer, signed):
+                return self._on_head_seen(now_s, peer, signed)
+            case ins.Stored(signed):
+                return self._on_stored(now_s, signed)
+            case ins.FetchFailed():
+                return self._on_fetch_failed(now_s, event)
+            case ins.Followed(site):
+                self._followed[site] = now_s + self._spread(RETRY_FIRST_S)
+                return [fx.FindHosts(site)]
+            case ins.Dropped(site):
+                return self._on_dropped(site)
+            case ins.PolicyChanged():
+                return self._on_policy_changed(now_s)
+            case ins.Tick():
+                return self._on_tick(now_s)
+
+    def _on_head_seen(self, now_s: float, peer: PeerId, signed: SignedRelease) -> list[fx.Effect]:
+        state = self._sites.get(signed.site)
+        try:
+            check_successor(state.head if state else None, signed)
+        except StaleRelease:
+            return self._correct(peer, signed, state)
+        if signed.release.ended:
+            # The end of a site that was never here is of no interest, and strangers could make any number of them.
+            return self._on_end(state, signed) if state is not None and state.head is not None else []
+        if not self._wants(signed):
+            return self._take_unwanted(state, signed)
+        if state is None:
+            if len(self._sites) >= SITES_MAX:
+                return []
+            state = self._sites[signed.site] = SiteState()
+        found = self._advance(state, signed)
+        state.add_source(peer)
+        return found + self._fetch_next(now_s, state)
+
+    def _take_unwanted(self, state: SiteState | None, signed: SignedRelease) -> list[fx.Effect]:
+        """A refused site's newer head is remembered where the site is known, so that no older one gets in later."""
+        if state is None or state.head is None or signed.seq == state.head.seq:
+            return []
+        return self._advance(state, signed)
+
+    def _advance(self, state: SiteState, signed: SignedRelease) -> list[fx.Effect]:
+        """Makes `signed` the head if it is newer than what is known."""
+        if state.head is not None and signed.seq == state.head.seq:
+            return []
+        found: list[fx.Effect] = []
+        if state.fetching_from is not None:
+            found.append(fx.CancelFetch(signed.site))
+            state.fetching_from = None
+        state.take_head(signed)
+        if state.recorded:
+            found.append(fx.RecordHead(signed))
+        return found
+
+    def _correct(self, peer: PeerId, signed: SignedRelease, state: SiteState | None) -> list[fx.Effect]:
+        """Answers an old head with the newer one that we hold, so that the peer catches up."""
+        best = (state.head if state.complete else state.held) if state else None
+        if best is not None and best.seq > signed.seq and peer in self._peers:
+            return [fx.SendHead(peer, best)]
+        return []
+
+    def _on_end(self, state: SiteState, signed: SignedRelease) -> list[fx.Effect]:
+        if state.complete and state.head is not None and state.head.cid == signed.cid:
+            return []
+        found: list[fx.Effect] = []
+        if state.fetching_from is not None:
+            found.append(fx.CancelFetch(signed.site))
+        state.fetching_from = None
+        state.take_head(signed)
+        state.held = None
+        state.recorded = True
+        state.announce_at_s = None
+        return [*found, fx.EndSite(signed), *self._tell_peers(signed)]
+
+    def _on_stored(self, now_s: float, signed: SignedRelease) -> list[fx.Effect]:
+        state = self._sites.setdefault(signed.site, SiteState())
+        if signed.release.ended:
+            return [effect for effect in self._on_end(state, signed) if not isinstance(effect, fx.EndSite)]
+        found: list[fx.Effect] = []
+        if state.head is None or signed.seq >= state.head.seq:
+            # A publisher may have handed it in while a fetch was under way.
+            if state.fetching_from is not None:
+                found.append(fx.CancelFetch(signed.site))
+            state.fetching_from = None
+            state.take_head(signed)
+        state.held = signed
+        state.recorded = True
+        state.announce_at_s = now_s + self._spread(ANNOUNCE_S)
+        self._followed.pop(signed.site, None)
+        return [*found, *self._tell_peers(signed), fx.Announce(signed.site)]
+
+    def _on_fetch_failed(self, now_s: float, event: ins.FetchFailed) -> list[fx.Effect]:
+        state = self._sites.get(event.signed.site)
+        if state is None or state.head is None or state.head.cid != event.signed.cid:
+            return []
+        state.fetching_from = None
+        if event.blame == "refused":
+            return []
+        if event.blame == "local":
+            state.paused_until_s = state.retry_at_s = now_s + self._spread(RETRY_LOCAL_S)
+            return []
+        state.sources.pop(event.source, None)
+        found = self._fetch_next(now_s, state)
+        if not found:
+            self._schedule_retry(now_s, state)
+        return found
+
+    def _on_dropped(self, site: SiteId) -> list[fx.Effect]:
+        state = self._sites.get(site)
+        if state is None:
+            return []
+        state.held = None
+        state.fetching_from = None
+        state.retry_at_s = None
+        state.announce_at_s = None
+        state.sources.clear()
+        return [fx.CancelFetch(site)]
+
+    def _on_policy_changed(self, now_s: float) -> list[fx.Effect]:
+        found: list[fx.Effect] = []
+        for site, state in self._sites.items():
+            if state.head is None or state.complete:
+                continue
+            if not self._wants(state.head):
+                if state.fetching_from is not None:
+                    state.fetching_from = None
+                    found.append(fx.CancelFetch(site))
+                state.retry_at_s = None
+            elif state.fetching_from is None:
+                state.retry_at_s = now_s
+        # What was refused before may be welcome now, and only peers can tell of it.
+        found.extend(fx.SyncHeads(peer) for peer in self._peers)
+        return found + self._on_tick(now_s)
+
+    def _on_tick(self, now_s: float) -> list[fx.Effect]:
+        found: list[fx.Effect] = []
+        for peer, peer_state in self._peers.items():
+            if peer_state.resync_at_s <= now_s:
+                peer_state.resync_at_s = now_s + self._spread(RESYNC_S)
+                found.append(fx.SyncHeads(peer))
+        for site, state in self._sites.items():
+            if state.retry_at_s is not None and state.retry_at_s <= now_s:
+                found.extend(self._retry(now_s, site, state))
+            if state.announce_at_s is not None and state.announce_at_s <= now_s:
+                state.announce_at_s = now_s + self._spread(ANNOUNCE_S)
+                found.append(fx.Announce(site))
+        for site, look_at_s in self._followed.items():
+            if look_at_s <= now_s:
+                self._followed[site] = now_s + self._spread(RETRY_MAX_S)
+                found.append(fx.FindHosts(site))
+        self._forget_hopeless()
+        return found
+
+    def _retry(self, now_s: float, site: SiteId, state: SiteState) -> list[fx.Effect]:
+        state.retry_at_s = None
+        if state.complete or state.head is None or not self._wants(state.head):
+            return []
+        found = self._fetch_next(now_s, state)
+        if not found and state.fetching_from is None:
+            self._schedule_retry(now_s, state)
+            found.append(fx.FindHosts(site))
+        return found
+
+    def _forget_hopeless(self) -> None:
+        hopeless = [
+            site
+            for site, state in self._sites.items()
+            if state.failures > FAILURES_MAX and not state.recorded and state.fetching_from is None
+        ]
+        for site in hopeless:
+            del self._sites[site]
+
+    def _schedule_retry(self, now_s: float, state: SiteState) -> None:
+        delay_s = min(RETRY_MAX_S, RETRY_FIRST_S * 2 ** min(state.failures, 16))
+        state.failures += 1
+        state.retry_at_s = now_s + self._spread(delay_s)
+
+    def _fetch_next(self, now_s: float, state: SiteState) -> list[fx.Effect]:
+        """Starts a fetch from the newest source unless one runs or nothing is missing."""
+        if state.head is None or state.complete or state.fetching_from is not None or not state.sources:
+            return []
+        if state.paused_until_s > now_s:
+            return []
+        source = next(reversed(state.sources))
+        state.fetching_from = source
+        return [fx.StartFetch(state.head, source)]
+
+    def _tell_peers(self, signed: SignedRelease) -> list[fx.Effect]:
+        return [fx.SendHead(peer, signed) for peer in self._peers]
+
+    def _spread(self, base_s: float) -> float:
+        return base_s * self._rng.uniform(0.75, 1.25)

@@ -1,0 +1,52 @@
+"""What every part of replication shares: store, gate, network, standing, and the core that is told what happened."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TypeVar, TypeVarTuple
+
+import trio
+
+from node.core.inputs import Input
+from node.core.machine import FederationCore
+from node.net.port import Network
+from node.replication.gate import Gate
+from node.replication.standing import Standing
+from node.store.port import Store
+from protocol.site_id import SiteId
+
+SYNC_PROTOCOL = "/fednode/sync/1"
+PUBLISH_PROTOCOL = "/fednode/publish/1"
+OPEN_DEADLINE_S = 10.0
+# A peer that says nothing for this long in mid-exchange has gone or stalls; publishers on poor lines get as much.
+IDLE_S = 30.0
+
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
+
+
+@dataclass(slots=True)
+class Context:
+    """Shared state of replication; everything in it belongs to the trio thread except `store`."""
+
+    store: Store
+    network: Network
+    gate: Gate
+    core: FederationCore
+    tell: Callable[[Input], None]
+    standing: Standing = field(default_factory=Standing)
+    # Sites that are being written, so that a fetch and a publish of one site never interleave.
+    busy: dict[SiteId, trio.Lock] = field(default_factory=dict)
+    # The store has one writer; a second waiting thread would only hold memory.
+    store_threads: trio.CapacityLimiter = field(default_factory=lambda: trio.CapacityLimiter(2))
+
+    async def in_store(self, call: Callable[[*Ts], T], *args: *Ts) -> T:
+        """Runs a store call that may block in a worker thread."""
+        return await trio.to_thread.run_sync(call, *args, limiter=self.store_threads)
+
+    def lock_of(self, site: SiteId) -> trio.Lock:
+        """The site's lock; unused ones are thrown away so that the table does not grow."""
+        if len(self.busy) > 1024:
+            self.busy = {key: lock for key, lock in self.busy.items() if lock.locked()}
+        return self.busy.setdefault(site, trio.Lock())

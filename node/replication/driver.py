@@ -1,0 +1,240 @@
+"""The trio driver of the federation core: feeds it what happens and carries out its effects."""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections.abc import Awaitable, Callable
+
+import trio
+
+from node.core import effects as fx
+from node.core import inputs as ins
+from node.core.machine import TICK_S, FederationCore
+from node.net.channel import FrameChannel
+from node.net.port import Network, NetworkStopped, PeerConnected, PeerDisconnected, PeerId
+from node.replication.context import IDLE_S, OPEN_DEADLINE_S, SYNC_PROTOCOL, Context
+from node.replication.fetching import Fetched, fetch_release
+from node.replication.gate import Gate
+from node.replication.lookup import dht_key, find_heads
+from node.store.port import Store
+from protocol import messages as msg
+from protocol.errors import FednodeError, Malformed, OperatorError, PeerError
+from protocol.limits import HEADS_PAGE_MAX, HEADS_PAGES_MAX
+from protocol.release import SignedRelease
+from protocol.site_id import SiteId
+
+# Each fetch holds up to one batch of blocks in memory; four keep a 2-core machine busy.
+FETCHES_MAX = 4
+EXCHANGES_MAX = 32
+DHT_CALLS_MAX = 4
+
+log = logging.getLogger(__name__)
+
+
+class Replicator:
+    """Runs one node's part of the federation. Create it, then `run` it in a nursery."""
+
+    def __init__(self, store: Store, network: Network, gate: Gate) -> None:
+        core = FederationCore(lambda signed: gate.may_host(signed).allowed, random.Random())
+        self.context = Context(store=store, network=network, gate=gate, core=core, tell=self.tell)
+        self._nursery: trio.Nursery | None = None
+        self._fetches: dict[SiteId, tuple[SignedRelease, trio.CancelScope]] = {}
+        self._syncing: set[PeerId] = set()
+        self._looking: set[SiteId] = set()
+        self._fetch_limit = trio.CapacityLimiter(FETCHES_MAX)
+        self._exchange_limit = trio.CapacityLimiter(EXCHANGES_MAX)
+        self._dht_limit = trio.CapacityLimiter(DHT_CALLS_MAX)
+        self._head_writes, self._head_reads = trio.open_memory_channel[fx.RecordHead | fx.EndSite](4096)
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Until cancelled. What is known from the store is taken up before it reports as started."""
+        records = await self.context.in_store(lambda: list(self.context.store.sites()))
+        heads = [(record.head, record.held) for record in records]
+        self.context.core.restore(trio.current_time(), heads)
+        events = self.context.network.events()
+        async with trio.open_nursery() as nursery:
+            self._nursery = nursery
+            nursery.start_soon(self._write_heads)
+            nursery.start_soon(self._tick)
+            nursery.start_soon(self._follow_network, events)
+            for info in self.context.network.peers():
+                self.tell(ins.PeerUp(info.peer))
+            task_status.started()
+
+    def tell(self, event: ins.Input) -> None:
+        """One step of the core; its effects are started, not awaited."""
+        for effect in self.context.core.handle(trio.current_time(), event):
+            self._carry_out(effect)
+
+    def fetching(self) -> list[tuple[SignedRelease, PeerId | None]]:
+        """What is being fetched now, and from whom."""
+        found = []
+        for site, (signed, _) in self._fetches.items():
+            state = self.context.core.state_of(site)
+            found.append((signed, state.fetching_from if state else None))
+        return found
+
+    def policy_changed(self) -> None:
+        """To be called after the gate got another policy: takes effect on fetches that run."""
+        self.tell(ins.PolicyChanged())
+
+    def follow(self, site: SiteId) -> None:
+        """Looks for the site now, unless it is held already."""
+        state = self.context.core.state_of(site)
+        if state is None or state.held is None:
+            self.tell(ins.Followed(site))
+
+    async def drop(self, sites: list[SiteId]) -> int:
+        """Deletes the blocks of these sites; returns how many bytes that freed."""
+        freed_bytes = 0
+        for site in sites:
+            self.tell(ins.Dropped(site))
+            self.cancel_fetch(site)
+            async with self.context.lock_of(site):
+                freed_bytes += await self.context.in_store(self.context.store.drop_site, site)
+        return freed_bytes
+
+    def cancel_fetch(self, site: SiteId) -> None:
+        """Stops the site's fetch, if one runs."""
+        if site in self._fetches:
+            self._fetches.pop(site)[1].cancel()
+
+    def _carry_out(self, effect: fx.Effect) -> None:
+        match effect:
+            case fx.SyncHeads(peer):
+                if peer not in self._syncing:
+                    self._syncing.add(peer)
+                    self._start(self._sync_heads, peer)
+            case fx.SendHead(peer, signed):
+                if self.context.gate.may_announce(signed).allowed:
+                    self._start(self._send_head, peer, signed)
+            case fx.RecordHead() | fx.EndSite():
+                self._queue_head(effect)
+            case fx.StartFetch(signed, source):
+                self._start_fetch(signed, source)
+            case fx.CancelFetch(site):
+                self.cancel_fetch(site)
+            case fx.FindHosts(site):
+                if site not in self._looking:
+                    self._looking.add(site)
+                    self._start(self._find_hosts, site)
+            case fx.Announce(site):
+                self._start(self._announce, site)
+
+    def _start(self, task: Callable[..., Awaitable[None]], *args: object) -> None:
+        if self._nursery is not None:
+            self._nursery.start_soon(self._contained, task, *args)
+
+    async def _contained(self, task: Callable[..., Awaitable[None]], *args: object) -> None:
+        """The root of every task that effects start: what fails here is logged and fails alone."""
+        try:
+            await task(*args)
+        except PeerError as error:
+            log.info("%s: %s", task.__name__.strip("_"), error)
+        except OperatorError as error:
+            log.error("%s: %s", task.__name__.strip("_"), error)
+        except Exception:  # noqa: BLE001 - task root: a bug in one exchange must not end the daemon
+            log.exception("%s failed", task.__name__.strip("_"))
+
+    def _queue_head(self, effect: fx.RecordHead | fx.EndSite) -> None:
+        try:
+            self._head_writes.send_nowait(effect)
+        except trio.WouldBlock:
+            log.error("too many heads wait to be written; %s is dropped and will be offered again", effect)
+
+    async def _write_heads(self) -> None:
+        """Heads are written in the order in which the core decided them."""
+        store = self.context.store
+        async for effect in self._head_reads:
+            write = store.end_site if isinstance(effect, fx.EndSite) else store.set_head
+            try:
+                await self.context.in_store(write, effect.signed)
+            except FednodeError as error:
+                log.error("could not record the head of %s: %s", effect.signed.site, error)
+
+    async def _tick(self) -> None:
+        while True:
+            await trio.sleep(TICK_S)
+            self.tell(ins.Tick())
+
+    async def _follow_network(self, events: trio.MemoryReceiveChannel[object]) -> None:
+        async for event in events:
+            match event:
+                case PeerConnected(peer):
+                    self.tell(ins.PeerUp(peer))
+                case PeerDisconnected(peer):
+                    self.tell(ins.PeerDown(peer))
+
+    async def _sync_heads(self, peer: PeerId) -> None:
+        """Tells the peer what we have, takes what it offers beyond that."""
+        try:
+            async with self._exchange_limit:
+                stream = await self.context.network.open(
+                    peer, SYNC_PROTOCOL, deadline_s=OPEN_DEADLINE_S
+                )
+                async with FrameChannel(stream, idle_s=IDLE_S, write_s=IDLE_S) as channel:
+                    await self._exchange_heads(channel, peer)
+        finally:
+            self._syncing.discard(peer)
+
+    async def _exchange_heads(self, channel: FrameChannel, peer: PeerId) -> None:
+        known = self.context.core.known_heads()[: HEADS_PAGE_MAX * HEADS_PAGES_MAX]
+        for start in range(0, max(1, len(known)), HEADS_PAGE_MAX):
+            page = tuple(known[start : start + HEADS_PAGE_MAX])
+            await channel.send(msg.Heads(page, done=start + HEADS_PAGE_MAX >= len(known)))
+        while True:
+            match await channel.receive():
+                case msg.Offer(signed):
+                    self.tell(ins.HeadSeen(peer, signed))
+                case msg.End() | None:
+                    return
+                case other:
+                    raise Malformed(f"expected offers, got {type(other).__name__}")
+
+    async def _send_head(self, peer: PeerId, signed: SignedRelease) -> None:
+        async with self._exchange_limit:
+            stream = await self.context.network.open(peer, SYNC_PROTOCOL, deadline_s=OPEN_DEADLINE_S)
+            async with FrameChannel(stream, idle_s=IDLE_S, write_s=IDLE_S) as channel:
+                await channel.send(msg.Offer(signed))
+                answer = await channel.receive()
+        if isinstance(answer, msg.Refuse):
+            log.info("peer %s refuses %s: %s", peer, signed.site, answer.code)
+
+    async def _find_hosts(self, site: SiteId) -> None:
+        try:
+            async with self._dht_limit:
+                await find_heads(self.context, site, lambda peer, head: self.tell(ins.HeadSeen(peer, head)))
+        finally:
+            self._looking.discard(site)
+
+    async def _announce(self, site: SiteId) -> None:
+        state = self.context.core.state_of(site)
+        held = state.held if state else None
+        if held is None or not self.context.gate.may_announce(held).allowed:
+            return
+        async with self._dht_limit:
+            try:
+                took = await self.context.network.provide(dht_key(site))
+            except NetworkStopped:
+                return
+        log.debug("announced %s to %d DHT nodes", site, took)
+
+    def _start_fetch(self, signed: SignedRelease, source: PeerId) -> None:
+        scope = trio.CancelScope()
+        self._fetches[signed.site] = (signed, scope)
+        self._start(self._fetch, signed, source, scope)
+
+    async def _fetch(self, signed: SignedRelease, source: PeerId, scope: trio.CancelScope) -> None:
+        outcome: Fetched = "local"
+        with scope:
+            async with self._fetch_limit, self.context.lock_of(signed.site):
+                outcome = await fetch_release(self.context, signed, source)
+        if scope.cancelled_caught:
+            return
+        if self._fetches.get(signed.site) == (signed, scope):
+            del self._fetches[signed.site]
+        if outcome == "stored":
+            self.tell(ins.Stored(signed))
+        else:
+            self.tell(ins.FetchFailed(signed, source, outcome))

@@ -1,0 +1,72 @@
+"""The one gate: every act that concerns a site or a block asks here, and the answer is the current policy's."""
+
+from __future__ import annotations
+
+from node.policy.decide import Policy
+from node.policy.model import Act, Subject, Verdict
+from protocol.cid import Cid
+from protocol.errors import PeerError
+from protocol.release import SignedRelease
+from protocol.site_id import SiteId
+
+
+class Refused(PeerError):
+    """Policy says no. `verdict` names the rule; its code and reason go to whoever asked."""
+
+    code = "refused"
+
+    def __init__(self, verdict: Verdict) -> None:
+        super().__init__(verdict.reason or f"refused by this node's {verdict.ground}")
+        self.verdict = verdict
+
+
+class Gate:
+    """Holds the policy in force. Replacing it takes effect with the next question."""
+
+    def __init__(self, policy: Policy) -> None:
+        self.policy = policy
+
+    def may_host(self, signed: SignedRelease, *, local: bool = False) -> Verdict:
+        """May this release be fetched and kept here?"""
+        release = signed.release
+        subject = Subject(
+            site=release.site,
+            root=release.root,
+            trail=(release.root,) if release.root else (),
+            size_bytes=release.size_bytes,
+            local=local,
+        )
+        verdict = self.policy.decide(Act.FETCH, subject)
+        return verdict if not verdict.allowed else self.policy.decide(Act.STORE, subject)
+
+    def may_announce(self, signed: SignedRelease) -> Verdict:
+        """May peers and the DHT be told that this node has the release?"""
+        root = signed.release.root
+        return self.policy.decide(
+            Act.ANNOUNCE, Subject(site=signed.site, root=root, trail=(root,) if root else ())
+        )
+
+    def may_store_block(self, signed: SignedRelease, cid: Cid, *, local: bool = False) -> Verdict:
+        """May this block of the release be written? A quarantined block is kept and served to nobody."""
+        release = signed.release
+        return self.policy.decide(
+            Act.STORE,
+            Subject(
+                site=release.site,
+                root=release.root,
+                trail=(cid,),
+                size_bytes=release.size_bytes,
+                local=local,
+            ),
+        )
+
+    def may_send_block(self, site: SiteId, root: Cid | None, cid: Cid) -> Verdict:
+        """May this block of the site be sent to a peer?"""
+        return self.policy.decide(Act.PEER_SERVE, Subject(site=site, root=root, trail=(cid,)))
+
+    def may_serve_peers(self, signed: SignedRelease) -> Verdict:
+        """May a peer fetch from this release at all?"""
+        root = signed.release.root
+        return self.policy.decide(
+            Act.PEER_SERVE, Subject(site=signed.site, root=root, trail=(root,) if root else ())
+        )

@@ -1,0 +1,90 @@
+"""Finding hosts of a site: the peers that are connected, then what the DHT says."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+import trio
+
+from node.net.channel import FrameChannel
+from node.net.port import PeerId
+from node.replication.context import IDLE_S, OPEN_DEADLINE_S, SYNC_PROTOCOL, Context
+from protocol import messages as msg
+from protocol.errors import Malformed, PeerError, WrongSite
+from protocol.release import SignedRelease
+from protocol.site_id import SiteId
+
+PROVIDERS_MAX = 8
+LOOKUP_DEADLINE_S = 15.0
+PEERS_ASKED_MAX = 32
+ASK_DEADLINE_S = 5.0
+GRACE_S = 0.25
+
+log = logging.getLogger(__name__)
+
+
+def dht_key(site: SiteId) -> bytes:
+    """The key under which hosts of a site are found in the DHT: the multihash of its name."""
+    return site.cid.multihash
+
+
+async def ask(context: Context, peer: PeerId, site: SiteId) -> SignedRelease | msg.Refuse:
+    """Asks one peer for the site's head. Raises PeerError when it cannot be asked or answers nonsense."""
+    stream = await context.network.open(peer, SYNC_PROTOCOL, deadline_s=OPEN_DEADLINE_S)
+    async with FrameChannel(stream, idle_s=IDLE_S, write_s=IDLE_S) as channel:
+        await channel.send(msg.Ask(site))
+        match await channel.receive():
+            case msg.Offer(signed):
+                if signed.site != site:
+                    raise WrongSite(f"asked for {site}, was offered {signed.site}")
+                return signed
+            case msg.Refuse() as refused:
+                return refused
+            case other:
+                raise Malformed(f"expected an answer to ask, got {type(other).__name__}")
+
+
+Take = Callable[[PeerId, SignedRelease], None]
+
+
+async def find_heads(context: Context, site: SiteId, take: Take, *, hurry: bool = False) -> None:
+    """Asks connected peers, then hosts found in the DHT; `take(peer, signed)` is called for each head as it comes.
+
+    With `hurry` (a reader waits) the first head shortens the wait for others to GRACE_S and spares the DHT.
+    """
+    connected = [info.peer for info in context.network.peers()][:PEERS_ASKED_MAX]
+    found = await _ask_all(context, connected, site, take, hurry)
+    if found and hurry:
+        return
+    providers = await context.network.find_providers(
+        dht_key(site), limit=PROVIDERS_MAX, deadline_s=LOOKUP_DEADLINE_S
+    )
+    fresh = [peer for peer, _ in providers if peer not in connected and peer != context.network.local_peer]
+    for peer, addresses in providers:
+        context.network.remember(peer, addresses)
+    await _ask_all(context, fresh, site, take, hurry)
+
+
+async def _ask_all(context: Context, peers: list[PeerId], site: SiteId, take: Take, hurry: bool) -> bool:
+    """Asks all at once within the deadline: one silent peer must not hide the others. True if any had a head."""
+    found = False
+
+    async def ask_one(peer: PeerId, scope: trio.CancelScope) -> None:
+        nonlocal found
+        try:
+            answer = await ask(context, peer, site)
+        except PeerError as error:
+            log.debug("asking %s for %s: %s", peer, site, error)
+            return
+        if isinstance(answer, SignedRelease):
+            found = True
+            take(peer, answer)
+            if hurry:
+                scope.deadline = min(scope.deadline, trio.current_time() + GRACE_S)
+
+    with trio.move_on_after(ASK_DEADLINE_S) as scope:
+        async with trio.open_nursery() as nursery:
+            for peer in peers:
+                nursery.start_soon(ask_one, peer, scope)
+    return found

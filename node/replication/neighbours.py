@@ -1,0 +1,91 @@
+"""Staying connected: bootstrap nodes first, then peers remembered from earlier runs."""
+
+from __future__ import annotations
+
+import logging
+import time
+
+import trio
+
+from node.net.port import NetEvent, PeerConnected, PeerId
+from node.replication.context import Context
+from protocol.errors import FednodeError, PeerError
+
+# Enough that the loss of a few cuts nobody off; each costs memory and keep-alives.
+NEIGHBOURS_MIN = 8
+DIALS_AT_ONCE = 4
+DIAL_DEADLINE_S = 10.0
+ROUND_S = 5.0
+BACKOFF_MAX_S = 120.0
+
+log = logging.getLogger(__name__)
+
+
+class Neighbours:
+    """Keeps a few connections up, and remembers who was there."""
+
+    def __init__(self, context: Context, bootstrap: tuple[str, ...]) -> None:
+        self._context = context
+        self._bootstrap = {address.rpartition("/p2p/")[2]: address for address in bootstrap}
+        self._next_dial_s: dict[PeerId, float] = {}
+        self._failures: dict[PeerId, int] = {}
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        rows = await self._context.in_store(self._context.store.peers)
+        for row in rows:
+            self._context.network.remember(row.peer, row.addresses)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._note, self._context.network.events())
+            while True:
+                await self._round()
+                await trio.sleep(ROUND_S)
+
+    async def _round(self) -> None:
+        network = self._context.network
+        connected = {info.peer for info in network.peers()}
+        wanted = [peer for peer in self._bootstrap if peer not in connected]
+        if len(connected) + len(wanted) < NEIGHBOURS_MIN:
+            rows = await self._context.in_store(self._context.store.peers)
+            wanted += [row.peer for row in rows if row.peer not in connected and row.peer not in wanted]
+        now_s = trio.current_time()
+        due = [
+            peer
+            for peer in wanted
+            if self._next_dial_s.get(peer, 0) <= now_s and peer != network.local_peer
+        ]
+        limit = trio.CapacityLimiter(DIALS_AT_ONCE)
+        async with trio.open_nursery() as nursery:
+            for peer in due[: 2 * NEIGHBOURS_MIN]:
+                nursery.start_soon(self._dial, peer, limit)
+
+    async def _dial(self, peer: PeerId, limit: trio.CapacityLimiter) -> None:
+        network = self._context.network
+        async with limit:
+            addresses = [self._bootstrap[peer]] if peer in self._bootstrap else network.known_addresses(peer)
+            for address in addresses:
+                try:
+                    await network.connect(address, deadline_s=DIAL_DEADLINE_S)
+                except PeerError as error:
+                    log.debug("cannot connect to %s: %s", address, error)
+                    continue
+                self._failures.pop(peer, None)
+                self._next_dial_s.pop(peer, None)
+                return
+        failures = self._failures[peer] = self._failures.get(peer, 0) + 1
+        self._next_dial_s[peer] = trio.current_time() + min(BACKOFF_MAX_S, ROUND_S * 2.0 ** min(failures, 10))
+
+    async def _note(self, events: trio.MemoryReceiveChannel[NetEvent]) -> None:
+        """Writes down who is connected, so that the next start needs no bootstrap node."""
+        async for event in events:
+            if not isinstance(event, PeerConnected):
+                continue
+            addresses = self._context.network.known_addresses(event.peer)
+            if not addresses:
+                continue
+            try:
+                await self._context.in_store(
+                    self._context.store.save_peer, event.peer, addresses, int(time.time())
+                )
+            except FednodeError as error:
+                log.warning("cannot remember peer %s: %s", event.peer, error)

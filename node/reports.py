@@ -1,0 +1,69 @@
+"""What the operator is told about one site, as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from node.net.port import PeerId
+from node.store.port import SiteRecord
+from protocol.release import SignedRelease
+from protocol.site_id import SiteId
+
+Json = dict[str, Any]
+
+
+def site_report(
+    record: SiteRecord,
+    *,
+    verdict: Json | None,
+    fetching: tuple[SignedRelease, PeerId | None] | None,
+    urls: list[str],
+) -> Json:
+    """One row of `fednode sites`, and all of `fednode show`."""
+    return {
+        "site": str(record.site),
+        "state": _state(record, verdict, fetching is not None),
+        "head": _release(record.head),
+        "held": _release(record.held) if record.held is not None else None,
+        "held_bytes": record.held_bytes,
+        "origin": str(record.origin) if record.origin is not None else None,
+        "updated_s": record.updated_s,
+        "blocked": verdict,
+        "fetching": {"seq": fetching[0].seq, "from": fetching[1]} if fetching else None,
+        "urls": urls if record.held is not None and verdict is None else [],
+    }
+
+
+def site_urls(site: SiteId, addresses: Sequence[str], domains: Sequence[str]) -> list[str]:
+    """Where a reader on this machine, or one who resolves the domain to this node, opens the site."""
+    ports = dict.fromkeys(address.rpartition(":")[2] for address in addresses)
+    return [
+        f"http://{site}.ipns.{domain}{'' if port == '80' else ':' + port}/" for domain in domains for port in ports
+    ]
+
+
+def _state(record: SiteRecord, verdict: Json | None, is_fetching: bool) -> str:
+    if record.ended:
+        return "ended"
+    if verdict is not None:
+        return "quarantined" if record.held is not None else "refused"
+    if is_fetching:
+        return "updating" if record.held is not None else "fetching"
+    return "hosted" if record.held is not None else "known"
+
+
+def _release(signed: SignedRelease) -> Json:
+    release = signed.release
+    return {
+        "seq": release.seq,
+        "cid": str(signed.cid),
+        "root": str(release.root) if release.root is not None else None,
+        "size_bytes": release.size_bytes,
+        "block_count": release.block_count,
+        "min_hosts": release.band.min_hosts,
+        "max_hosts": release.band.max_hosts,
+        "domains": list(release.domains),
+        "created_s": release.created_s,
+        "ended": release.ended,
+    }

@@ -1,0 +1,207 @@
+"""The composition root: starts every part of the daemon in one nursery tree, and stops it in bounded time."""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import ClassVar
+
+import trio
+
+from config import Config, RunOptions
+from config.keyfile import load_or_create_key
+from config.paths import Paths
+from node.admin.server import serve_admin
+from node.admin.unix import listening_unix_socket
+from node.control import Control
+from node.gateway.settings import GatewayOptions, WorkerSettings
+from node.gateway.supervisor import Gateway
+from node.logs import set_up_logging, wants_human
+from node.net import NetSettings, Network, open_network
+from node.policy.blocklists import Blocklists
+from node.policy_loader import PolicyLoader
+from node.replication.context import PUBLISH_PROTOCOL, SYNC_PROTOCOL
+from node.replication.driver import Replicator
+from node.replication.intake import Intake
+from node.replication.neighbours import Neighbours
+from node.replication.ondemand import OnDemand
+from node.replication.serving import serve_sync
+from node.store import DiskStore, open_store
+from node.systemd import notify
+from protocol.errors import OperatorError
+
+# systemd's default is 90 s; operators and tests expect a daemon to be gone within five.
+STOP_DEADLINE_S = 4.0
+
+log = logging.getLogger(__name__)
+
+
+class AlreadyRunning(OperatorError):
+    """Another daemon uses the data_dir."""
+
+    code: ClassVar[str] = "already-running"
+
+
+def run(config: Config, options: RunOptions) -> int:
+    """Runs the daemon until SIGTERM or SIGINT; returns the exit status. OperatorError when it cannot start."""
+    set_up_logging(config.log.level, config.log.format)
+    paths = Paths(config.data_dir)
+    paths.check()
+    for folder in (paths.data_dir, paths.run_dir):
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with _locked(paths):
+        try:
+            trio.run(_main, config, paths, options)
+        except* OperatorError as group:
+            raise _first(group) from group
+    return 0
+
+
+def _first(group: BaseExceptionGroup[OperatorError]) -> OperatorError:
+    """What the operator must mend first: nested groups say nothing to a person."""
+    found = group.exceptions[0]
+    return _first(found) if isinstance(found, BaseExceptionGroup) else found
+
+
+@contextmanager
+def _locked(paths: Paths) -> Iterator[None]:
+    with open(paths.lock, "w", opener=lambda path, flags: os.open(path, flags, 0o600)) as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise AlreadyRunning(
+                f"a fednode daemon already uses {paths.data_dir}",
+                hint="`fednode status` shows it; use another --data-dir for a second node",
+            ) from None
+        yield
+
+
+async def _main(config: Config, paths: Paths, options: RunOptions) -> None:
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(_stop_on_signal, nursery.cancel_scope)
+        store = await trio.to_thread.run_sync(
+            partial(
+                open_store,
+                paths.store_dir,
+                quota_bytes=config.hosting.quota_bytes,
+                cache_quota_bytes=config.gateway.cache_bytes,
+            )
+        )
+        try:
+            await _serve(config, paths, store, options)
+        finally:
+            with trio.CancelScope(shield=True):
+                await trio.to_thread.run_sync(store.close)
+    log.info("stopped")
+
+
+async def _stop_on_signal(scope: trio.CancelScope) -> None:
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        async for number in signals:
+            log.info("stopping on %s", signal.Signals(number).name)
+            notify("STOPPING=1")
+            _leave_by_force_later()
+            scope.cancel()
+            return
+
+
+def _leave_by_force_later() -> None:
+    """Whatever still hangs then may be lost: what was acknowledged is on disk."""
+
+    def leave() -> None:
+        sys.stderr.write("fednode: stop took too long, leaving now\n")
+        os._exit(0)
+
+    timer = threading.Timer(STOP_DEADLINE_S, leave)
+    timer.daemon = True
+    timer.start()
+
+
+async def _serve(config: Config, paths: Paths, store: DiskStore, options: RunOptions) -> None:
+    key = await trio.to_thread.run_sync(load_or_create_key, paths.node_key)
+    settings = NetSettings(
+        listen=config.network.listen, private_key=key.private_bytes_raw(), dht=config.network.dht
+    )
+    policies = await trio.to_thread.run_sync(PolicyLoader, config, store)
+    blocklists = await trio.to_thread.run_sync(partial(Blocklists, store, now_s=lambda: int(time.time())))
+    async with open_network(settings) as network, trio.open_nursery() as nursery:
+        replicator = Replicator(store, network, policies.gate)
+        gateway = _gateway(config, paths, OnDemand(replicator.context))
+        control = Control(config, store, network, replicator, policies, blocklists, gateway)
+        policies.on_change = replicator.policy_changed
+        await nursery.start(replicator.run)
+        await _open_protocols(network, replicator, paths, nursery)
+        if gateway is not None:
+            await nursery.start(gateway.run)
+        await nursery.start(serve_admin, control, paths.admin_socket)
+        nursery.start_soon(blocklists.watch, lambda: nursery.start_soon(policies.reload))
+        nursery.start_soon(Neighbours(replicator.context, config.network.bootstrap).run)
+        for site in policies.hosting.follow:
+            replicator.follow(site)
+        _say_ready(network, gateway)
+        if options.on_ready is not None:
+            nursery.start_soon(_run_on_ready, options.on_ready)
+
+
+async def _run_on_ready(on_ready: Callable[[], Awaitable[None]]) -> None:
+    try:
+        await on_ready()
+    except Exception:  # task root: what was asked for after the start must not end the daemon
+        log.exception("the task after the start failed")
+
+
+async def _open_protocols(
+    network: Network, replicator: Replicator, paths: Paths, nursery: trio.Nursery
+) -> None:
+    context = replicator.context
+    intake = Intake(context, replicator)
+    network.serve(SYNC_PROTOCOL, partial(serve_sync, context))
+    network.serve(PUBLISH_PROTOCOL, lambda stream: intake.serve(stream, stream.peer))
+
+    async def listen_locally(*, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        with listening_unix_socket(paths.publish_socket) as listener:
+            task_status.started()
+            async with trio.open_nursery() as publishes:
+                await trio.serve_listeners(
+                    lambda stream: intake.serve(stream, None),
+                    [trio.SocketListener(trio.socket.from_stdlib_socket(listener))],
+                    handler_nursery=publishes,
+                )
+
+    await nursery.start(listen_locally)
+
+
+def _gateway(config: Config, paths: Paths, backend: OnDemand) -> Gateway | None:
+    if not config.gateway.listen:
+        return None
+    worker = WorkerSettings(
+        store_dir=paths.store_dir,
+        backend_socket=paths.gateway_socket,
+        node_name=config.node.name,
+        contact=config.node.contact,
+        domains=config.gateway.domains,
+        fetch_on_miss=config.gateway.fetch_on_miss != "off",
+        list_sites=config.gateway.list_sites,
+        log_level=config.log.level,
+        log_format="human" if wants_human(config.log.format) else "json",
+    )
+    return Gateway(
+        GatewayOptions(listen=config.gateway.listen, worker=worker, workers=config.gateway.workers), backend
+    )
+
+
+def _say_ready(network: Network, gateway: Gateway | None) -> None:
+    for address in gateway.addresses if gateway is not None else ():
+        log.info("readers: http://%s/", address)
+    for address in network.addresses():
+        log.info("nodes: %s", address)
+    log.info("ready")
+    notify("READY=1")
