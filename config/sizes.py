@@ -27,7 +27,7 @@ def _parse_text(text: str) -> int:
         raise ValueError(f'must be a size such as "10 GiB", not {text!r}')
     unit = _UNITS[(match[3] or "B").upper()]
     fraction = match[2] or ""
-    return int(match[1]) * unit + int(fraction or 0) * unit // 10 ** len(fraction)
+    return int(match[1]) * unit + int(fraction or 0) * unit // int(10 ** len(fraction))
 
 
 def format_size(size: int) -> str:
