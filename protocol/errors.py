@@ -3,7 +3,6 @@
 `code` is stable, kebab-case and part of the interface (JSON output, decision log, penalties); the message is
 for people.
 """
-# ruff: noqa: N818 - each is named for what is wrong; that they are errors, their use says
 
 from typing import ClassVar
 

@@ -70,6 +70,7 @@ FRAME_MAX_BYTES: Final = 1 + CID_BYTES + BLOCK_MAX_BYTES  # value of a frame's l
 WANT_MAX_CIDS: Final = 512  # CIDs in one want; at 1 MiB a block half a GiB in flight is more than enough
 HEADS_PAGE_MAX: Final = 1000  # sites in one heads message
 HEADS_PAGES_MAX: Final = 200  # pages of one exchange: 200,000 sites
+REFUSE_CODE_MAX_CHARS: Final = 32  # a refuse code; the longest has 14
 REASON_MAX_CHARS: Final = 500  # a reason is read by people, in one line or two
 SUBJECT_MAX_BYTES: Final = 64  # what a refusal is about: a site id or one of our CIDs
 
@@ -85,10 +86,7 @@ _MAP_KEYS_BYTES = 256  # generous sum of a record's keys, small integers and hea
 assert BLOCK_MAX_BYTES <= FOREIGN_BLOCK_MAX_BYTES
 assert FRAME_MAX_BYTES < 2**32
 assert MESSAGE_MAX_BYTES < FRAME_MAX_BYTES
-assert (
-    DOMAINS_MAX * (DOMAIN_MAX_CHARS + 2) + 4 * CID_BYTES + SIGNATURE_BYTES + 2 * _MAP_KEYS_BYTES
-    <= RELEASE_MAX_BYTES
-)
+assert DOMAINS_MAX * (DOMAIN_MAX_CHARS + 2) + 4 * CID_BYTES + SIGNATURE_BYTES + 2 * _MAP_KEYS_BYTES <= RELEASE_MAX_BYTES
 assert RELEASE_MAX_BYTES + _MAP_KEYS_BYTES <= MESSAGE_MAX_BYTES
 assert WANT_MAX_CIDS * (CID_BYTES + 2) + _MAP_KEYS_BYTES <= MESSAGE_MAX_BYTES
 assert HEADS_PAGE_MAX * (1 + SITE_ID_BYTES + 2 + 9) + _MAP_KEYS_BYTES <= MESSAGE_MAX_BYTES

@@ -63,6 +63,8 @@ def take_site(value: object, what: str = "site") -> SiteId:
 
 def take_own_cid(value: object, what: str) -> Cid:
     """A CID of the kind that sites are made of: version 1, raw or dag-pb, sha2-256. Raises Malformed."""
-    if not isinstance(value, bytes) or not (cid := Cid(value)).is_own_kind():
-        raise Malformed(f"{what} is not a CIDv1 of a raw or dag-pb block under sha2-256")
-    return cid
+    if isinstance(value, bytes):
+        cid = value if isinstance(value, Cid) else Cid(value)
+        if cid.is_own_kind():
+            return cid
+    raise Malformed(f"{what} is not a CIDv1 of a raw or dag-pb block under sha2-256")

@@ -14,9 +14,10 @@ _KEY_PREFIX = bytes.fromhex("08011220")  # libp2p PublicKey protobuf: type Ed255
 _MULTIHASH_PREFIX = bytes.fromhex("0024") + _KEY_PREFIX  # identity hash of those 36 bytes
 _CID_PREFIX = b"\x01" + bytes((LIBP2P_KEY,)) + _MULTIHASH_PREFIX
 
-# y coordinates of the points of small order, non-reduced forms too: under such a key anybody can sign.
-_SMALL_ORDER_Y = frozenset(
-    bytes.fromhex(text)
+# The points of small order (y coordinates, non-reduced forms too, with either sign): under such a key anybody can
+# sign.
+_SMALL_ORDER = frozenset(
+    bytes.fromhex(text[:62]) + bytes((int(text[62:], 16) | sign,))
     for text in (
         "00" * 32,
         "01" + "00" * 31,
@@ -26,6 +27,7 @@ _SMALL_ORDER_Y = frozenset(
         "ed" + "ff" * 30 + "7f",
         "ee" + "ff" * 30 + "7f",
     )
+    for sign in (0x00, 0x80)
 )
 
 
@@ -39,7 +41,7 @@ class SiteId(bytes):
         """Site id of a public key from outside. Raises Malformed: not 32 bytes, or a key of small order."""
         if len(raw) != SITE_ID_BYTES:
             raise Malformed(f"a site id has {SITE_ID_BYTES} bytes, not {len(raw)}")
-        if raw[:31] + bytes((raw[31] & 0x7F,)) in _SMALL_ORDER_Y:
+        if raw in _SMALL_ORDER:
             raise Malformed("a key of small order is no site id: anybody could sign for it")
         return cls(raw)
 
