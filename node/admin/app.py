@@ -204,9 +204,7 @@ async def _client_gone(_request: Request, _error_: Exception) -> Response:
 
 async def _bug(_request: Request, error: Exception) -> Response:
     """Starlette raises the error again after this answer, and the server logs it with its traceback."""
-    return _error(
-        500, "internal", f"a bug in fednode: {type(error).__name__}", "the daemon's log has the details"
-    )
+    return _error(500, "internal", f"a bug in fednode: {type(error).__name__}", "the daemon's log has the details")
 
 
 def _error(status: int, code: str, message: str, hint: str | None) -> Response:

@@ -1,7 +1,5 @@
 """The CLI's side of the admin API: a synchronous client over the daemon's Unix socket
 (docs/operators/admin-api.md)."""
-# ruff: noqa: N818 - each is named for what is wrong
-
 from __future__ import annotations
 
 from pathlib import Path
@@ -134,9 +132,7 @@ class AdminClient:
     def _rows(self, path: str, name: str) -> list[Json]:
         return _list_in(self._ask("GET", path), name)
 
-    def _ask(
-        self, method: str, path: str, *, body: Json | None = None, query: dict[str, str] | None = None
-    ) -> Json:
+    def _ask(self, method: str, path: str, *, body: Json | None = None, query: dict[str, str] | None = None) -> Json:
         try:
             response = self._http.request(method, path, json=body, params=query)
         except httpx.ConnectError as error:
@@ -147,9 +143,7 @@ class AdminClient:
                 hint="`fednode status` shows if it lives",
             ) from error
         except (httpx.HTTPError, httpx.InvalidURL) as error:
-            raise BadAnswer(
-                f"the node at {self._socket_path} broke off: {error}", hint="see the node's log"
-            ) from error
+            raise BadAnswer(f"the node at {self._socket_path} broke off: {error}", hint="see the node's log") from error
         return self._answer(response)
 
     def _no_daemon(self, error: Exception) -> OperatorError:
@@ -170,9 +164,7 @@ class AdminClient:
         try:
             value = response.json()
         except (ValueError, RecursionError) as error:
-            raise BadAnswer(
-                f"{self._socket_path} did not answer with JSON (status {response.status_code})"
-            ) from error
+            raise BadAnswer(f"{self._socket_path} did not answer with JSON (status {response.status_code})") from error
         if response.is_success and isinstance(value, dict):
             return value
         said = value.get("error") if isinstance(value, dict) else None

@@ -4,8 +4,6 @@ Every method returns what json.dumps takes, once the effect is durable and in fo
 FednodeError: the API answers with their code, message and hint, and with the status that
 docs/operators/admin-api.md gives for the class.
 """
-# ruff: noqa: N818 - each is named for what is wrong
-
 from __future__ import annotations
 
 from typing import Any, ClassVar, Protocol

@@ -3,7 +3,6 @@
 A list never loses its rules by accident: a file that vanished, cannot be read or grew beyond the limit leaves
 the last good rules in force, and its status says so (docs/spec/policy.md, "Lists").
 """
-# ruff: noqa: N818 - each is named for what is wrong
 
 from __future__ import annotations
 
@@ -34,6 +33,9 @@ second."""
 
 LISTS_MAX = 64
 
+RETRY_S = 30
+"""After the store could not take the rules of a list (its disk is full, say), they are tried again."""
+
 PROBLEMS_MAX = 20
 """Lines with problems that are kept and shown; the others are counted."""
 
@@ -53,9 +55,7 @@ class ListStore(Protocol):
     def rules(self) -> list[RuleRow]: ...
     def lists(self) -> list[ListRow]: ...
     def save_list(self, row: ListRow) -> None: ...
-    def replace_list_rules(
-        self, list_name: str, rows: Sequence[RuleRow], *, row: ListRow | None = None
-    ) -> None: ...
+    def replace_list_rules(self, list_name: str, rows: Sequence[RuleRow], *, row: ListRow | None = None) -> None: ...
     def remove_list(self, list_name: str) -> bool: ...
 
 
@@ -107,11 +107,12 @@ class _Unsettled(Exception):
 
 @dataclass(slots=True)
 class _Watched:
-    """One list: what it is known as, and which states of its file were read (judged) or only seen."""
+    """One list: how it stands, which state of its file was read (judged) or only seen, and when to try again."""
 
     status: ListStatus
     judged: _Signature | None = None
     seen: _Signature | None = None
+    retry_s: int | None = None
 
 
 class Blocklists:
@@ -147,9 +148,7 @@ class Blocklists:
             try:
                 signature, raw = _read(name)
             except _Unsettled:
-                raise BlocklistError(
-                    f"{name} is being written to", hint="try again when it is complete"
-                ) from None
+                raise BlocklistError(f"{name} is being written to", hint="try again when it is complete") from None
             watched = self._watched.get(name) or _Watched(ListStatus(name, 0, 0))
             self._take(watched, signature, raw)
             self._watched[name] = watched
@@ -191,29 +190,27 @@ class Blocklists:
             watched.judged = watched.seen = None
             self._complain(watched, f"cannot be read: {error.strerror}")
             return False
-        if signature == watched.judged:
+        due = watched.retry_s is not None and self._now_s() >= watched.retry_s
+        if signature == watched.judged and not due:
             return False
         # A file that is written in place may be seen half-written: it counts once two looks agree. One that
         # was renamed into its place is complete.
         settled = (
-            watched.judged is None or not signature.is_same_file(watched.judged) or signature == watched.seen
+            due or watched.judged is None or not signature.is_same_file(watched.judged) or signature == watched.seen
         )
         watched.seen = signature
         return settled and self._reread(watched)
 
     def _reread(self, watched: _Watched) -> bool:
+        signature = watched.seen
         try:
             signature, raw = _read(watched.status.path)
+            return self._take(watched, signature, raw)
         except _Unsettled:
             return False
-        except BlocklistError as error:
-            watched.judged = watched.seen
-            self._complain(watched, str(error))
-            return False
-        try:
-            return self._take(watched, signature, raw)
-        except BlocklistError as error:
+        except OperatorError as error:
             watched.judged = signature
+            watched.retry_s = None if isinstance(error, BlocklistError) else self._now_s() + RETRY_S
             self._complain(watched, str(error))
             return False
 
@@ -224,20 +221,25 @@ class Blocklists:
         rows, problems, problem_count = self._parse(name, raw, now_s)
         before = {row.target: row for row in self._store.rules() if row.list_name == name}
         # A rule that was there already keeps its date.
-        rows = [
-            replace(row, since_s=before[row.target].since_s) if row.target in before else row for row in rows
-        ]
+        rows = [replace(row, since_s=before[row.target].since_s) if row.target in before else row for row in rows]
         list_row = ListRow(name, name, signature.mtime_ns, signature.size_bytes, signature.inode, now_s, None)
         changed = before != {row.target: row for row in rows}
         self._store.save_list(list_row)
         if changed:
-            self._store.replace_list_rules(name, rows, row=list_row)
+            self._replace_rules(name, rows, list_row)
         watched.judged = watched.seen = signature
-        watched.status = ListStatus(
-            name, len(rows), now_s, None, tuple(problems[:PROBLEMS_MAX]), problem_count
-        )
+        watched.retry_s = None
+        watched.status = ListStatus(name, len(rows), now_s, None, tuple(problems[:PROBLEMS_MAX]), problem_count)
         log.info("list %s: %d rules, %d lines left out", name, len(rows), problem_count)
         return changed
+
+    def _replace_rules(self, name: str, rows: list[RuleRow], list_row: ListRow) -> None:
+        try:
+            self._store.replace_list_rules(name, rows, row=list_row)
+        except OperatorError:
+            if name not in self._watched:  # a new list leaves nothing behind
+                self._store.remove_list(name)
+            raise
 
     def _parse(self, name: str, raw: bytes, now_s: int) -> ListRules:
         try:
@@ -248,9 +250,7 @@ class Blocklists:
             line, message = parsed.problems[0]
             raise BlocklistError(f"no line of {name} is a rule; line {line}: {message}")
         if len(parsed.rows) > RULES_MAX:
-            raise BlocklistError(
-                f"{name} has {len(parsed.rows)} rules; at most {RULES_MAX} are taken from one list"
-            )
+            raise BlocklistError(f"{name} has {len(parsed.rows)} rules; at most {RULES_MAX} are taken from one list")
         return parsed
 
     def _complain(self, watched: _Watched, error: str) -> None:
@@ -258,13 +258,14 @@ class Blocklists:
         if watched.status.error == error:
             return
         status = watched.status
-        log.warning(
-            "list %s: %s; the %d rules read before stay in force", status.path, error, status.rule_count
-        )
+        log.warning("list %s: %s; the %d rules read before stay in force", status.path, error, status.rule_count)
         watched.status = replace(status, error=error)
-        for row in self._store.lists():
-            if row.name == status.path:
-                self._store.save_list(replace(row, error=error))
+        try:
+            for row in self._store.lists():
+                if row.name == status.path:
+                    self._store.save_list(replace(row, error=error))
+        except OperatorError as refused:  # a full disk: the status in memory is what operators are shown
+            log.warning("list %s: cannot store that: %s", status.path, refused)
 
 
 def _read(name: str) -> tuple[_Signature, bytes]:

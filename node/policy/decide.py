@@ -77,9 +77,7 @@ class Policy:
             return _refusal("not-following", "this node hosts only the sites that it follows")
         limit = hosting.max_site_bytes
         if limit is not None and subject.size_bytes is not None and subject.size_bytes > limit:
-            return _refusal(
-                "too-large", f"the site has {subject.size_bytes} bytes, this node takes at most {limit}"
-            )
+            return _refusal("too-large", f"the site has {subject.size_bytes} bytes, this node takes at most {limit}")
         return ALLOW
 
 
@@ -111,10 +109,7 @@ def _keep_strictest(table: dict[Key, Rule], key: Key, rule: Rule) -> None:
 
 
 def _verdict(rule: Rule) -> Verdict:
-    if rule.ground == "legal":
-        code = "blocked-law"
-    else:
-        code = "blocked-policy" if rule.verdict == "refuse" else "quarantined"
+    policy_code = "blocked-policy" if rule.verdict == "refuse" else "quarantined"
     return Verdict(
         kind=rule.verdict,
         ground=rule.ground,
@@ -122,7 +117,7 @@ def _verdict(rule: Rule) -> Verdict:
         rule=target_text(rule.target),
         list_name=rule.list_name,
         since_s=rule.since_s,
-        code=code,
+        code="blocked-law" if rule.ground == "legal" else policy_code,
     )
 
 

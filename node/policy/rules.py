@@ -1,5 +1,4 @@
 """Target text ↔ target, stored rows ↔ rules, lines of lists → rows."""
-# ruff: noqa: N818 - each is named for what is wrong
 
 from __future__ import annotations
 
@@ -28,9 +27,7 @@ class BadRuleRow(OperatorError):
     code: ClassVar[str] = "bad-stored-rule"
 
 
-TARGET_HINT: Final = (
-    "write a site id (k51…), /ipns/SITE, a CID, or /ipfs/CID/path with * at the end for all below it"
-)
+TARGET_HINT: Final = "write a site id (k51…), /ipns/SITE, a CID, or /ipfs/CID/path with * at the end for all below it"
 
 _EMPTY_CIDS = (
     "bafkreihdwdcefgh4dqkjv67uzcmw7ojee6xedzdetojuzjevtenxquvyku",  # no bytes
@@ -60,23 +57,27 @@ def read_target(text: str) -> Target:
         target = parse_target(text if text.startswith("/") else _with_namespace(text))
     except DecodeError as error:
         raise BadTarget(f"{text[:200]!r} is no target: {error}", hint=TARGET_HINT) from error
+    if _is_site_key(target):
+        raise BadTarget("this is a site id, not a CID of content", hint="write it alone or after /ipns/")
     if isinstance(target, CidPath) and target.multihash in NEVER_BLOCKED:
-        raise BadTarget(
-            "this is the empty file or folder, which countless sites contain; it cannot be blocked"
-        )
+        raise BadTarget("this is the empty file or folder, which countless sites contain; it cannot be blocked")
     return target
 
 
 def _with_namespace(text: str) -> str:
+    name = text.partition("/")[0]
     try:
-        SiteId.from_text(text.rstrip("/"))
-    except UnsupportedCodec:
+        SiteId.from_text(name)
+    except UnsupportedCodec:  # a CID, but not of a key
         return f"/ipfs/{text}"
-    except DecodeError:
-        if "/" in text:
-            return f"/ipfs/{text}"
-        raise
     return f"/ipns/{text}"
+
+
+def _is_site_key(target: Target) -> bool:
+    try:
+        return isinstance(target, CidPath) and bool(SiteId.from_multihash(target.multihash))
+    except DecodeError:
+        return False
 
 
 def rule_of(row: RuleRow) -> Rule:
