@@ -1,5 +1,4 @@
 """What the store raises, by who must act (docs/spec/store.md, "Errors")."""
-# ruff: noqa: N818 - each is named for what is wrong, as in protocol/errors.py
 
 from __future__ import annotations
 
@@ -95,3 +94,9 @@ class StoreClosed(FednodeError):
     """The store was closed; a caller outlived it."""
 
     code: ClassVar[str] = "store-closed"
+
+
+class TooMany(OperatorError):
+    """More rules, lists or follows than the store keeps."""
+
+    code: ClassVar[str] = "too-many"

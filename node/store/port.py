@@ -145,6 +145,9 @@ class StoreReader(Protocol):
     def has_blocks(self, cids: Iterable[Cid]) -> set[Cid]:
         """Those of `cids` that are here and not known to be corrupt."""
 
+    def blocks_of(self, site: SiteId, cids: Iterable[Cid]) -> set[Cid]:
+        """Those of `cids` that belong to the site's held release and are not known to be corrupt."""
+
     def rules(self) -> list[RuleRow]:
         """The operator's own and all lists' rules, ordered by list and target."""
 

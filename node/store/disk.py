@@ -1,0 +1,325 @@
+"""The store on disk: the parts put together behind the port."""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from node.store import blocks, cache, holds, layout, peers, rules
+from node.store.errors import StoreClosed, StoreFull
+from node.store.files import Files, OsFiles
+from node.store.index import Index
+from node.store.intake import Intake
+from node.store.lock import Ballast, StoreLock
+from node.store.packs import PackWriter
+from node.store.port import (
+    Hold,
+    HoldInfo,
+    ListRow,
+    Origin,
+    PeerRow,
+    RuleRow,
+    SiteRecord,
+    Usage,
+)
+from node.store.reader import PackReader
+from node.store.recovery import recover
+from node.store.space import Space
+from protocol.cid import Cid
+from protocol.errors import OperatorError
+from protocol.release import SignedRelease, check_successor
+from protocol.site_id import SiteId
+
+_log = logging.getLogger(__name__)
+
+
+def open_store(
+    directory: Path,
+    *,
+    quota_bytes: int,
+    cache_bytes: int = 0,
+    files: Files | None = None,
+    limits: layout.StoreLimits | None = None,
+    clock: Callable[[], float] = time.time,
+) -> DiskStore:
+    """Open the store in `directory`, which is made if need be, and recover it after a crash.
+
+    Raises StoreLocked, StoreFull, StoreReadOnly, StoreFailed, StoreDamaged or StoreTooNew.
+    """
+    return DiskStore(directory, quota_bytes, cache_bytes, files or OsFiles(), limits or layout.StoreLimits(), clock)
+
+
+class DiskStore:
+    """The Store port on disk; made by `open_store`."""
+
+    def __init__(
+        self,
+        directory: Path,
+        quota_bytes: int,
+        cache_bytes: int,
+        files: Files,
+        limits: layout.StoreLimits,
+        clock: Callable[[], float],
+    ) -> None:
+        self.directory = directory
+        self._quota_bytes = quota_bytes
+        self._cache_quota_bytes = cache_bytes
+        self._limits = limits
+        self._clock = clock
+        self._files = files
+        self._lock = StoreLock(directory)
+        try:
+            self._ballast = Ballast(directory, files, limits.ballast_bytes)
+            self._ballast.release_if_low()
+            self._index = Index(directory, files)
+            self._packs = PackWriter(directory, self._index, files, limits)
+            self._space = Space(directory, self._index, self._packs, files, limits)
+            self._intake = Intake(
+                self._index, self._packs, limits, quota_bytes=quota_bytes, cache_quota_bytes=cache_bytes
+            )
+            recover(directory, self._index, self._packs, files, limits)
+            self._reader = PackReader(directory)
+        except BaseException:
+            self._lock.close()
+            raise
+        self._free()
+
+    # --- holds ---------------------------------------------------------------------------------------------
+
+    def begin_hold(self, signed: SignedRelease) -> Hold:
+        if signed.release.ended:
+            raise ValueError("a release that ends its site has no blocks to hold")
+        with self._index.transaction(durable=False) as tx:
+            hold, reserved = holds.begin(
+                tx,
+                signed,
+                quota_bytes=self._quota_bytes,
+                max_open=self._limits.open_holds_per_site,
+                now_s=self._now_s(),
+            )
+            if reserved:
+                self._check_disk(holds.reserved_bytes(tx))
+        return hold
+
+    def _check_disk(self, needed_bytes: int) -> None:
+        free = self._files.free_bytes(self.directory)
+        if needed_bytes > free:
+            raise StoreFull(
+                f"the disk of {self.directory} has {free} bytes left where {needed_bytes} are needed",
+                hint="free space on this disk, or lower hosting.quota_bytes to what it has",
+            )
+
+    def hold_info(self, hold: Hold) -> HoldInfo:
+        with self._reader.reading() as tx:
+            return holds.load(tx, hold).info()
+
+    def holds(self) -> list[HoldInfo]:
+        with self._reader.reading() as tx:
+            return [row.info() for row in holds.open_rows(tx)]
+
+    def put_blocks(self, hold: Hold, blocks: Sequence[tuple[Cid, bytes]]) -> int:
+        return self._intake.put(hold, blocks)
+
+    def link_blocks(self, hold: Hold, cids: Sequence[Cid]) -> list[Cid]:
+        return self._intake.link(hold, cids)
+
+    def finish_hold(self, hold: Hold, *, origin: Origin) -> None:
+        with self._index.lock:
+            self._intake.sync_packs()
+            with self._urgent() as tx:
+                row = holds.load(tx, hold)
+                if row.state == layout.FINISHED:
+                    return
+                self._packs.note_synced(tx)
+                holds.finish(tx, row, hold.signed, origin=origin, now_s=self._now_s())
+        self._free()
+
+    def abort_hold(self, hold: Hold) -> None:
+        with self._index.transaction(durable=False) as tx:
+            holds.doom_hold(tx, hold)
+        self._free()
+
+    # --- sites ---------------------------------------------------------------------------------------------
+
+    def site(self, site: SiteId) -> SiteRecord | None:
+        return self._reader.site(site)
+
+    def sites(self) -> list[SiteRecord]:
+        return self._reader.sites()
+
+    def set_head(self, signed: SignedRelease) -> bool:
+        record = self._reader.site(signed.site)
+        if record is not None and record.head == signed:
+            return False
+        with self._urgent() as tx:
+            self._put_head(tx, signed)
+            if signed.release.ended:
+                holds.doom_site(tx, signed.site)
+        if signed.release.ended:
+            self._free()
+        return True
+
+    def end_site(self, signed: SignedRelease) -> None:
+        if not signed.release.ended:
+            raise ValueError("this release does not end its site")
+        self.set_head(signed)
+
+    def _put_head(self, tx: sqlite3.Connection, signed: SignedRelease) -> None:
+        record = holds.load_site(tx, signed.site)
+        check_successor(record.head if record else None, signed)
+        holds.put_head(tx, signed, now_s=self._now_s())
+        if record is None:
+            holds.forget_surplus_heads(tx, self._limits.heard_sites)
+
+    def drop_site(self, site: SiteId) -> int:
+        before = self.usage()
+        with self._urgent() as tx:
+            holds.doom_site(tx, site)
+        self._free()
+        return max(0, before.used_bytes - self.usage().used_bytes)
+
+    # --- blocks --------------------------------------------------------------------------------------------
+
+    def cache_blocks(self, blocks: Sequence[tuple[Cid, bytes]]) -> None:
+        if self._intake.cache(blocks) >= self._limits.reclaim_cache_bytes:
+            self._free()
+
+    def touch_cached(self, cids: Iterable[Cid]) -> None:
+        with self._index.transaction(durable=False) as tx:
+            cache.touch(tx, cids)
+
+    def get_block(self, cid: Cid) -> bytes:
+        return self._reader.read_block(cid, lambda: self._note_corrupt(cid))
+
+    def has_blocks(self, cids: Iterable[Cid]) -> set[Cid]:
+        return self._reader.has_blocks(cids)
+
+    def blocks_of(self, site: SiteId, cids: Iterable[Cid]) -> set[Cid]:
+        return self._reader.blocks_of(site, cids)
+
+    def is_linked(self, cid: Cid) -> bool:
+        with self._reader.reading() as tx:
+            return holds.is_linked(tx, cid)
+
+    def mark_corrupt(self, cid: Cid) -> None:
+        with self._index.transaction(durable=False) as tx:
+            blocks.mark_corrupt(tx, cid)
+
+    def _note_corrupt(self, cid: Cid) -> None:
+        _log.error("block %s is damaged on disk", cid)
+        try:
+            self.mark_corrupt(cid)
+        except OperatorError as error:
+            _log.warning("block %s cannot be marked as damaged: %s", cid, error)
+
+    def usage(self) -> Usage:
+        with self._reader.reading() as tx:
+            return holds.usage(tx, quota_bytes=self._quota_bytes, cache_quota_bytes=self._cache_quota_bytes)
+
+    def sync(self) -> None:
+        with self._index.lock:
+            self._intake.sync_packs()
+            with self._index.transaction(durable=True) as tx:
+                self._packs.note_synced(tx)
+
+    # --- operator's rows -----------------------------------------------------------------------------------
+
+    def rules(self) -> list[RuleRow]:
+        return self._reader.rules()
+
+    def add_rule(self, row: RuleRow) -> None:
+        with self._urgent() as tx:
+            rules.add(tx, [row], self._limits.rules)
+
+    def remove_rule(self, target: str) -> bool:
+        with self._urgent() as tx:
+            return rules.remove(tx, target)
+
+    def lists(self) -> list[ListRow]:
+        with self._reader.reading() as tx:
+            return rules.lists(tx)
+
+    def save_list(self, row: ListRow) -> None:
+        with self._urgent() as tx:
+            rules.save_list(tx, row, self._limits.lists)
+
+    def replace_list_rules(self, list_name: str, rows: Sequence[RuleRow], *, row: ListRow | None = None) -> None:
+        with self._urgent() as tx:
+            rules.replace(tx, list_name, rows, self._limits.rules)
+            if row is not None:
+                rules.save_list(tx, row, self._limits.lists)
+
+    def remove_list(self, list_name: str) -> bool:
+        with self._urgent() as tx:
+            return rules.remove_list(tx, list_name)
+
+    def follow(self, site: SiteId) -> bool:
+        with self._urgent() as tx:
+            return rules.follow(tx, site, self._limits.follows)
+
+    def unfollow(self, site: SiteId) -> bool:
+        with self._urgent() as tx:
+            return rules.unfollow(tx, site)
+
+    def follows(self) -> frozenset[SiteId]:
+        with self._reader.reading() as tx:
+            return rules.follows(tx)
+
+    # --- remembered peers ----------------------------------------------------------------------------------
+
+    def peers(self) -> list[PeerRow]:
+        with self._reader.reading() as tx:
+            return peers.load(tx)
+
+    def save_peer(self, peer: str, addresses: Sequence[str], seen_s: int) -> None:
+        row = PeerRow(peer, peers.usable(addresses, self._limits), seen_s)
+        with self._index.transaction(durable=False) as tx:
+            peers.save(tx, row, self._limits.peers)
+
+    def forget_peer(self, peer: str) -> bool:
+        with self._index.transaction(durable=False) as tx:
+            return peers.forget(tx, peer)
+
+    # --- the rest ------------------------------------------------------------------------------------------
+
+    def data_version(self) -> int:
+        return self._reader.data_version()
+
+    def rules_version(self) -> int:
+        return self._reader.rules_version()
+
+    def close(self) -> None:
+        """Write what is pending, if the disk takes it, and give up the lock. May be called twice."""
+        try:
+            self.sync()
+        except OperatorError as error:
+            _log.warning("closing without a last sync: %s", error)
+        except StoreClosed:
+            return
+        self._reader.close()
+        self._packs.close()
+        self._index.close()
+        self._lock.close()
+
+    @contextmanager
+    def _urgent(self) -> Iterator[sqlite3.Connection]:
+        """A durable transaction that shall work on a full disk, too."""
+        self._ballast.release_if_low()
+        with self._index.transaction(durable=True) as tx:
+            yield tx
+
+    def _free(self) -> None:
+        """What is freed later needs no answer now: the next call or start goes on."""
+        try:
+            self._ballast.release_if_low()
+            self._space.collect()
+            self._ballast.restore()
+        except OperatorError as error:
+            _log.warning("space is freed later: %s", error)
+
+    def _now_s(self) -> int:
+        return int(self._clock())

@@ -1,0 +1,158 @@
+"""Blocks on their way in: verify, write to the pack, then name them in the index (docs/spec/store.md, "Writing")."""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+from node.store import blocks, cache, holds, layout
+from node.store.index import Index
+from node.store.packs import PackWriter
+from node.store.port import Hold
+from node.store.recovery import forget_beyond
+from protocol.cid import IDENTITY, Cid
+from protocol.errors import OperatorError, OverLimit, UnsupportedHash
+from protocol.limits import CID_MAX_BYTES, FOREIGN_BLOCK_MAX_BYTES, VARINT_MAX_BYTES
+
+_log = logging.getLogger(__name__)
+
+_PREFIX_MAX_BYTES: Final = CID_MAX_BYTES + VARINT_MAX_BYTES
+
+
+def verified(batch: Iterable[tuple[Cid, bytes]]) -> dict[Cid, bytes]:
+    """Each block once. Raises HashMismatch, UnsupportedHash or OverLimit for the first that is wrong."""
+    checked: dict[Cid, bytes] = {}
+    for cid, data in batch:
+        if len(data) > FOREIGN_BLOCK_MAX_BYTES:
+            raise OverLimit(f"a block of {len(data)} bytes, at most {FOREIGN_BLOCK_MAX_BYTES}")
+        if cid.hash_code == IDENTITY:
+            raise UnsupportedHash("an identity CID carries its bytes itself and is not stored")
+        cid.verify(data)
+        checked[cid] = data
+    return checked
+
+
+class Intake:
+    def __init__(
+        self,
+        index: Index,
+        packs: PackWriter,
+        limits: layout.StoreLimits,
+        *,
+        quota_bytes: int,
+        cache_quota_bytes: int,
+    ) -> None:
+        self._index = index
+        self._packs = packs
+        self._limits = limits
+        self._quota_bytes = quota_bytes
+        self._cache_quota_bytes = cache_quota_bytes
+        self._lost: list[tuple[int, int]] = []  # (pack, synced): what a failed sync took and rows still name
+
+    def put(self, hold: Hold, incoming: Sequence[tuple[Cid, bytes]]) -> int:
+        batch = verified(incoming)
+        with self._index.lock:
+            self._make_room(batch)
+            with self._index.transaction(durable=False) as tx:
+                row = holds.load(tx, hold)
+                known = blocks.lookup(tx, batch, row.id)
+                fresh = [cid for cid in batch if cid not in known]
+                broken = [cid for cid, found in known.items() if found.corrupt]
+                adopted = [found for found in known.values() if not found.kept]
+                fresh_bytes = sum(len(batch[cid]) for cid in fresh)
+                self._take_on(tx, row, adopted, len(fresh), fresh_bytes)
+                places = self._packs.append(tx, [(cid, batch[cid]) for cid in (*fresh, *broken)])
+                ids = blocks.insert(tx, fresh, places[: len(fresh)])
+                blocks.move(tx, [known[cid].id for cid in broken], places[len(fresh) :])
+                blocks.keep(tx, row.id, (*ids, *(found.id for found in adopted)))
+                holds.count_new(tx, row, len(fresh), fresh_bytes)
+            self._packs.committed(places)
+            self._sync_if_due()
+        return fresh_bytes
+
+    def link(self, hold: Hold, cids: Sequence[Cid]) -> list[Cid]:
+        missing: list[Cid] = []
+        wanted = dict.fromkeys(cids)
+        with self._index.transaction(durable=False) as tx:
+            row = holds.load(tx, hold)
+            known = blocks.lookup(tx, wanted, row.id)
+            missing = [cid for cid in wanted if cid not in known or known[cid].corrupt]
+            adopted = [found for found in known.values() if not found.corrupt and not found.kept]
+            if adopted:
+                self._take_on(tx, row, adopted, 0, 0)
+                blocks.keep(tx, row.id, (found.id for found in adopted))
+        return missing
+
+    def _take_on(
+        self,
+        tx: sqlite3.Connection,
+        row: holds.HoldRow,
+        adopted: Sequence[blocks.Known],
+        fresh_blocks: int,
+        fresh_bytes: int,
+    ) -> None:
+        """Check and count what the hold is about to keep: known blocks, and fresh ones to be written."""
+        size = fresh_bytes + sum(found.length for found in adopted)
+        holds.check_room(row, fresh_blocks + len(adopted), size)
+        cached = [found for found in adopted if found.cached]
+        blocks.take_from_cache(tx, cached)
+        blocks.add_held(tx, fresh_blocks, fresh_bytes)
+        grown = fresh_bytes + sum(found.length for found in cached)
+        holds.charge(
+            tx, row, blocks=fresh_blocks + len(adopted), size=size, new_bytes=grown, quota_bytes=self._quota_bytes
+        )
+
+    def cache(self, incoming: Sequence[tuple[Cid, bytes]]) -> int:
+        """Returns the bytes that were evicted."""
+        batch = verified(incoming)
+        with self._index.lock:
+            self._make_room(batch)
+            with self._index.transaction(durable=False) as tx:
+                known = blocks.lookup(tx, batch, 0)
+                fresh = [cid for cid in batch if cid not in known]
+                broken = [cid for cid, found in known.items() if found.corrupt]
+                places = self._packs.append(tx, [(cid, batch[cid]) for cid in (*fresh, *broken)])
+                ids = blocks.insert(tx, fresh, places[: len(fresh)])
+                blocks.move(tx, [known[cid].id for cid in broken], places[len(fresh) :])
+                cache.touch(tx, known)
+                cache.add(tx, ids, sum(len(batch[cid]) for cid in fresh))
+                evicted = cache.evict(tx, self._cache_quota_bytes)
+            self._packs.committed(places)
+            self._sync_if_due()
+        return evicted
+
+    def _make_room(self, batch: dict[Cid, bytes]) -> None:
+        self._settle()
+        self._packs.make_room(sum(len(data) + _PREFIX_MAX_BYTES for data in batch.values()))
+
+    def _sync_if_due(self) -> None:
+        if self._packs.unsynced_bytes >= self._limits.sync_every_bytes:
+            self.sync_packs()
+            with self._index.transaction(durable=False) as tx:
+                self._packs.note_synced(tx)
+
+    def sync_packs(self) -> None:
+        """All bytes that rows name are on the disk when this returns. Call it under the lock.
+
+        When the disk does not take them, nobody knows which are there: their rows go, and StoreFailed or
+        StoreFull is raised. Blocks of open holds are then missing and are asked for again.
+        """
+        self._settle()
+        try:
+            self._packs.sync()
+        except OperatorError:
+            self._lost.append(self._packs.abandon())
+            try:
+                self._settle()
+            except OperatorError:
+                _log.exception("the index still names blocks that the disk did not take; tried again later")
+            raise
+
+    def _settle(self) -> None:
+        while self._lost:
+            with self._index.transaction(durable=True) as tx:
+                pack, synced = self._lost[-1]
+                forget_beyond(tx, pack, synced)
+            self._lost.pop()

@@ -1,0 +1,111 @@
+"""Giving space back: doomed holds step by step, then whole packs, then holes in packs.
+
+Bytes are given up only after the rows that named them are durably gone (docs/spec/store.md, "Freeing").
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Iterable, Iterator
+from itertools import groupby
+from pathlib import Path
+from typing import Final
+
+from node.store import blocks, holds, layout
+from node.store.faults import translated
+from node.store.files import Files
+from node.store.index import Index
+from node.store.packs import PackWriter
+
+_PUNCH_ROWS: Final = 4000  # dead extents handled at a time
+
+
+class Space:
+    """Called without the index lock held; steps take it one by one, so that other writers go on between them."""
+
+    def __init__(
+        self, directory: Path, index: Index, packs: PackWriter, files: Files, limits: layout.StoreLimits
+    ) -> None:
+        self._directory = directory
+        self._index = index
+        self._packs = packs
+        self._files = files
+        self._limits = limits
+
+    def collect(self) -> None:
+        """Free what doomed holds kept, then reclaim."""
+        while self._collect_step():
+            pass
+        self.reclaim()
+
+    def _collect_step(self) -> bool:
+        with self._index.transaction(durable=False) as tx:
+            hold = holds.next_doomed(tx)
+            if hold is None:
+                return False
+            if not blocks.free_slice(tx, hold, self._limits.collect_step_blocks):
+                tx.execute("DELETE FROM holds WHERE id = ?", (hold,))
+        return True
+
+    def reclaim(self) -> None:
+        """Unlink packs without a live block and punch the dead extents of the others."""
+        with self._index.transaction(durable=False) as tx:
+            (any_dead,) = tx.execute("SELECT EXISTS (SELECT 1 FROM dead)").fetchone()
+        if not any_dead:
+            return
+        with self._index.transaction(durable=True) as tx:
+            empty = _take_empty_packs(tx, self._packs.active)
+        with translated(self._directory, "freeing space"):
+            for pack in empty:
+                self._files.unlink(layout.pack_path(self._directory, pack))
+            while self._punch_some():
+                pass
+
+    def _punch_some(self) -> bool:
+        with self._index.transaction(durable=False) as tx:
+            rows = tx.execute(
+                "SELECT pack, start, span FROM dead ORDER BY pack, start LIMIT ?", (_PUNCH_ROWS,)
+            ).fetchall()
+            for pack, extents in groupby(rows, key=lambda row: row[0]):
+                self._punch(pack, runs((start, span) for _, start, span in extents))
+            tx.executemany("DELETE FROM dead WHERE pack = ? AND start = ?", ((row[0], row[1]) for row in rows))
+        return len(rows) == _PUNCH_ROWS
+
+    def _punch(self, pack: int, extents: Iterable[tuple[int, int]]) -> None:
+        """Where the file system cannot punch, the space comes back when the whole pack is free."""
+        try:
+            fd = self._files.open(layout.pack_path(self._directory, pack))
+        except FileNotFoundError:
+            return
+        try:
+            for start, span in extents:
+                if not self._files.punch(fd, start, span):
+                    return
+        finally:
+            os.close(fd)
+
+
+def _take_empty_packs(tx: sqlite3.Connection, active: int) -> list[int]:
+    empty = [
+        row[0]
+        for row in tx.execute(
+            "SELECT id FROM packs WHERE id <> ? AND NOT EXISTS (SELECT 1 FROM blocks WHERE pack = packs.id)", (active,)
+        )
+    ]
+    tx.executemany("DELETE FROM packs WHERE id = ?", ((pack,) for pack in empty))
+    tx.executemany("DELETE FROM dead WHERE pack = ?", ((pack,) for pack in empty))
+    return empty
+
+
+def runs(extents: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+    """Join (start, span) pairs in order that touch, so that small neighbours give back whole disk blocks."""
+    begin = end = -1
+    for start, span in extents:
+        if start != end:
+            if end > begin:
+                yield begin, end - begin
+            begin = start
+        end = start + span
+    if end > begin:
+        yield begin, end - begin
