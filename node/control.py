@@ -17,8 +17,8 @@ from node.policy.blocklists import Blocklists
 from node.policy.model import CidPath, Rule
 from node.policy.rules import read_target, row_of, target_text
 from node.policy_loader import PolicyLoader
-from node.reports import site_report, site_urls
 from node.replication.driver import Replicator
+from node.reports import site_report, site_urls
 from node.store.port import RuleRow, SiteRecord, Store
 from protocol.errors import DecodeError
 from protocol.site_id import SiteId
@@ -49,10 +49,10 @@ class Control:
         self._started_s = time.monotonic()
 
     async def status(self) -> Json:
-        records = await self._in_thread(self._store.sites)
-        usage = await self._in_thread(self._store.usage)
+        records = await trio.to_thread.run_sync(self._store.sites)
+        usage = await trio.to_thread.run_sync(self._store.usage)
         health = self._network.health()
-        lists = await self._in_thread(self._blocklists.show)
+        lists = await trio.to_thread.run_sync(self._blocklists.show)
         return {
             "version": version("fednode"),
             "name": self._config.node.name,
@@ -94,18 +94,18 @@ class Control:
         }
 
     async def sites(self) -> list[Json]:
-        records = await self._in_thread(self._store.sites)
+        records = await trio.to_thread.run_sync(self._store.sites)
         return [self._report(record) for record in records]
 
     async def site(self, site: str) -> Json:
-        record = await self._in_thread(self._store.site, self._read_site(site))
+        record = await trio.to_thread.run_sync(self._store.site, self._read_site(site))
         if record is None:
             raise NotFound(f"this node knows no site {site}", hint="fednode sites lists the known ones")
         return self._report(record)
 
     async def peers(self) -> list[Json]:
         connected = {info.peer: info for info in self._network.peers()}
-        remembered = await self._in_thread(self._store.peers)
+        remembered = await trio.to_thread.run_sync(self._store.peers)
         standing = self._replicator.context.standing
         rows: list[Json] = [
             {
@@ -136,7 +136,7 @@ class Control:
         return {"peer": await self._network.connect(address, deadline_s=CONNECT_DEADLINE_S)}
 
     async def rules(self, *, list_name: str | None, offset: int, limit: int) -> Json:
-        rows = await self._in_thread(self._store.rules)
+        rows = await trio.to_thread.run_sync(self._store.rules)
         chosen = [row for row in rows if row.list_name == list_name]
         return {"rules": [_rule_json(row) for row in chosen[offset : offset + limit]], "total": len(chosen)}
 
@@ -150,12 +150,12 @@ class Control:
                 since_s=int(time.time()),
             )
         )
-        await self._in_thread(self._store.add_rule, rule)
+        await trio.to_thread.run_sync(self._store.add_rule, rule)
         await self._policies.reload()
         freed_bytes = 0
         parsed = read_target(target)
         if drop:
-            freed_bytes = await self._replicator.drop(await self._in_thread(self._sites_under, parsed))
+            freed_bytes = await self._replicator.drop(await trio.to_thread.run_sync(self._sites_under, parsed))
         return {"rule": _rule_json(rule), "freed_bytes": freed_bytes}
 
     def _sites_under(self, target: SiteId | CidPath) -> list[SiteId]:
@@ -174,8 +174,8 @@ class Control:
 
     async def unblock(self, target: str) -> Json:
         text = target_text(read_target(target))
-        if not await self._in_thread(self._store.remove_rule, text):
-            rows = await self._in_thread(self._store.rules)
+        if not await trio.to_thread.run_sync(self._store.remove_rule, text):
+            rows = await trio.to_thread.run_sync(self._store.rules)
             listed = next((row.list_name for row in rows if row.target == text), None)
             hint = f"it is blocked by the list {listed}" if listed else "fednode sites shows what is blocked"
             raise NotFound(f"there is no rule of yours on {text}", hint=hint)
@@ -183,22 +183,22 @@ class Control:
         return {"target": text}
 
     async def blocklists(self) -> list[Json]:
-        return [status.as_json() for status in await self._in_thread(self._blocklists.show)]
+        return [status.as_json() for status in await trio.to_thread.run_sync(self._blocklists.show)]
 
     async def blocklist_add(self, path: str) -> Json:
-        status = await self._in_thread(self._blocklists.add, Path(path))
+        status = await trio.to_thread.run_sync(self._blocklists.add, Path(path))
         await self._policies.reload()
         return status.as_json()
 
     async def blocklist_remove(self, path: str) -> Json:
-        if not await self._in_thread(self._blocklists.remove, Path(path)):
+        if not await trio.to_thread.run_sync(self._blocklists.remove, Path(path)):
             raise NotFound(f"{path} is no list of this node", hint="fednode blocklist show names the lists")
         await self._policies.reload()
         return {"path": path}
 
     async def follow(self, site: str) -> Json:
         parsed = self._read_site(site)
-        await self._in_thread(self._store.follow, parsed)
+        await trio.to_thread.run_sync(self._store.follow, parsed)
         await self._policies.reload()
         self._replicator.follow(parsed)
         return {"site": str(parsed)}
@@ -207,16 +207,17 @@ class Control:
         parsed = self._read_site(site)
         if parsed in self._config.hosting.follow:
             raise NotFound(
-                f"{parsed} is followed by the configuration file", hint="remove it from [hosting] follow there"
+                f"{parsed} is followed by the configuration file",
+                hint="remove it from [hosting] follow there",
             )
-        if not await self._in_thread(self._store.unfollow, parsed):
+        if not await trio.to_thread.run_sync(self._store.unfollow, parsed):
             raise NotFound(f"{parsed} is not followed")
         await self._policies.reload()
         return {"site": str(parsed)}
 
     async def doctor(self) -> Json:
-        usage = await self._in_thread(self._store.usage)
-        lists = await self._in_thread(self._blocklists.show)
+        usage = await trio.to_thread.run_sync(self._store.usage)
+        lists = await trio.to_thread.run_sync(self._blocklists.show)
         found = checks(
             usage=usage,
             health=self._network.health(),
@@ -235,9 +236,7 @@ class Control:
             record,
             verdict=self._refusal(record),
             fetching=fetching.get(record.site),
-            urls=site_urls(
-                record.site, self._gateway.addresses if self._gateway else [], self._config.gateway.domains
-            ),
+            urls=site_urls(record.site, self._gateway.addresses if self._gateway else [], self._config.gateway.domains),
         )
 
     def _refusal(self, record: SiteRecord) -> Json | None:
@@ -259,9 +258,6 @@ class Control:
             return SiteId.from_text(text)
         except DecodeError as error:
             raise NotFound(f"{text[:80]!r} is no site id: {error}", hint="a site id begins with k51") from None
-
-    async def _in_thread(self, call, *args):  # type: ignore[no-untyped-def]
-        return await trio.to_thread.run_sync(call, *args)
 
 
 def _rule_json(row: RuleRow) -> Json:

@@ -38,9 +38,7 @@ def site_report(
 def site_urls(site: SiteId, addresses: Sequence[str], domains: Sequence[str]) -> list[str]:
     """Where a reader on this machine, or one who resolves the domain to this node, opens the site."""
     ports = dict.fromkeys(address.rpartition(":")[2] for address in addresses)
-    return [
-        f"http://{site}.ipns.{domain}{'' if port == '80' else ':' + port}/" for domain in domains for port in ports
-    ]
+    return [f"http://{site}.ipns.{domain}{'' if port == '80' else ':' + port}/" for domain in domains for port in ports]
 
 
 def _state(record: SiteRecord, verdict: Json | None, is_fetching: bool) -> str:

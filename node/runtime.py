@@ -34,7 +34,7 @@ from node.replication.intake import Intake
 from node.replication.neighbours import Neighbours
 from node.replication.ondemand import OnDemand
 from node.replication.serving import serve_sync
-from node.store import DiskStore, open_store
+from node.store.disk import DiskStore, open_store
 from node.systemd import notify
 from protocol.errors import OperatorError
 
@@ -92,7 +92,7 @@ async def _main(config: Config, paths: Paths, options: RunOptions) -> None:
                 open_store,
                 paths.store_dir,
                 quota_bytes=config.hosting.quota_bytes,
-                cache_quota_bytes=config.gateway.cache_bytes,
+                cache_bytes=config.gateway.cache_bytes,
             )
         )
         try:
@@ -127,9 +127,7 @@ def _leave_by_force_later() -> None:
 
 async def _serve(config: Config, paths: Paths, store: DiskStore, options: RunOptions) -> None:
     key = await trio.to_thread.run_sync(load_or_create_key, paths.node_key)
-    settings = NetSettings(
-        listen=config.network.listen, private_key=key.private_bytes_raw(), dht=config.network.dht
-    )
+    settings = NetSettings(listen=config.network.listen, private_key=key.private_bytes_raw(), dht=config.network.dht)
     policies = await trio.to_thread.run_sync(PolicyLoader, config, store)
     blocklists = await trio.to_thread.run_sync(partial(Blocklists, store, now_s=lambda: int(time.time())))
     async with open_network(settings) as network, trio.open_nursery() as nursery:
@@ -158,20 +156,21 @@ async def _run_on_ready(on_ready: Callable[[], Awaitable[None]]) -> None:
         log.exception("the task after the start failed")
 
 
-async def _open_protocols(
-    network: Network, replicator: Replicator, paths: Paths, nursery: trio.Nursery
-) -> None:
+async def _open_protocols(network: Network, replicator: Replicator, paths: Paths, nursery: trio.Nursery) -> None:
     context = replicator.context
     intake = Intake(context, replicator)
     network.serve(SYNC_PROTOCOL, partial(serve_sync, context))
     network.serve(PUBLISH_PROTOCOL, lambda stream: intake.serve(stream, stream.peer))
+
+    async def take(stream: trio.SocketStream) -> None:
+        await intake.serve(stream, None)
 
     async def listen_locally(*, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         with listening_unix_socket(paths.publish_socket) as listener:
             task_status.started()
             async with trio.open_nursery() as publishes:
                 await trio.serve_listeners(
-                    lambda stream: intake.serve(stream, None),
+                    take,
                     [trio.SocketListener(trio.socket.from_stdlib_socket(listener))],
                     handler_nursery=publishes,
                 )
@@ -193,9 +192,7 @@ def _gateway(config: Config, paths: Paths, backend: OnDemand) -> Gateway | None:
         log_level=config.log.level,
         log_format="human" if wants_human(config.log.format) else "json",
     )
-    return Gateway(
-        GatewayOptions(listen=config.gateway.listen, worker=worker, workers=config.gateway.workers), backend
-    )
+    return Gateway(GatewayOptions(listen=config.gateway.listen, worker=worker, workers=config.gateway.workers), backend)
 
 
 def _say_ready(network: Network, gateway: Gateway | None) -> None:

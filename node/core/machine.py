@@ -47,9 +47,7 @@ class FederationCore:
         self._peers: dict[PeerId, PeerState] = {}
         self._followed: dict[SiteId, float] = {}
 
-    def restore(
-        self, now_s: float, heads: Iterable[tuple[SignedRelease, SignedRelease | None]]
-    ) -> None:
+    def restore(self, now_s: float, heads: Iterable[tuple[SignedRelease, SignedRelease | None]]) -> None:
         """Takes up what the store knows at start: (head, held) pairs. Held sites are announced soon, spread out."""
         for head, held in heads:
             state = SiteState(head=head, held=held, recorded=True)

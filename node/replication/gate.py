@@ -42,9 +42,7 @@ class Gate:
     def may_announce(self, signed: SignedRelease) -> Verdict:
         """May peers and the DHT be told that this node has the release?"""
         root = signed.release.root
-        return self.policy.decide(
-            Act.ANNOUNCE, Subject(site=signed.site, root=root, trail=(root,) if root else ())
-        )
+        return self.policy.decide(Act.ANNOUNCE, Subject(site=signed.site, root=root, trail=(root,) if root else ()))
 
     def may_store_block(self, signed: SignedRelease, cid: Cid, *, local: bool = False) -> Verdict:
         """May this block of the release be written? A quarantined block is kept and served to nobody."""
@@ -67,6 +65,4 @@ class Gate:
     def may_serve_peers(self, signed: SignedRelease) -> Verdict:
         """May a peer fetch from this release at all?"""
         root = signed.release.root
-        return self.policy.decide(
-            Act.PEER_SERVE, Subject(site=signed.site, root=root, trail=(root,) if root else ())
-        )
+        return self.policy.decide(Act.PEER_SERVE, Subject(site=signed.site, root=root, trail=(root,) if root else ()))

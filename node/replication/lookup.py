@@ -57,9 +57,7 @@ async def find_heads(context: Context, site: SiteId, take: Take, *, hurry: bool 
     found = await _ask_all(context, connected, site, take, hurry)
     if found and hurry:
         return
-    providers = await context.network.find_providers(
-        dht_key(site), limit=PROVIDERS_MAX, deadline_s=LOOKUP_DEADLINE_S
-    )
+    providers = await context.network.find_providers(dht_key(site), limit=PROVIDERS_MAX, deadline_s=LOOKUP_DEADLINE_S)
     fresh = [peer for peer, _ in providers if peer not in connected and peer != context.network.local_peer]
     for peer, addresses in providers:
         context.network.remember(peer, addresses)

@@ -49,11 +49,7 @@ class Neighbours:
             rows = await self._context.in_store(self._context.store.peers)
             wanted += [row.peer for row in rows if row.peer not in connected and row.peer not in wanted]
         now_s = trio.current_time()
-        due = [
-            peer
-            for peer in wanted
-            if self._next_dial_s.get(peer, 0) <= now_s and peer != network.local_peer
-        ]
+        due = [peer for peer in wanted if self._next_dial_s.get(peer, 0) <= now_s and peer != network.local_peer]
         limit = trio.CapacityLimiter(DIALS_AT_ONCE)
         async with trio.open_nursery() as nursery:
             for peer in due[: 2 * NEIGHBOURS_MIN]:
@@ -84,8 +80,6 @@ class Neighbours:
             if not addresses:
                 continue
             try:
-                await self._context.in_store(
-                    self._context.store.save_peer, event.peer, addresses, int(time.time())
-                )
+                await self._context.in_store(self._context.store.save_peer, event.peer, addresses, int(time.time()))
             except FednodeError as error:
                 log.warning("cannot remember peer %s: %s", event.peer, error)

@@ -92,9 +92,7 @@ class OnDemand:
 
     async def _look(self, site: SiteId, found: Found) -> None:
         with trio.move_on_after(RESOLVE_DEADLINE_S):
-            await find_heads(
-                self._context, site, lambda peer, signed: self._take(found, peer, signed), hurry=True
-            )
+            await find_heads(self._context, site, lambda peer, signed: self._take(found, peer, signed), hurry=True)
         found.looked_at_s = trio.current_time()
 
     def _take(self, found: Found, peer: PeerId, signed: SignedRelease) -> None:

@@ -26,7 +26,9 @@ def disturb(world: World, rng: random.Random, publishers: list[Publisher]) -> No
     node = rng.choice(list(world.nodes.values()))
     publisher = rng.choice(publishers)
     site = publisher.site
-    match rng.choice(["publish", "publish", "crash", "start", "cut", "mend", "block", "unblock", "replay", "full", "end"]):
+    match rng.choice(
+        ["publish", "publish", "crash", "start", "cut", "mend", "block", "unblock", "replay", "full", "end"]
+    ):
         case "publish" if node.core is not None and site not in node.disk.blocked and not ended(publisher):
             node.store(publisher.publish())
         case "end" if node.core is not None and site in node.disk.held and rng.random() < 0.1 and not ended(publisher):

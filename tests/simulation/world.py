@@ -102,7 +102,7 @@ class SimNode:
                 known = dict(self.core.known_heads())
             case fx.SendHead(peer, signed):
                 if self.wants(signed):
-                    world.send(self.name, peer, lambda n: n.feed(ins.HeadSeen(self.name, signed)))
+                    self.offer(peer, signed)
             case fx.RecordHead(signed):
                 self.record(signed)
             case fx.EndSite(signed):
@@ -127,24 +127,23 @@ class SimNode:
             return
         for signed in self.core.newer_than(known):
             if self.wants(signed):
-                self.world.send(self.name, asker, lambda n, s=signed: n.feed(ins.HeadSeen(self.name, s)))
+                self.offer(asker, signed)
+
+    def offer(self, peer: str, signed: SignedRelease) -> None:
+        self.world.send(self.name, peer, lambda n: n.feed(ins.HeadSeen(self.name, signed)))
 
     def answer_ask(self, asker: str, site: SiteId) -> None:
         signed = self.disk.held.get(site)
         if self.core is not None and signed is not None and self.wants(signed):
-            self.world.send(self.name, asker, lambda n: n.feed(ins.HeadSeen(self.name, signed)))
+            self.offer(asker, signed)
 
     def start_fetch(self, signed: SignedRelease, source: str) -> None:
         token = next(self.world.counter)
         assert signed.site not in self.fetches, "two fetches of one site at once"
         self.fetches[signed.site] = token
-        self.world.later(
-            self.world.rng.uniform(0.05, 3.0), lambda: self.end_fetch(self.core, signed, source, token)
-        )
+        self.world.later(self.world.rng.uniform(0.05, 3.0), lambda: self.end_fetch(self.core, signed, source, token))
 
-    def end_fetch(
-        self, core: FederationCore | None, signed: SignedRelease, source: str, token: int
-    ) -> None:
+    def end_fetch(self, core: FederationCore | None, signed: SignedRelease, source: str, token: int) -> None:
         if self.core is not core or core is None or self.fetches.get(signed.site) != token:
             return
         del self.fetches[signed.site]
