@@ -37,9 +37,7 @@ class FolderSource:
 
     def __init__(self) -> None:
         self._files: list[ScannedFile] = []
-        self._places: dict[
-            Cid, int
-        ] = {}  # >= 0: chunk of a file; < 0: offset in the temporary file, inverted
+        self._places: dict[Cid, int] = {}  # >= 0: chunk of a file; < 0: offset in the temporary file, inverted
         self._spool = tempfile.TemporaryFile(prefix="fednode-", buffering=1024 * 1024)  # noqa: SIM115 - closed by close()
         self._spool_bytes = 0
         self._root: Cid | None = None
@@ -129,9 +127,7 @@ class FolderSource:
         number = len(self._files)
         self._files.append(file)
         builder = FileBuilder(self._emit)
-        for chunk_number, (cid, (_, length)) in enumerate(
-            zip(cids, chunk_lengths(file.size_bytes), strict=True)
-        ):
+        for chunk_number, (cid, (_, length)) in enumerate(zip(cids, chunk_lengths(file.size_bytes), strict=True)):
             self._add_chunk(cid, length, number, chunk_number)
             builder.add(Link(cid, length, length))
         return builder.finish()
@@ -152,9 +148,7 @@ class FolderSource:
         except DecodeError as error:  # a name or a link that no site can hold
             raise FolderError(f"{path}: {error}", hint="rename it, or leave it out") from error
         except OSError as error:
-            raise FolderError(
-                f"no room for temporary data in {tempfile.gettempdir()}: {error.strerror}"
-            ) from error
+            raise FolderError(f"no room for temporary data in {tempfile.gettempdir()}: {error.strerror}") from error
 
 
 def _ignore(_: object) -> None:

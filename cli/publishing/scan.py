@@ -15,9 +15,7 @@ from dataclasses import dataclass, field
 from cli.errors import FolderError
 
 DEPTH_MAX = 200  # folders inside folders; readers' URLs and the gateway's path walk end long before
-ENTRIES_MAX = (
-    10_000_000  # files, folders and links in all, so that a wrong folder (such as /) ends with an error
-)
+ENTRIES_MAX = 10_000_000  # files, folders and links in all, so that a wrong folder (such as /) ends with an error
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,9 +90,7 @@ class _Scanner:
         status = os.stat(path)
         identity = (status.st_dev, status.st_ino)
         if identity in ancestors:
-            raise FolderError(
-                f"{path} leads back to a folder that it is in", hint="publish without --dereference"
-            )
+            raise FolderError(f"{path} leads back to a folder that it is in", hint="publish without --dereference")
         if len(ancestors) >= DEPTH_MAX:
             raise FolderError(f"{path} lies deeper than {DEPTH_MAX} folders")
         with os.scandir(path) as found:
@@ -130,9 +126,7 @@ class _Scanner:
             return child.stat(follow_symlinks=follow)
         except FileNotFoundError:
             if child.is_symlink():
-                raise FolderError(
-                    f"{child.path} is a link to nothing", hint="publish without --dereference"
-                ) from None
+                raise FolderError(f"{child.path} is a link to nothing", hint="publish without --dereference") from None
             raise
 
     def _link(self, child: os.DirEntry[str]) -> ScannedLink:

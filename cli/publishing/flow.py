@@ -1,0 +1,166 @@
+"""A whole publish: ask the nodes what they know, sign what comes next, hand it to every node, sum up.
+
+No terminal in here: progress goes to a `Progress`, questions have been asked before. The demo and `start --sample`
+run the same flow as `fednode publish`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import trio
+
+from cli.errors import CommandError, FolderError
+from cli.publishing.exchange import NodeResult, Watcher, ask_head, offer
+from cli.publishing.nodes import Node
+from cli.publishing.sequence import newest
+from cli.publishing.source import BlockSource
+from protocol import messages as msg
+from protocol.errors import FednodeError
+from protocol.release import SignedRelease
+from protocol.site_id import SiteId
+
+NODES_AT_ONCE = 4
+
+EXIT_OK = 0
+EXIT_UNREACHABLE = 3
+EXIT_ALL_REFUSED = 4
+EXIT_SOME_REFUSED = 5
+
+
+class Progress(Protocol):
+    """Is told how a publish goes."""
+
+    def node(self, name: str, total_bytes: int) -> Watcher:
+        """A node that the release is now offered to."""
+
+
+@dataclass(frozen=True, slots=True)
+class Heads:
+    """What the nodes said when asked: the newest release each knows (None: none), or why a node cannot be used."""
+
+    known: dict[str, SignedRelease | None] = field(default_factory=dict)
+    unusable: dict[str, NodeResult] = field(default_factory=dict)
+
+    @property
+    def newest(self) -> SignedRelease | None:
+        return newest(self.known.values())
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """One release and how each node took it. `unchanged`: no new release was needed."""
+
+    signed: SignedRelease
+    nodes: tuple[NodeResult, ...]
+    unchanged: bool
+
+    @property
+    def exit_code(self) -> int:
+        """0 all accepted; 3 none was reached; 4 all refused; 5 some did not accept."""
+        accepted = sum(result.ok for result in self.nodes)
+        if accepted == len(self.nodes):
+            return EXIT_OK
+        if accepted:
+            return EXIT_SOME_REFUSED
+        if any(result.state == "refused" for result in self.nodes):
+            return EXIT_ALL_REFUSED
+        return EXIT_UNREACHABLE
+
+
+async def ask_nodes(nodes: Sequence[Node], site: SiteId) -> Heads:
+    """Asks every node for the site's head, at once."""
+    heads = Heads()
+
+    async def ask(node: Node) -> None:
+        try:
+            answer = await ask_head(await node.open(), site)
+        except (FednodeError, OSError) as error:
+            heads.unusable[node.name] = _failed(node.name, error)
+            return
+        if isinstance(answer, SignedRelease):
+            heads.known[node.name] = answer
+        elif answer.code == "not-found":
+            heads.known[node.name] = None
+        else:
+            heads.unusable[node.name] = NodeResult(node.name, "refused", answer.code, answer.reason)
+
+    async with trio.open_nursery() as nursery:
+        for node in nodes:
+            nursery.start_soon(ask, node)
+    return heads
+
+
+async def offer_to_nodes(
+    nodes: Sequence[Node], heads: Heads, signed: SignedRelease, source: BlockSource | None, progress: Progress
+) -> tuple[NodeResult, ...]:
+    """Hands the release to every usable node, a few at once; results in the order of `nodes`.
+
+    FolderError (the folder changed) ends it for all nodes.
+    """
+    results = dict(heads.unusable)
+    limit = trio.CapacityLimiter(NODES_AT_ONCE)
+    stopped: FolderError | None = None
+
+    async def offer_to(node: Node, scope: trio.CancelScope) -> None:
+        nonlocal stopped
+        async with limit:
+            try:
+                watcher = progress.node(node.name, signed.release.size_bytes)
+                answer = await offer(await node.open(), signed, source, watcher)
+            except FolderError as error:
+                stopped = error
+                scope.cancel()
+            except (FednodeError, OSError) as error:
+                results[node.name] = _failed(node.name, error)
+            else:
+                known = heads.known.get(node.name)
+                results[node.name] = _result(node.name, answer, had_it=known is not None and known.cid == signed.cid)
+
+    async with trio.open_nursery() as nursery:
+        for node in nodes:
+            if node.name not in results:
+                nursery.start_soon(offer_to, node, nursery.cancel_scope)
+    if stopped is not None:
+        raise stopped
+    return tuple(results[node.name] for node in nodes)
+
+
+def _result(name: str, answer: msg.Have | msg.Refuse, *, had_it: bool) -> NodeResult:
+    if isinstance(answer, msg.Refuse):
+        return NodeResult(name, "refused", answer.code, answer.reason)
+    already = had_it and not answer.new_blocks
+    return NodeResult(name, "already" if already else "accepted", "", "", answer.new_blocks, answer.new_bytes)
+
+
+def _failed(name: str, error: FednodeError | OSError) -> NodeResult:
+    if isinstance(error, FednodeError):
+        return NodeResult(name, "failed", error.code, str(error))
+    return NodeResult(name, "failed", "unreachable", error.strerror or str(error))
+
+
+Decide = Callable[[SignedRelease | None], tuple[SignedRelease, bool]]
+"""From the newest release that any node knows: the release to hand out, and whether it is an old one."""
+
+
+async def publish(
+    nodes: Sequence[Node], site: SiteId, decide: Decide, source: BlockSource | None, progress: Progress
+) -> Outcome:
+    """Ask, decide, offer. CommandError when not a single node can be reached, before anything is signed."""
+    heads = await ask_nodes(nodes, site)
+    if nodes and len(heads.unusable) == len(nodes):
+        raise NoNodeReached(tuple(heads.unusable[node.name] for node in nodes))
+    signed, unchanged = decide(heads.newest)
+    return Outcome(signed, await offer_to_nodes(nodes, heads, signed, source, progress), unchanged)
+
+
+class NoNodeReached(CommandError):
+    """No node could be talked to; nothing was signed."""
+
+    exit_code = EXIT_UNREACHABLE
+
+    def __init__(self, results: tuple[NodeResult, ...]) -> None:
+        super().__init__("no node could be reached: " + "; ".join(f"{found.node}: {found.reason}" for found in results))
+        self.results = results
