@@ -40,6 +40,8 @@ def evict(tx: sqlite3.Connection, cap_bytes: int) -> int:
             " ORDER BY cache.tick, cache.block LIMIT ?",
             (_EVICT_ROWS,),
         ).fetchall()
+        if not rows:
+            break
         gone = []
         for id_, length in rows:
             if cached - freed <= cap_bytes:

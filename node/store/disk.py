@@ -5,11 +5,11 @@ from __future__ import annotations
 import logging
 import sqlite3
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from node.store import blocks, cache, holds, layout, peers, rules
+from node.store import blocks, cache, holds, layout, sites
+from node.store.disk_rows import DiskRows
 from node.store.errors import StoreClosed, StoreFull
 from node.store.files import Files, OsFiles
 from node.store.index import Index
@@ -19,10 +19,7 @@ from node.store.packs import PackWriter
 from node.store.port import (
     Hold,
     HoldInfo,
-    ListRow,
     Origin,
-    PeerRow,
-    RuleRow,
     SiteRecord,
     Usage,
 )
@@ -53,7 +50,7 @@ def open_store(
     return DiskStore(directory, quota_bytes, cache_bytes, files or OsFiles(), limits or layout.StoreLimits(), clock)
 
 
-class DiskStore:
+class DiskStore(DiskRows):
     """The Store port on disk; made by `open_store`."""
 
     def __init__(
@@ -68,7 +65,6 @@ class DiskStore:
         self.directory = directory
         self._quota_bytes = quota_bytes
         self._cache_quota_bytes = cache_bytes
-        self._limits = limits
         self._clock = clock
         self._files = files
         self._lock = StoreLock(directory)
@@ -76,14 +72,20 @@ class DiskStore:
             self._ballast = Ballast(directory, files, limits.ballast_bytes)
             self._ballast.release_if_low()
             self._index = Index(directory, files)
+        except BaseException:
+            self._lock.close()
+            raise
+        try:
             self._packs = PackWriter(directory, self._index, files, limits)
             self._space = Space(directory, self._index, self._packs, files, limits)
             self._intake = Intake(
                 self._index, self._packs, limits, quota_bytes=quota_bytes, cache_quota_bytes=cache_bytes
             )
             recover(directory, self._index, self._packs, files, limits)
-            self._reader = PackReader(directory)
+            super().__init__(self._index, PackReader(directory), self._ballast, limits)
         except BaseException:
+            self._packs.close()
+            self._index.close()
             self._lock.close()
             raise
         self._free()
@@ -169,11 +171,11 @@ class DiskStore:
         self.set_head(signed)
 
     def _put_head(self, tx: sqlite3.Connection, signed: SignedRelease) -> None:
-        record = holds.load_site(tx, signed.site)
+        record = sites.load(tx, signed.site)
         check_successor(record.head if record else None, signed)
-        holds.put_head(tx, signed, now_s=self._now_s())
+        sites.put_head(tx, signed, now_s=self._now_s())
         if record is None:
-            holds.forget_surplus_heads(tx, self._limits.heard_sites)
+            sites.forget_surplus_heads(tx, self._limits.heard_sites)
 
     def drop_site(self, site: SiteId) -> int:
         before = self.usage()
@@ -226,64 +228,6 @@ class DiskStore:
             with self._index.transaction(durable=True) as tx:
                 self._packs.note_synced(tx)
 
-    # --- operator's rows -----------------------------------------------------------------------------------
-
-    def rules(self) -> list[RuleRow]:
-        return self._reader.rules()
-
-    def add_rule(self, row: RuleRow) -> None:
-        with self._urgent() as tx:
-            rules.add(tx, [row], self._limits.rules)
-
-    def remove_rule(self, target: str) -> bool:
-        with self._urgent() as tx:
-            return rules.remove(tx, target)
-
-    def lists(self) -> list[ListRow]:
-        with self._reader.reading() as tx:
-            return rules.lists(tx)
-
-    def save_list(self, row: ListRow) -> None:
-        with self._urgent() as tx:
-            rules.save_list(tx, row, self._limits.lists)
-
-    def replace_list_rules(self, list_name: str, rows: Sequence[RuleRow], *, row: ListRow | None = None) -> None:
-        with self._urgent() as tx:
-            rules.replace(tx, list_name, rows, self._limits.rules)
-            if row is not None:
-                rules.save_list(tx, row, self._limits.lists)
-
-    def remove_list(self, list_name: str) -> bool:
-        with self._urgent() as tx:
-            return rules.remove_list(tx, list_name)
-
-    def follow(self, site: SiteId) -> bool:
-        with self._urgent() as tx:
-            return rules.follow(tx, site, self._limits.follows)
-
-    def unfollow(self, site: SiteId) -> bool:
-        with self._urgent() as tx:
-            return rules.unfollow(tx, site)
-
-    def follows(self) -> frozenset[SiteId]:
-        with self._reader.reading() as tx:
-            return rules.follows(tx)
-
-    # --- remembered peers ----------------------------------------------------------------------------------
-
-    def peers(self) -> list[PeerRow]:
-        with self._reader.reading() as tx:
-            return peers.load(tx)
-
-    def save_peer(self, peer: str, addresses: Sequence[str], seen_s: int) -> None:
-        row = PeerRow(peer, peers.usable(addresses, self._limits), seen_s)
-        with self._index.transaction(durable=False) as tx:
-            peers.save(tx, row, self._limits.peers)
-
-    def forget_peer(self, peer: str) -> bool:
-        with self._index.transaction(durable=False) as tx:
-            return peers.forget(tx, peer)
-
     # --- the rest ------------------------------------------------------------------------------------------
 
     def data_version(self) -> int:
@@ -294,23 +238,17 @@ class DiskStore:
 
     def close(self) -> None:
         """Write what is pending, if the disk takes it, and give up the lock. May be called twice."""
-        try:
-            self.sync()
-        except OperatorError as error:
-            _log.warning("closing without a last sync: %s", error)
-        except StoreClosed:
-            return
-        self._reader.close()
-        self._packs.close()
-        self._index.close()
-        self._lock.close()
-
-    @contextmanager
-    def _urgent(self) -> Iterator[sqlite3.Connection]:
-        """A durable transaction that shall work on a full disk, too."""
-        self._ballast.release_if_low()
-        with self._index.transaction(durable=True) as tx:
-            yield tx
+        with self._index.lock:
+            try:
+                self.sync()
+            except OperatorError as error:
+                _log.warning("closing without a last sync: %s", error)
+            except StoreClosed:
+                return
+            self._reader.close()
+            self._index.close()
+            self._packs.close()
+            self._lock.close()
 
     def _free(self) -> None:
         """What is freed later needs no answer now: the next call or start goes on."""

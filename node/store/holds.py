@@ -1,36 +1,27 @@
-"""Rows of holds and sites. Functions over an open transaction; nothing here touches a pack."""
+"""Rows of holds. Functions over an open transaction; nothing here touches a pack."""
 
 from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Final
 
-from node.store.errors import HoldGone, HoldIncomplete, QuotaExceeded, StoreDamaged
-from node.store.layout import DOOMED, FINISHED, OPEN
+from node.store import sites
+from node.store.errors import HoldGone, HoldIncomplete, QuotaExceeded
+from node.store.layout import BLOCK_COST_BYTES, DOOMED, FINISHED, OPEN, cost
 from node.store.port import Hold, HoldInfo, Origin, SiteRecord, Usage
 from protocol.cid import Cid
-from protocol.errors import DecodeError, OverLimit
+from protocol.errors import OverLimit
 from protocol.release import SignedRelease, check_successor
 from protocol.site_id import SiteId
 
 _COLUMNS: Final = "id, release, state, max_blocks, max_bytes, done_blocks, done_bytes, new_blocks, new_bytes, started_s"
 # What open holds may still add: never more than was reserved, nor than the release has left.
-_REMAINING: Final = "max(0, min(reserve_bytes - charged_bytes, max_bytes - done_bytes))"
-
-
-@lru_cache(maxsize=2048)
-def decode_release(raw: bytes) -> SignedRelease:
-    """A release from a row, its signature checked again; the cache makes that cheap for what is read often."""
-    try:
-        return SignedRelease.decode(raw)
-    except DecodeError as error:
-        raise StoreDamaged(
-            f"a release in the index is damaged: {error}",
-            hint="check the disk, then move the store away; the node fetches its sites again",
-        ) from error
+_REMAINING: Final = (
+    "max(0, min(reserve_bytes - charged_bytes,"
+    f" max_bytes - done_bytes + {BLOCK_COST_BYTES} * (max_blocks - done_blocks)))"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +39,7 @@ class HoldRow:
 
     def info(self) -> HoldInfo:
         return HoldInfo(
-            Hold(self.id, decode_release(self.release)),
+            Hold(self.id, sites.decode_release(self.release)),
             self.state == FINISHED,
             self.done_blocks,
             self.done_bytes,
@@ -78,7 +69,7 @@ def begin(
     tx: sqlite3.Connection, signed: SignedRelease, *, quota_bytes: int, max_open: int, now_s: int
 ) -> tuple[Hold, int]:
     """The hold, and the bytes that were newly reserved for it."""
-    record = load_site(tx, signed.site)
+    record = sites.load(tx, signed.site)
     if record is not None:
         check_successor(record.head, signed)
     raw, cid = signed.encode(), signed.cid
@@ -86,8 +77,11 @@ def begin(
     if found is not None:
         return Hold(found[0], signed), 0
     release = signed.release
-    reserve = max(0, release.size_bytes - (record.held_bytes if record else 0))
-    free = free_bytes(tx, quota_bytes)
+    held = record.held.release if record and record.held else None
+    reserve = cost(release.block_count, release.size_bytes)
+    if held is not None:
+        reserve = max(0, reserve - cost(held.block_count, held.size_bytes))
+    free = max(0, _free_bytes(tx, quota_bytes))
     if reserve > free:
         raise QuotaExceeded(needed_bytes=reserve, free_bytes=free)
     cursor = tx.execute(
@@ -111,9 +105,10 @@ def reserved_bytes(tx: sqlite3.Connection) -> int:
     return int(total)
 
 
-def free_bytes(tx: sqlite3.Connection, quota_bytes: int) -> int:
-    (held,) = tx.execute("SELECT held_bytes FROM totals").fetchone()
-    return max(0, quota_bytes - int(held) - reserved_bytes(tx))
+def _free_bytes(tx: sqlite3.Connection, quota_bytes: int) -> int:
+    """What the quota has left; negative after it was lowered, or in the middle of a step that is then refused."""
+    blocks, size = tx.execute("SELECT held_blocks, held_bytes FROM totals").fetchone()
+    return quota_bytes - cost(blocks, size) - reserved_bytes(tx)
 
 
 def check_room(row: HoldRow, blocks: int, size: int) -> None:
@@ -122,19 +117,19 @@ def check_room(row: HoldRow, blocks: int, size: int) -> None:
         raise OverLimit(f"more than the {row.max_blocks} blocks and {row.max_bytes} bytes that the release states")
 
 
-def charge(tx: sqlite3.Connection, row: HoldRow, *, blocks: int, size: int, new_bytes: int, quota_bytes: int) -> None:
-    """Count what a hold takes on. `new_bytes` starts to count against the quota; `totals` has it already."""
+def charge(tx: sqlite3.Connection, row: HoldRow, *, blocks: int, size: int, grown: int, quota_bytes: int) -> None:
+    """Count what a hold takes on; `grown` is what it costs in addition, which `totals` has already.
+
+    Raises QuotaExceeded, upon which the transaction is given up.
+    """
     tx.execute(
         "UPDATE holds SET done_blocks = done_blocks + ?, done_bytes = done_bytes + ?,"
         " charged_bytes = charged_bytes + ? WHERE id = ?",
-        (blocks, size, new_bytes, row.id),
+        (blocks, size, grown, row.id),
     )
-    if new_bytes == 0:
-        return
-    (held,) = tx.execute("SELECT held_bytes FROM totals").fetchone()
-    over = int(held) + reserved_bytes(tx) - quota_bytes
-    if over > 0:
-        raise QuotaExceeded(needed_bytes=new_bytes, free_bytes=max(0, new_bytes - over))
+    free = _free_bytes(tx, quota_bytes)
+    if grown and free < 0:
+        raise QuotaExceeded(needed_bytes=grown, free_bytes=max(0, grown + free))
 
 
 def count_new(tx: sqlite3.Connection, row: HoldRow, blocks: int, size: int) -> None:
@@ -145,7 +140,7 @@ def count_new(tx: sqlite3.Connection, row: HoldRow, blocks: int, size: int) -> N
 
 def finish(tx: sqlite3.Connection, row: HoldRow, signed: SignedRelease, *, origin: Origin, now_s: int) -> None:
     """The hold becomes the site's; every hold of an earlier release is doomed."""
-    record = load_site(tx, signed.site)
+    record = sites.load(tx, signed.site)
     _check_finish(tx, row, signed, record)
     tx.execute("UPDATE holds SET state = ? WHERE id = ?", (FINISHED, row.id))
     tx.execute(
@@ -153,7 +148,7 @@ def finish(tx: sqlite3.Connection, row: HoldRow, signed: SignedRelease, *, origi
         (DOOMED, signed.site, row.id, signed.seq, FINISHED),
     )
     if record is None or record.head.seq < signed.seq:
-        put_head(tx, signed, now_s=now_s)
+        sites.put_head(tx, signed, now_s=now_s)
     tx.execute(
         "UPDATE sites SET hold = ?, was_held = 1, origin = ?, updated_s = ? WHERE site = ?",
         (row.id, origin, now_s, signed.site),
@@ -197,52 +192,6 @@ def next_doomed(tx: sqlite3.Connection) -> int | None:
     return None if row is None else int(row[0])
 
 
-def put_head(tx: sqlite3.Connection, signed: SignedRelease, *, now_s: int) -> None:
-    tx.execute(
-        "INSERT INTO sites (site, seq, head, ended, was_held, updated_s) VALUES (?, ?, ?, ?, 0, ?)"
-        " ON CONFLICT (site) DO UPDATE SET seq = excluded.seq, head = excluded.head, ended = excluded.ended,"
-        " updated_s = excluded.updated_s",
-        (signed.site, signed.seq, signed.encode(), signed.release.ended, now_s),
-    )
-
-
-def forget_surplus_heads(tx: sqlite3.Connection, keep: int) -> None:
-    """Heads of sites that were never held here are kept up to a bound."""
-    tx.execute(
-        "DELETE FROM sites WHERE id IN (SELECT id FROM sites WHERE was_held = 0"
-        " ORDER BY updated_s DESC, id DESC LIMIT -1 OFFSET ?)",
-        (keep,),
-    )
-
-
-_SITE: Final = (
-    "SELECT s.site, s.head, h.release, s.origin, s.ended, h.done_bytes, s.updated_s"
-    " FROM sites s LEFT JOIN holds h ON h.id = s.hold"
-)
-
-
-def load_site(tx: sqlite3.Connection, site: SiteId) -> SiteRecord | None:
-    row = tx.execute(f"{_SITE} WHERE s.site = ?", (site,)).fetchone()
-    return None if row is None else _site_record(row)
-
-
-def load_sites(tx: sqlite3.Connection) -> list[SiteRecord]:
-    return [_site_record(row) for row in tx.execute(f"{_SITE} ORDER BY s.id")]
-
-
-def _site_record(row: tuple[bytes, bytes, bytes | None, str | None, int, int | None, int]) -> SiteRecord:
-    site, head, held, origin, ended, held_bytes, updated_s = row
-    return SiteRecord(
-        SiteId(site),
-        decode_release(head),
-        None if held is None else decode_release(held),
-        None if held is None or origin is None else Origin(origin),
-        bool(ended),
-        held_bytes or 0,
-        updated_s,
-    )
-
-
 def is_linked(tx: sqlite3.Connection, cid: Cid) -> bool:
     """Some finished hold without a corrupt block keeps it."""
     rows = tx.execute(
@@ -258,4 +207,13 @@ def usage(tx: sqlite3.Connection, *, quota_bytes: int, cache_quota_bytes: int) -
         "SELECT held_blocks, held_bytes, cache_blocks, cache_bytes,"
         " (SELECT count(*) FROM blocks WHERE corrupt = 1) FROM totals"
     ).fetchone()
-    return Usage(held, reserved_bytes(tx), quota_bytes, cached, cache_quota_bytes, held_blocks + cache_blocks, corrupt)
+    return Usage(
+        used_bytes=held,
+        index_bytes=cost(held_blocks, 0),
+        reserved_bytes=reserved_bytes(tx),
+        quota_bytes=quota_bytes,
+        cache_bytes=cached,
+        cache_quota_bytes=cache_quota_bytes,
+        blocks=held_blocks + cache_blocks,
+        corrupt_blocks=corrupt,
+    )

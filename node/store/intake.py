@@ -9,6 +9,7 @@ from typing import Final
 
 from node.store import blocks, cache, holds, layout
 from node.store.index import Index
+from node.store.layout import cost
 from node.store.packs import PackWriter
 from node.store.port import Hold
 from node.store.recovery import forget_beyond
@@ -99,10 +100,8 @@ class Intake:
         cached = [found for found in adopted if found.cached]
         blocks.take_from_cache(tx, cached)
         blocks.add_held(tx, fresh_blocks, fresh_bytes)
-        grown = fresh_bytes + sum(found.length for found in cached)
-        holds.charge(
-            tx, row, blocks=fresh_blocks + len(adopted), size=size, new_bytes=grown, quota_bytes=self._quota_bytes
-        )
+        grown = cost(fresh_blocks + len(cached), fresh_bytes + sum(found.length for found in cached))
+        holds.charge(tx, row, blocks=fresh_blocks + len(adopted), size=size, grown=grown, quota_bytes=self._quota_bytes)
 
     def cache(self, incoming: Sequence[tuple[Cid, bytes]]) -> int:
         """Returns the bytes that were evicted."""
@@ -125,7 +124,9 @@ class Intake:
 
     def _make_room(self, batch: dict[Cid, bytes]) -> None:
         self._settle()
-        self._packs.make_room(sum(len(data) + _PREFIX_MAX_BYTES for data in batch.values()))
+        if not self._packs.has_room(sum(len(data) + _PREFIX_MAX_BYTES for data in batch.values())):
+            self.sync_packs()
+            self._packs.roll()
 
     def _sync_if_due(self) -> None:
         if self._packs.unsynced_bytes >= self._limits.sync_every_bytes:

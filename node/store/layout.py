@@ -17,6 +17,8 @@ LOCK_NAME: Final = "lock"
 BALLAST_NAME: Final = "ballast"
 PACKS_NAME: Final = "packs"
 
+BLOCK_COST_BYTES: Final = 256  # index rows and pack prefix of one block: 210 measured with 60,000 blocks
+
 PACK_ROOT: Final = bytes.fromhex("01550000")  # bafkqaaa, the empty identity CID: a pack has no root of its own
 
 
@@ -41,6 +43,12 @@ class StoreLimits:
     def __post_init__(self) -> None:
         if self.sync_every_bytes > self.pack_roll_bytes:
             raise ValueError("a pack must be able to hold what is synced at once")
+
+
+def cost(blocks: int, size_bytes: int) -> int:
+    """What so many blocks count against the quota; without it, a site of one-byte blocks would cost the disk
+    hundreds of times its size."""
+    return size_bytes + blocks * BLOCK_COST_BYTES
 
 
 def pack_name(pack: int) -> str:

@@ -59,11 +59,13 @@ class PackWriter:
         self._fd = self._files.open(layout.pack_path(self._directory, pack))
         self._pack, self._size, self._synced = pack, size, size
 
-    def make_room(self, size: int) -> None:
-        """Start a new pack unless `size` more bytes fit the open one. Call it outside a transaction."""
-        if self._pack and (self._size + size <= self._limits.pack_roll_bytes or self._size <= len(HEADER)):
-            return
-        self.sync()
+    def has_room(self, size: int) -> bool:
+        """True when `size` more bytes fit the open pack; an empty one takes any size."""
+        fits = self._size + size <= self._limits.pack_roll_bytes or self._size <= len(HEADER)
+        return self._pack != 0 and fits
+
+    def roll(self) -> None:
+        """Start a new pack. Call it after `sync` and outside a transaction."""
         with self._index.transaction(durable=True) as tx, translated(self._directory, "starting a pack"):
             self.note_synced(tx)
             cursor = tx.execute("INSERT INTO packs (size_bytes, synced_bytes) VALUES (?, ?)", (len(HEADER),) * 2)

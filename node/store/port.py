@@ -85,9 +85,15 @@ class SiteRecord:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Block bytes only (disk use is a few percent more). `used_bytes + reserved_bytes <= quota_bytes`."""
+    """What counts against the quota, and the cache beside it.
+
+    `used_bytes` is the length of all held blocks, `index_bytes` a fixed sum for each of them (index rows, pack
+    prefix), `reserved_bytes` what open holds may still add of both. Their sum never exceeds `quota_bytes`,
+    unless the quota was lowered. `blocks` counts held and cached blocks.
+    """
 
     used_bytes: int
+    index_bytes: int
     reserved_bytes: int
     quota_bytes: int
     cache_bytes: int
@@ -97,7 +103,7 @@ class Usage:
 
     @property
     def free_bytes(self) -> int:
-        return max(0, self.quota_bytes - self.used_bytes - self.reserved_bytes)
+        return max(0, self.quota_bytes - self.used_bytes - self.index_bytes - self.reserved_bytes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,9 +174,11 @@ class Store(StoreReader, Protocol):
     def begin_hold(self, signed: SignedRelease) -> Hold:
         """Open a hold, or give the one that this release already has (open or finished).
 
-        Reserves quota for what the release is larger than the held one. Raises QuotaExceeded when it cannot fit,
-        StoreFull when the disk has less room than it needs, StaleRelease when it is not newer than the head and
-        not the head itself, and ValueError for a release that ends its site (see end_site).
+        Reserves quota for what the release is larger than the held one; an update that shares little with it
+        needs more while both are here, and put_blocks may find that there is no room. Raises QuotaExceeded when
+        the release cannot fit, StoreFull when the disk has less room than it needs, StaleRelease when it is not
+        newer than the head and not the head itself, and ValueError for a release that ends its site. A site has
+        at most four open holds; one more ends that of the lowest sequence.
         """
 
     def hold_info(self, hold: Hold) -> HoldInfo:
@@ -184,7 +192,9 @@ class Store(StoreReader, Protocol):
 
         All or nothing: HashMismatch or UnsupportedHash for any block, OverLimit when the hold would exceed the
         size or block count of its release, QuotaExceeded, HoldGone: then nothing of the batch is referenced.
-        A block that is known to be corrupt is healed. Meant for batches of about 8 MiB or 500 blocks.
+        A block that is known to be corrupt is healed. Meant for batches of about 8 MiB or 500 blocks. When the
+        disk fails to sync (StoreFailed, StoreFull), blocks of open holds that it had not taken yet are missing
+        again: link_blocks tells which.
         On a finished hold only blocks that belong to it are taken (healing); others raise OverLimit.
         """
 

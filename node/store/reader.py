@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from node.store import holds, layout, rules
+from node.store import layout, rules, sites
 from node.store.blocks import groups, marks, padded
 from node.store.errors import BlockCorrupt, BlockMissing, StoreClosed, StoreTooNew
 from node.store.faults import translated
@@ -116,11 +116,11 @@ class PackReader:
 
     def site(self, site: SiteId) -> SiteRecord | None:
         with self.reading() as connection:
-            return holds.load_site(connection, site)
+            return sites.load(connection, site)
 
     def sites(self) -> list[SiteRecord]:
         with self.reading() as connection:
-            return holds.load_sites(connection)
+            return sites.load_all(connection)
 
     def rules(self) -> list[RuleRow]:
         with self.reading() as connection:

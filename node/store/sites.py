@@ -1,0 +1,71 @@
+"""Rows of sites: the newest release known of each, and which hold it is served from."""
+
+from __future__ import annotations
+
+import sqlite3
+from functools import lru_cache
+from typing import Final
+
+from node.store.errors import StoreDamaged
+from node.store.port import Origin, SiteRecord
+from protocol.errors import DecodeError
+from protocol.release import SignedRelease
+from protocol.site_id import SiteId
+
+
+@lru_cache(maxsize=2048)
+def decode_release(raw: bytes) -> SignedRelease:
+    """A release from a row, its signature checked again; the cache makes that cheap for what is read often."""
+    try:
+        return SignedRelease.decode(raw)
+    except DecodeError as error:
+        raise StoreDamaged(
+            f"a release in the index is damaged: {error}",
+            hint="check the disk, then move the store away; the node fetches its sites again",
+        ) from error
+
+
+def put_head(tx: sqlite3.Connection, signed: SignedRelease, *, now_s: int) -> None:
+    tx.execute(
+        "INSERT INTO sites (site, seq, head, ended, was_held, updated_s) VALUES (?, ?, ?, ?, 0, ?)"
+        " ON CONFLICT (site) DO UPDATE SET seq = excluded.seq, head = excluded.head, ended = excluded.ended,"
+        " updated_s = excluded.updated_s",
+        (signed.site, signed.seq, signed.encode(), signed.release.ended, now_s),
+    )
+
+
+def forget_surplus_heads(tx: sqlite3.Connection, keep: int) -> None:
+    """Heads of sites that were never held here are kept up to a bound."""
+    tx.execute(
+        "DELETE FROM sites WHERE id IN (SELECT id FROM sites WHERE was_held = 0"
+        " ORDER BY updated_s DESC, id DESC LIMIT -1 OFFSET ?)",
+        (keep,),
+    )
+
+
+_SELECT: Final = (
+    "SELECT s.site, s.head, h.release, s.origin, s.ended, h.done_bytes, s.updated_s"
+    " FROM sites s LEFT JOIN holds h ON h.id = s.hold"
+)
+
+
+def load(tx: sqlite3.Connection, site: SiteId) -> SiteRecord | None:
+    row = tx.execute(f"{_SELECT} WHERE s.site = ?", (site,)).fetchone()
+    return None if row is None else _record(row)
+
+
+def load_all(tx: sqlite3.Connection) -> list[SiteRecord]:
+    return [_record(row) for row in tx.execute(f"{_SELECT} ORDER BY s.id")]
+
+
+def _record(row: tuple[bytes, bytes, bytes | None, str | None, int, int | None, int]) -> SiteRecord:
+    site, head, held, origin, ended, held_bytes, updated_s = row
+    return SiteRecord(
+        SiteId(site),
+        decode_release(head),
+        None if held is None else decode_release(held),
+        None if held is None or origin is None else Origin(origin),
+        bool(ended),
+        held_bytes or 0,
+        updated_s,
+    )
