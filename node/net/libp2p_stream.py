@@ -1,9 +1,8 @@
-"""Streams of libp2p's multiplexer as trio streams, and back again for libp2p's own protocols."""
+"""Streams of our multiplexer as trio streams, and the same as libp2p's protocols want them."""
 
 from __future__ import annotations
 
-from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import trio
 from libp2p.abc import INetStream
@@ -11,107 +10,132 @@ from libp2p.custom_types import TProtocol
 from libp2p.network.stream.exceptions import StreamEOF, StreamError, StreamReset
 from libp2p.peer.id import ID
 from libp2p.rcmgr.metrics import Direction
-from libp2p.stream_muxer.exceptions import MuxedStreamEOF
 
 from node.net.port import PeerId, Stream
 from node.net.turn import Turn
+from node.net.yamux_machine import StreamLostError
 
-_CHUNK_BYTES = 64 * 1024
+if TYPE_CHECKING:
+    from node.net.libp2p_muxer import Muxer
+
+_RECEIVE_BYTES = 256 * 1024
 
 
 class LibP2PStream(Stream):
     """See the contract of `node.net.port.Stream`."""
 
-    def __init__(self, muxed: Any, peer: PeerId, nursery: trio.Nursery, write_stall_s: float) -> None:
+    def __init__(self, muxer: Muxer, stream_id: int, peer: PeerId) -> None:
         self.peer = peer
         self.protocol = ""
-        self._muxed = muxed
-        self._nursery = nursery
-        self._write_stall_s = write_stall_s
+        self._muxer = muxer
+        self._machine = muxer.machine
+        self._id = stream_id
         self._sending = Turn("sending on")
         self._receiving = Turn("receiving from")
+        self._readable = trio.Event()
+        self._writable = trio.Event()
         self._closed = False
-        self._broken = False
+        self._lost: str | None = None
+        self._torn = False  # a send was cancelled in the middle: the peer must not take the rest for the whole
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
         with self._sending:
-            self._check_usable()
+            self._check_writable()
             await trio.lowlevel.checkpoint()
-            view = memoryview(data)
-            for offset in range(0, len(view), _CHUNK_BYTES):
-                await self._send(bytes(view[offset : offset + _CHUNK_BYTES]))
+            view = memoryview(data).cast("B")
+            if not view:
+                return
+            try:
+                self._machine.queue(self._id, view)
+                self._muxer.wake_writer()
+                await self._until_taken()
+            except StreamLostError as exc:
+                raise self._broken(exc) from exc
+            except BaseException:
+                self._torn = self._machine.unqueue(self._id) < len(view)
+                raise
 
-    async def _send(self, chunk: bytes) -> None:
-        try:
-            with trio.fail_after(self._write_stall_s):
-                await self._muxed.write(chunk)
-        except Exception as exc:
-            self.reset()
-            raise trio.BrokenResourceError(f"stream to {self.peer} lost: {exc}") from exc
+    async def _until_taken(self) -> None:
+        left = self._machine.pending(self._id)
+        while left:
+            self._writable = trio.Event()
+            with trio.move_on_after(self._muxer.write_stall_s) as scope:
+                await self._writable.wait()
+            self._check_usable()
+            left = self._machine.pending(self._id)
+            # With room in the window the connection is slow, and its writer watches over that.
+            if scope.cancelled_caught and not self._machine.may_send(self._id):
+                self.reset()
+                raise trio.BrokenResourceError(f"{self.peer} took nothing for {self._muxer.write_stall_s:g} s")
 
     async def wait_send_all_might_not_block(self) -> None:
         with self._sending:
-            self._check_usable()
+            self._check_writable()
             await trio.lowlevel.checkpoint()
 
     async def send_eof(self) -> None:
         with self._sending:
-            self._check_usable()
-            await self._finish()
-
-    async def receive_some(self, max_bytes: int | None = None) -> bytes:
-        with self._receiving:
-            self._check_usable()
-            if max_bytes is not None and max_bytes < 1:
-                raise ValueError("max_bytes must be at least 1")
+            self._check_writable()
             await trio.lowlevel.checkpoint()
             try:
-                return bytes(await self._muxed.read(max_bytes or _CHUNK_BYTES))
-            except MuxedStreamEOF as exc:
-                if self._muxed.conn.event_shutting_down.is_set():
-                    raise self._break(exc) from exc
-                return b""
-            except Exception as exc:
-                raise self._break(exc) from exc
+                self._machine.finish(self._id)
+            except StreamLostError as exc:
+                raise self._broken(exc) from exc
+            self._muxer.wake_writer()
 
-    def _break(self, cause: Exception) -> trio.BrokenResourceError:
-        self._broken = True
-        return trio.BrokenResourceError(f"stream to {self.peer} lost: {cause}")
+    async def receive_some(self, max_bytes: int | None = None) -> bytes:
+        if max_bytes is not None and max_bytes < 1:
+            raise ValueError("max_bytes must be at least 1")
+        with self._receiving:
+            self._check_usable()
+            await trio.lowlevel.checkpoint()
+            while True:
+                self._check_usable()
+                try:
+                    data = self._machine.read(self._id, max_bytes or _RECEIVE_BYTES)
+                except StreamLostError as exc:
+                    raise self._broken(exc) from exc
+                if data is not None:
+                    self._muxer.after_read()
+                    return data
+                self._readable = trio.Event()
+                await self._readable.wait()
 
     def reset(self) -> None:
-        if not self._broken and not self._closed:
-            self._broken = True
-            self._nursery.start_soon(self._reset_quietly)
-
-    async def _reset_quietly(self) -> None:
-        with trio.move_on_after(1):
-            with suppress(Exception):  # the stream or its connection is gone already
-                await self._muxed.reset()
+        if not self._closed and self._lost is None:
+            self._lost = "the stream was reset"
+            self._muxer.release(self._id, reset=True)
+            self.wake_reader()
+            self.wake_writer()
 
     async def aclose(self) -> None:
         if not self._closed:
+            if self._lost is None:
+                self._muxer.release(self._id, reset=self._torn)
             self._closed = True
-            if not self._broken:
-                self._nursery.start_soon(self._close_quietly)
+            self.wake_reader()
+            self.wake_writer()
         await trio.lowlevel.checkpoint()
 
-    async def _close_quietly(self) -> None:
-        with trio.move_on_after(1):
-            with suppress(trio.BrokenResourceError):
-                await self._finish()
+    def wake_reader(self) -> None:
+        self._readable.set()
 
-    async def _finish(self) -> None:
-        try:
-            with trio.fail_after(self._write_stall_s):
-                await self._muxed.close()
-        except Exception as exc:
-            raise self._break(exc) from exc
+    def wake_writer(self) -> None:
+        self._writable.set()
 
     def _check_usable(self) -> None:
         if self._closed:
             raise trio.ClosedResourceError("this stream was closed")
-        if self._broken:
-            raise trio.BrokenResourceError(f"stream to {self.peer} was reset")
+        if self._lost is not None:
+            raise trio.BrokenResourceError(self._lost)
+
+    def _check_writable(self) -> None:
+        self._check_usable()
+        if self._torn:
+            raise trio.BrokenResourceError("a send on this stream was cancelled in the middle")
+
+    def _broken(self, cause: StreamLostError) -> trio.BrokenResourceError:
+        return trio.BrokenResourceError(f"stream to {self.peer}: {cause}")
 
 
 class NetStreamView(INetStream):  # type: ignore[misc]

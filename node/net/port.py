@@ -71,8 +71,12 @@ class NetLimits:
     """inbound connections that have not proved their key yet"""
     connections_per_peer: int = 4
     """connections with one peer; the oldest is closed when one more is made"""
+    streams: int = 2048
+    """inbound streams with a running handler, all peers together; more are reset at once"""
+    receive_bytes: int = 128 * 1024 * 1024
+    """what all peers together may send before it is read; beyond, the largest holder is disconnected"""
     streams_per_connection: int = 256
-    """streams that one peer may hold open on one connection; more are reset at once"""
+    """streams that each side may hold open on one connection; more inbound ones are reset at once"""
     handshake_s: float = 5.0
     """from accept or connect to a proved key and an agreed multiplexer"""
     negotiate_s: float = 5.0
@@ -224,9 +228,7 @@ class Network(Protocol):
         Returns how many took the record. Records live about a day there: call again before.
         """
 
-    async def find_providers(
-        self, key: bytes, *, limit: int, deadline_s: float
-    ) -> list[tuple[PeerId, list[str]]]:
+    async def find_providers(self, key: bytes, *, limit: int, deadline_s: float) -> list[tuple[PeerId, list[str]]]:
         """Ask the DHT who has `key`: at most `limit` peers other than oneself, each once, with its addresses.
 
         Whatever was found when the deadline came is returned. Claims of strangers: verify what they serve.
