@@ -10,7 +10,7 @@ import trio
 
 from config import Config
 from node.admin.control import Json, NotFound
-from node.gateway.supervisor import Gateway
+from node.gateway.supervisor import GatewaySupervisor
 from node.health import checks
 from node.net.port import Network
 from node.policy.blocklists import Blocklists
@@ -18,7 +18,7 @@ from node.policy.model import CidPath, Rule
 from node.policy.rules import read_target, row_of, target_text
 from node.policy_loader import PolicyLoader
 from node.replication.driver import Replicator
-from node.reports import site_report, site_urls
+from node.reports import site_report
 from node.store.port import RuleRow, SiteRecord, Store
 from protocol.errors import DecodeError
 from protocol.site_id import SiteId
@@ -37,7 +37,7 @@ class Control:
         replicator: Replicator,
         policies: PolicyLoader,
         blocklists: Blocklists,
-        gateway: Gateway | None,
+        gateway: GatewaySupervisor,
     ) -> None:
         self._config = config
         self._store = store
@@ -60,8 +60,11 @@ class Control:
             "uptime_s": int(time.monotonic() - self._started_s),
             "data_dir": str(self._config.data_dir),
             "addresses": self._network.addresses(),
-            "gateway": (self._gateway.status() if self._gateway else {"addresses": [], "workers": []})
-            | {"domains": list(self._config.gateway.domains)},
+            "gateway": {
+                "addresses": self._gateway.addresses(),
+                "domains": list(self._config.gateway.domains),
+                "workers": self._gateway.statuses(),
+            },
             "hosting": {
                 "mode": self._config.hosting.mode,
                 "follow": sorted(str(site) for site in self._policies.hosting.follow),
@@ -224,8 +227,8 @@ class Control:
             peers=len(self._network.peers()),
             bootstrap=len(self._config.network.bootstrap),
             lists=lists,
-            workers=sum(worker.state == "ready" for worker in self._gateway.workers) if self._gateway else 0,
-            workers_wanted=self._config.gateway.workers if self._gateway else 0,
+            workers=self._gateway.workers(),
+            workers_wanted=self._config.gateway.workers if self._config.gateway.listen else 0,
             data_dir=self._config.data_dir,
         )
         return {"checks": found}
@@ -236,7 +239,7 @@ class Control:
             record,
             verdict=self._refusal(record),
             fetching=fetching.get(record.site),
-            urls=site_urls(record.site, self._gateway.addresses if self._gateway else [], self._config.gateway.domains),
+            urls=self._gateway.urls(record.site),
         )
 
     def _refusal(self, record: SiteRecord) -> Json | None:

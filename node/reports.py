@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from node.net.port import PeerId
 from node.store.port import SiteRecord
 from protocol.release import SignedRelease
-from protocol.site_id import SiteId
 
 Json = dict[str, Any]
 
@@ -33,12 +31,6 @@ def site_report(
         "fetching": {"seq": fetching[0].seq, "from": fetching[1]} if fetching else None,
         "urls": urls if record.held is not None and verdict is None else [],
     }
-
-
-def site_urls(site: SiteId, addresses: Sequence[str], domains: Sequence[str]) -> list[str]:
-    """Where a reader on this machine, or one who resolves the domain to this node, opens the site."""
-    ports = dict.fromkeys(address.rpartition(":")[2] for address in addresses)
-    return [f"http://{site}.ipns.{domain}{'' if port == '80' else ':' + port}/" for domain in domains for port in ports]
 
 
 def _state(record: SiteRecord, verdict: Json | None, is_fetching: bool) -> str:

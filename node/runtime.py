@@ -22,9 +22,8 @@ from config.paths import Paths
 from node.admin.server import serve_admin
 from node.admin.unix import listening_unix_socket
 from node.control import Control
-from node.gateway.settings import GatewayOptions, WorkerSettings
-from node.gateway.supervisor import Gateway
-from node.logs import set_up_logging, wants_human
+from node.gateway.supervisor import GatewaySupervisor
+from node.logs import set_up_logging
 from node.net import NetSettings, Network, open_network
 from node.policy.blocklists import Blocklists
 from node.policy_loader import PolicyLoader
@@ -132,13 +131,12 @@ async def _serve(config: Config, paths: Paths, store: DiskStore, options: RunOpt
     blocklists = await trio.to_thread.run_sync(partial(Blocklists, store, now_s=lambda: int(time.time())))
     async with open_network(settings) as network, trio.open_nursery() as nursery:
         replicator = Replicator(store, network, policies.gate)
-        gateway = _gateway(config, paths, OnDemand(replicator.context))
+        gateway = GatewaySupervisor(config, paths, OnDemand(replicator.context))
         control = Control(config, store, network, replicator, policies, blocklists, gateway)
         policies.on_change = replicator.policy_changed
         await nursery.start(replicator.run)
         await _open_protocols(network, replicator, paths, nursery)
-        if gateway is not None:
-            await nursery.start(gateway.run)
+        await nursery.start(gateway.run)
         await nursery.start(serve_admin, control, paths.admin_socket)
         nursery.start_soon(blocklists.watch, lambda: nursery.start_soon(policies.reload))
         nursery.start_soon(Neighbours(replicator.context, config.network.bootstrap).run)
@@ -178,25 +176,8 @@ async def _open_protocols(network: Network, replicator: Replicator, paths: Paths
     await nursery.start(listen_locally)
 
 
-def _gateway(config: Config, paths: Paths, backend: OnDemand) -> Gateway | None:
-    if not config.gateway.listen:
-        return None
-    worker = WorkerSettings(
-        store_dir=paths.store_dir,
-        backend_socket=paths.gateway_socket,
-        node_name=config.node.name,
-        contact=config.node.contact,
-        domains=config.gateway.domains,
-        fetch_on_miss=config.gateway.fetch_on_miss != "off",
-        list_sites=config.gateway.list_sites,
-        log_level=config.log.level,
-        log_format="human" if wants_human(config.log.format) else "json",
-    )
-    return Gateway(GatewayOptions(listen=config.gateway.listen, worker=worker, workers=config.gateway.workers), backend)
-
-
-def _say_ready(network: Network, gateway: Gateway | None) -> None:
-    for address in gateway.addresses if gateway is not None else ():
+def _say_ready(network: Network, gateway: GatewaySupervisor) -> None:
+    for address in gateway.addresses():
         log.info("readers: http://%s/", address)
     for address in network.addresses():
         log.info("nodes: %s", address)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -37,7 +38,9 @@ class Answer:
 class DemoNode:
     """Started on ports that the system chooses; a later start uses the same ones again."""
 
-    def __init__(self, name: str, folder: Path, *, bootstrap: str | None, logs: bool) -> None:
+    def __init__(
+        self, name: str, folder: Path, *, bootstrap: str | None, logs: bool, settings: dict[str, str] | None = None
+    ) -> None:
         self.name = name
         self.data_dir = folder / name
         self.gateway = "127.0.0.1:0"
@@ -45,6 +48,8 @@ class DemoNode:
         self.address = ""
         self._bootstrap = bootstrap
         self._logs = logs
+        # FEDNODE_… variables: the daemon's settings must not depend on those of whoever runs the demo.
+        self._environment = {k: v for k, v in os.environ.items() if not k.startswith("FEDNODE_")} | (settings or {})
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -61,6 +66,7 @@ class DemoNode:
             [sys.executable, "-m", "cli", "start", *options],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
+            env=self._environment,
             # Ctrl-C is for the demo, which then ends its nodes in order.
             start_new_session=True,
         )
