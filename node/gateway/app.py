@@ -1,0 +1,75 @@
+"""Requests → answers: sorts out what a request is for, and answers what is about the node itself."""
+
+from __future__ import annotations
+
+from node.gateway import pages
+from node.gateway.backend import Backend
+from node.gateway.blocks import Blocks
+from node.gateway.failures import bad_request, page, redirect
+from node.gateway.heads import Heads
+from node.gateway.http1 import BadRequest, Request
+from node.gateway.pages import Self
+from node.gateway.response import Response
+from node.gateway.routing import NodePath, Nothing, Redirect, Scheme, SitePath, route
+from node.gateway.settings import WorkerSettings
+from node.gateway.site_answers import SiteAnswers
+from node.gateway.view import StoreView
+from node.store.port import StoreReader
+
+FRONT_LINKS_MAX = 500
+
+
+class GatewayApp:
+    """The handler of a worker's server."""
+
+    def __init__(self, settings: WorkerSettings, reader: StoreReader, backend: Backend) -> None:
+        self._me = Self(settings.node_name, settings.contact)
+        self._domains = settings.domains
+        self._list_sites = settings.list_sites
+        self._view = StoreView(reader)
+        blocks = Blocks(reader, backend)
+        heads = Heads(self._view, backend, fetch_on_miss=settings.fetch_on_miss)
+        self._sites = SiteAnswers(self._view, blocks, heads, self._me, settings.fetch_limits)
+        self._rules_version = self._view.rules_version
+
+    async def answer(self, request: Request) -> Response:
+        """Raises BadRequest for a host or path that is none."""
+        scheme: Scheme = "https" if request.headers.get("x-forwarded-proto") == "https" else "http"
+        found = route(request.host, request.target, self._domains, scheme)
+        match found:
+            case SitePath():
+                return await self._sites.answer(request, found)
+            case Redirect(location):
+                if request.headers.get("service-worker") == "script":
+                    raise BadRequest(400, "a service worker for more than one site")
+                return redirect(location)
+            case Nothing(status, reason):
+                return page(status, pages.plain("Nothing here", reason, self._me))
+            case NodePath(path):
+                return self._node(path)
+
+    def error_page(self, error: BadRequest) -> Response:
+        """The answer to a request that is none."""
+        return bad_request(error, self._me)
+
+    def apply_new_rules(self) -> None:
+        """Cut the answers on their way that rules made since the last call refuse."""
+        version = self._view.rules_version
+        if version != self._rules_version:
+            self._rules_version = version
+            self._sites.check_bodies()
+
+    def _node(self, path: str) -> Response:
+        if path == "/":
+            return page(200, self._front())
+        if path == "/healthz":
+            self._view.policy()  # fails when the store cannot be read
+            return Response(
+                200, [("Content-Type", "text/plain; charset=utf-8"), ("Cache-Control", "no-store")], b"ok\n"
+            )
+        return page(404, pages.plain("Not found", "This node has no such page.", self._me))
+
+    def _front(self) -> bytes:
+        served = [site for site in self._view.hosted() if self._view.decide(site, None, ("",), ()).allowed]
+        links = [(f"/ipns/{site}/", str(site)) for site in served[:FRONT_LINKS_MAX]] if self._list_sites else []
+        return pages.front(self._me, len(served), links)

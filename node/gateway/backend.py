@@ -1,0 +1,129 @@
+"""What a gateway worker asks of the daemon: the port, and its messages on `gateway.sock`.
+
+One connection carries one request and its answer; closing it early withdraws the request. A message is a u32 length
+(big-endian) and so many bytes of canonical msgpack:
+
+    {"op": "resolve", "site": 32 bytes}                  → {"ok": signed release}
+    {"op": "fetch", "site": 32 bytes, "cid": CID}        → {"ok": true}
+    either                                               → {"error": kind, "reason": text}
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal, Protocol, cast, get_args
+
+from protocol import canonical
+from protocol.cid import Cid
+from protocol.errors import Malformed, PeerError
+from protocol.limits import REASON_MAX_CHARS, RELEASE_MAX_BYTES
+from protocol.release import SignedRelease
+from protocol.site_id import SiteId
+
+LENGTH_BYTES = 4
+BACKEND_MESSAGE_MAX_BYTES = 2 * RELEASE_MAX_BYTES  # a release is the largest thing in one
+
+UnavailableKind = Literal["refused", "not-found", "timeout", "busy"]
+
+
+class Unavailable(PeerError):
+    """What a reader asked for cannot be had now. reason: for people, without anybody's address."""
+
+    code: ClassVar[str] = "unavailable"
+
+    def __init__(self, kind: UnavailableKind, reason: str) -> None:
+        super().__init__(reason)
+        self.kind: UnavailableKind = kind
+        self.reason = reason
+
+
+class Backend(Protocol):
+    """The daemon's side. Both may take long: the caller sets deadlines, and cancels what nobody waits for."""
+
+    async def resolve(self, site: SiteId) -> SignedRelease:
+        """The newest head of a site that is not hosted here. Raises Unavailable."""
+        ...
+
+    async def fetch_block(self, site: SiteId, cid: Cid) -> None:
+        """Make the block readable in the store, verified: fetch it on behalf of `site`, or heal it. Unavailable."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Resolve:
+    """Ask for the head of a site."""
+
+    site: SiteId
+
+    def encode(self) -> bytes:
+        """The message's bytes, without their length."""
+        return canonical.pack({"op": "resolve", "site": self.site})
+
+
+@dataclass(frozen=True, slots=True)
+class FetchBlock:
+    """Ask for a block of a site."""
+
+    site: SiteId
+    cid: Cid
+
+    def encode(self) -> bytes:
+        """The message's bytes, without their length."""
+        return canonical.pack({"cid": self.cid, "op": "fetch", "site": self.site})
+
+
+def decode_request(raw: bytes) -> Resolve | FetchBlock:
+    """A worker's request. Raises DecodeError."""
+    fields = _map(raw)
+    site = fields.get("site")
+    if not isinstance(site, bytes):
+        raise Malformed("site is not a byte string")
+    match fields.get("op"), sorted(fields):
+        case "resolve", ["op", "site"]:
+            return Resolve(SiteId.from_public_bytes(site))
+        case "fetch", ["cid", "op", "site"]:
+            cid = fields["cid"]
+            if not isinstance(cid, bytes):
+                raise Malformed("cid is not a byte string")
+            return FetchBlock(SiteId.from_public_bytes(site), Cid.from_bytes(cid))
+        case _:
+            raise Malformed("not a request")
+
+
+def encode_success(release: SignedRelease | None) -> bytes:
+    """The answer to a request that was met."""
+    return canonical.pack({"ok": True if release is None else release.encode()})
+
+
+def encode_failure(error: Unavailable) -> bytes:
+    """The answer to a request that cannot be met."""
+    return canonical.pack({"error": error.kind, "reason": error.reason[:REASON_MAX_CHARS]})
+
+
+def decode_answer(raw: bytes) -> bytes | None:
+    """The release's bytes of a resolve, None of a fetch. Raises Unavailable as the daemon did, or DecodeError."""
+    fields = _map(raw)
+    match sorted(fields):
+        case ["ok"]:
+            found = fields["ok"]
+            if found is True:
+                return None
+            if isinstance(found, bytes):
+                return found
+        case ["error", "reason"]:
+            kind, reason = fields["error"], fields["reason"]
+            if kind in get_args(UnavailableKind) and isinstance(reason, str):
+                raise Unavailable(cast(UnavailableKind, kind), reason[:REASON_MAX_CHARS])
+    raise Malformed("not an answer")
+
+
+def frame(message: bytes) -> bytes:
+    """The message with its length before it."""
+    return len(message).to_bytes(LENGTH_BYTES, "big") + message
+
+
+def _map(raw: bytes) -> dict[str, canonical.Value]:
+    fields = canonical.unpack(raw, max_bytes=BACKEND_MESSAGE_MAX_BYTES)
+    if not isinstance(fields, dict):
+        raise Malformed("not a map")
+    return fields

@@ -1,0 +1,210 @@
+"""One reader's connection: requests in, answers out, with a deadline on every wait.
+
+Whoever reads slowly, sends slowly or does neither loses the connection; a body that cannot be completed ends in RST,
+so that no reader and no cache takes a part for the whole.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import enum
+import errno
+import logging
+import socket
+import struct
+import time
+from collections.abc import Awaitable, Callable
+from email.utils import formatdate
+
+import trio
+
+from node.gateway.http1 import BadRequest, HeadReader, Request
+from node.gateway.limits import INLINE_READ_MAX_BYTES, RECEIVE_BYTES, Limits
+from node.gateway.response import Body, BodyCut, Response, encode_head
+
+Handler = Callable[[Request], Awaitable[Response]]
+ErrorPage = Callable[[BadRequest], Response]
+
+_RESET = struct.pack("ii", 1, 0)  # struct linger: on, 0 seconds
+_GONE = {errno.ECONNRESET, errno.EPIPE, errno.ETIMEDOUT, errno.ENOTCONN, errno.EHOSTUNREACH, errno.ENETUNREACH}
+
+log = logging.getLogger(__name__)
+
+
+class Phase(enum.Enum):
+    """What a connection is waiting for."""
+
+    IDLE = enum.auto()  # the first byte of a request
+    HEAD = enum.auto()  # the rest of its head
+    ANSWER = enum.auto()  # the handler
+    SEND = enum.auto()  # the reader to take the answer
+    LINGER = enum.auto()  # the reader to close
+
+
+class Connection:
+    """Runs until either side is done; `run` raises nothing but cancellation."""
+
+    def __init__(
+        self,
+        sock: trio.socket.SocketType,
+        handler: Handler,
+        error_page: ErrorPage,
+        limits: Limits,
+        on_phase: Callable[[Connection, Phase], None],
+    ) -> None:
+        self._sock = sock
+        self._handler = handler
+        self._error_page = error_page
+        self._limits = limits
+        self._on_phase = on_phase
+        self._heads = HeadReader(limits)
+        self._scope = trio.CancelScope()
+        self._phase = Phase.IDLE
+        self.last_answer = False  # close after the answer that is being made
+
+    def close_if_waiting(self) -> None:
+        """Ends the connection now if no answer is being made or sent, else after that answer."""
+        self.last_answer = True
+        if self._phase in (Phase.IDLE, Phase.HEAD, Phase.LINGER):
+            self._scope.cancel()
+
+    async def run(self) -> None:
+        """Serve the reader."""
+        complete = False
+        try:
+            with self._scope:
+                await self._serve()
+            if self._scope.cancelled_caught and not self.last_answer:
+                await self._on_deadline()
+            complete = self._phase is not Phase.SEND
+        except OSError as error:
+            if error.errno not in _GONE:
+                log.warning("a reader's connection failed: %s", error.strerror)
+        except BodyCut:
+            pass
+        finally:
+            self._close(reset=not complete)
+
+    def _close(self, *, reset: bool) -> None:
+        if reset:
+            with contextlib.suppress(OSError):
+                self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+        self._sock.close()
+
+    def _enter(self, phase: Phase, seconds: float) -> None:
+        self._phase = phase
+        self._scope.deadline = trio.current_time() + seconds
+        self._on_phase(self, phase)
+
+    async def _serve(self) -> None:
+        try:
+            while await self._serve_one():
+                pass
+        except BadRequest as error:
+            await self._send_last(self._error_page(error))
+
+    async def _serve_one(self) -> bool:
+        """One request; False when the connection is done."""
+        request = await self._next_request()
+        if request is None:
+            return False
+        self._enter(Phase.ANSWER, self._limits.answer_s)
+        response = await self._handler(request)
+        keep_alive = request.keep_alive and not self.last_answer
+        await self._send(response, keep_alive=keep_alive, with_body=request.method != "HEAD")
+        if not keep_alive:
+            await self._linger()
+        return keep_alive
+
+    async def _next_request(self) -> Request | None:
+        self._enter(Phase.IDLE, self._limits.idle_s)
+        while (request := self._heads.next_request()) is None:
+            if self._phase is Phase.IDLE and not self._heads.is_empty:
+                self._enter(Phase.HEAD, self._limits.head_s)
+            data = await self._sock.recv(RECEIVE_BYTES)
+            if not data:
+                return None
+            self._heads.feed(data)
+        return request
+
+    async def _on_deadline(self) -> None:
+        """Tell the reader what it was too slow with, where it can still be told."""
+        if self._phase is Phase.HEAD:
+            error = BadRequest(408, "the request did not arrive in time")
+        elif self._phase is Phase.ANSWER:
+            error = BadRequest(504, "no answer could be made in time")
+        else:
+            return
+        with self._scope_again():
+            await self._send_last(self._error_page(error))
+
+    def _scope_again(self) -> trio.CancelScope:
+        self._scope = trio.CancelScope()
+        return self._scope
+
+    async def _send_last(self, response: Response) -> None:
+        self.last_answer = True
+        await self._send(response, keep_alive=False, with_body=True)
+        await self._linger()
+
+    async def _send(self, response: Response, *, keep_alive: bool, with_body: bool) -> None:
+        head = encode_head(response, keep_alive=keep_alive, date=_http_date())
+        body = response.body
+        length = response.length if with_body else 0
+        give_up = trio.current_time() + self._limits.send_s(length)
+        self._enter(Phase.SEND, self._limits.stall_s)
+        if not length:
+            await self._send_all(head, give_up)
+        elif isinstance(body, bytes):
+            await self._send_all(head + body, give_up)
+        else:
+            await self._send_body(head, body, give_up)
+
+    async def _send_body(self, head: bytes, body: Body, give_up: float) -> None:
+        body.on_abort(self._scope.cancel)
+        piece = await body.next_piece()
+        if len(piece) <= INLINE_READ_MAX_BYTES:
+            await self._send_all(head + piece, give_up)
+        else:
+            await self._send_all(head, give_up, socket.MSG_MORE)
+            await self._send_all(piece, give_up)
+        sent = len(piece)
+        while sent < body.length:
+            self._scope.deadline = give_up
+            piece = await body.next_piece()
+            if not piece or sent + len(piece) > body.length:
+                raise BodyCut("a body of another length than was said")
+            await self._send_all(piece, give_up)
+            sent += len(piece)
+
+    async def _send_all(self, data: bytes | memoryview, give_up: float, flags: int = 0) -> None:
+        view = memoryview(data)
+        while view:
+            self._scope.deadline = min(trio.current_time() + self._limits.stall_s, give_up)
+            view = view[await self._sock.send(view, flags) :]
+
+    async def _linger(self) -> None:
+        """Close so that the last answer arrives: closing with unread bytes would be a reset (RFC 9112, 9.6)."""
+        self._enter(Phase.LINGER, self._limits.linger_s)
+        self._sock.shutdown(socket.SHUT_WR)
+        left = self._limits.head_max_bytes + RECEIVE_BYTES
+        while left > 0 and (data := await self._sock.recv(RECEIVE_BYTES)):
+            left -= len(data)
+
+
+class _Clock:
+    """The Date header, made once a second."""
+
+    def __init__(self) -> None:
+        self.second = 0
+        self.text = ""
+
+
+_clock = _Clock()
+
+
+def _http_date() -> str:
+    now = int(time.time())
+    if now != _clock.second:
+        _clock.second, _clock.text = now, formatdate(now, usegmt=True)
+    return _clock.text

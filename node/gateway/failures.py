@@ -1,0 +1,112 @@
+"""Why there is no answer, as answers: one place maps what went wrong to a status and a page."""
+
+from __future__ import annotations
+
+import trio
+
+from node.gateway import pages
+from node.gateway.backend import Unavailable
+from node.gateway.heads import NotHosted, SiteEnded
+from node.gateway.http1 import BadRequest
+from node.gateway.limits import NAME_MAX_AGE_S
+from node.gateway.pages import Self
+from node.gateway.response import Header, Response
+from node.gateway.routing import SitePath
+from node.gateway.view import Refused
+from node.policy.model import Verdict
+from protocol.errors import DecodeError, OperatorError
+
+# Without an origin of its own a site gets none at all: its scripts cannot read what other sites left behind.
+SANDBOX = "sandbox allow-scripts allow-forms allow-popups"
+CACHE_CONTROL = f"public, max-age={NAME_MAX_AGE_S}, must-revalidate"
+RETRY_AFTER_S = 10
+
+SITE_ERRORS = (Refused, SiteEnded, NotHosted, Unavailable, trio.TooSlowError, DecodeError, OperatorError)
+
+_TITLES = {
+    400: "Bad request",
+    404: "Not found",
+    405: "Only GET and HEAD",
+    408: "Too slow",
+    413: "No request bodies",
+    414: "Address too long",
+    431: "Request too large",
+    500: "Internal error",
+    503: "Busy",
+    504: "No answer in time",
+    505: "HTTP version",
+}
+_UNAVAILABLE = {"not-found": (404, "Not found"), "timeout": (504, "No answer in time"), "busy": (503, "Not now")}
+
+
+def page(status: int, body: bytes, *more: Header, sandboxed: bool = False) -> Response:
+    """One of the node's own pages."""
+    csp = f"{pages.CSP}; {SANDBOX}" if sandboxed else pages.CSP
+    return Response(status, [*pages.HEADERS, ("Content-Security-Policy", csp), *more], body)
+
+
+def redirect(location: str) -> Response:
+    """301; kept briefly by caches, because a later release may have another thing there."""
+    return Response(301, [("Location", location), ("Cache-Control", CACHE_CONTROL)])
+
+
+def bad_request(error: BadRequest, me: Self) -> Response:
+    """A request that is not even about a site."""
+    more: list[Header] = []
+    if error.status == 405:
+        more.append(("Allow", "GET, HEAD"))
+    if error.status in (503, 504):
+        more.append(("Retry-After", str(RETRY_AFTER_S)))
+    title = _TITLES.get(error.status, "Error")
+    return page(error.status, pages.plain(title, f"No answer to this: {error.reason}.", me), *more)
+
+
+def site_failure(error: Exception, place: SitePath, me: Self) -> Response:
+    """The answer to one of SITE_ERRORS."""
+    status, body, more = _describe(error, place, me)
+    return page(status, body, *more, sandboxed=not place.isolated)
+
+
+def _describe(error: Exception, place: SitePath, me: Self) -> tuple[int, bytes, list[Header]]:
+    site = place.site
+    match error:
+        case Refused(verdict=verdict):
+            return _refused(verdict, place, me)
+        case SiteEnded(release=release):
+            return 410, pages.ended(site, release.created_s, me), []
+        case NotHosted():
+            text = "This node does not host this site, and does not fetch sites for its readers."
+            return 404, pages.unavailable("Not hosted here", text, site, me), []
+        case DecodeError():
+            text = "The site's data is not what it should be; its publisher has to mend it."
+            return 502, pages.unavailable("Broken site", text, site, me), []
+        case Unavailable(kind="refused", reason=reason):
+            return _refused(Verdict("refuse", reason=reason), place, me)
+        case Unavailable(kind=kind, reason=reason):
+            status, title = _UNAVAILABLE[kind]
+            return _unavailable(status, title, reason, place, me)
+        case OperatorError(code=code):
+            return _unavailable(503, "Not now", f"this node cannot read its store ({code})", place, me)
+        case _:
+            return _unavailable(504, "No answer in time", "no other node answered in time", place, me)
+
+
+def _refused(verdict: Verdict, place: SitePath, me: Self) -> tuple[int, bytes, list[Header]]:
+    body, status = pages.refused(verdict, place.site, me), verdict.http_status
+    return status, body, [("Link", f'<{blocked_by(me, place.home)}>; rel="blocked-by"')] if status == 451 else []
+
+
+def _unavailable(status: int, title: str, reason: str, place: SitePath, me: Self) -> tuple[int, bytes, list[Header]]:
+    body = pages.unavailable(title, f"This could not be had: {reason}.", place.site, me)
+    return status, body, [("Retry-After", str(RETRY_AFTER_S))] if status != 404 else []
+
+
+def blocked_by(me: Self, home: str) -> str:
+    """Who implements a block, as a URL (RFC 7725, 4)."""
+    contact = me.contact
+    if contact.isascii() and contact.isprintable() and not set(contact) & set('<>" '):
+        if contact.startswith(("https://", "http://", "mailto:")):
+            return contact
+        if "@" in contact:
+            return f"mailto:{contact}"
+    return home

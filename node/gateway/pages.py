@@ -1,0 +1,180 @@
+"""The node's own pages: small, complete in themselves, light or dark, readable on a phone. Pure.
+
+Everything that comes from outside goes through `escape`; the pages hold no script and load nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from html import escape
+from urllib.parse import quote
+
+from node.gateway.response import Header
+from node.policy.model import Verdict
+from protocol.site_id import SiteId
+
+CSP = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
+HEADERS: tuple[Header, ...] = (
+    ("Content-Type", "text/html; charset=utf-8"),
+    ("Cache-Control", "no-store"),
+    ("X-Content-Type-Options", "nosniff"),
+    ("Referrer-Policy", "no-referrer"),
+)
+_STYLE = (
+    ":root{color-scheme:light dark}"
+    "body{font:1rem/1.5 system-ui,sans-serif;max-width:40rem;margin:10vh auto;padding:0 1rem;overflow-wrap:anywhere}"
+    "h1{font-size:1.4rem;line-height:1.2}dt{font-weight:600;margin-top:.6rem}dd{margin:0}"
+    "code{font-size:.9em}ul{padding-left:1.2rem}small,footer{opacity:.7}footer{margin-top:2.5rem}"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Self:
+    """Who answers. contact: where to appeal, or ""."""
+
+    name: str
+    contact: str
+
+    @property
+    def label(self) -> str:
+        """What the node is called on its pages."""
+        return self.name or "unnamed"
+
+
+def page(title: str, content: Iterable[str], me: Self) -> bytes:
+    """A whole page; title is text, content is HTML."""
+    return (
+        '<!doctype html><html lang="en"><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width,initial-scale=1">'
+        f"<title>{escape(title)}</title><style>{_STYLE}</style>"
+        f"<h1>{escape(title)}</h1>{''.join(content)}"
+        f"<footer>Answered by the fednode node <b>{escape(me.label)}</b>.</footer></html>\n"
+    ).encode("utf-8", "replace")
+
+
+def paragraph(text: str) -> str:
+    """A paragraph of plain text."""
+    return f"<p>{escape(text)}</p>"
+
+
+def facts(rows: Iterable[tuple[str, str]]) -> str:
+    """A list of what is known; rows with an empty value are left out."""
+    return "<dl>" + "".join(f"<dt>{escape(k)}</dt><dd>{escape(v)}</dd>" for k, v in rows if v) + "</dl>"
+
+
+def elsewhere(site: SiteId) -> str:
+    """Where else the site may be had."""
+    return (
+        "<p>Other nodes decide for themselves and may have this site. At any other fednode or IPFS gateway "
+        f"its name is <code>/ipns/{site}</code></p>"
+    )
+
+
+def refused(verdict: Verdict, site: SiteId, me: Self) -> bytes:
+    """410 and 451: who refuses, by which rule, since when, and how to appeal."""
+    legal = verdict.ground == "legal"
+    title = "Unavailable for legal reasons" if legal else "This node does not serve this"
+    why = "a legal demand" if legal else "its own policy"
+    return page(
+        title,
+        [
+            paragraph(f"The operator of this node refuses it, because of {why}. The refusal holds for this node only."),
+            facts(
+                [
+                    ("Refused by", f"the operator of {me.label}"),
+                    ("Reason", verdict.reason or "none was given"),
+                    ("Rule", verdict.rule or "the settings of this node"),
+                    ("From list", verdict.list_name or ""),
+                    ("Since", _day(verdict.since_s)),
+                    ("Appeal to", me.contact),
+                ]
+            ),
+            elsewhere(site),
+        ],
+        me,
+    )
+
+
+def ended(site: SiteId, created_s: int, me: Self) -> bytes:
+    """410: the publisher's own end mark."""
+    return page(
+        "This site has ended",
+        [
+            paragraph("Its publisher ended it, with a signature that anybody can check."),
+            facts([("Site", str(site)), ("Since", _day(created_s))]),
+        ],
+        me,
+    )
+
+
+def not_in_site(path: str, site: SiteId, me: Self) -> bytes:
+    """404: the site is here, the path is not in it."""
+    return page("Not found", [paragraph(f"There is no /{path} in this site."), facts([("Site", str(site))])], me)
+
+
+def unavailable(title: str, text: str, site: SiteId, me: Self) -> bytes:
+    """404, 502, 503, 504: the site, or a part of it, cannot be had."""
+    return page(title, [paragraph(text), elsewhere(site)], me)
+
+
+def plain(title: str, text: str, me: Self) -> bytes:
+    """Anything else that is to be said."""
+    return page(title, [paragraph(text)], me)
+
+
+def front(me: Self, hosted: int, links: Sequence[tuple[str, str]]) -> bytes:
+    """The node's own page. links: (URL, text) of hosted sites, empty when the operator does not list them."""
+    sites = "one site" if hosted == 1 else f"{hosted} sites"
+    content = [
+        paragraph(
+            f"This is a fednode node. It keeps {sites} and serves what it hosts to readers. "
+            "Each site is signed by its publisher; every byte is checked before it is served."
+        ),
+        "<p>A site's address here is <code>/ipns/SITE/</code></p>",
+        facts([("Contact", me.contact)]),
+    ]
+    if links:
+        content.append("<ul>" + "".join(f'<li><a href="{escape(u)}">{escape(t)}</a>' for u, t in links) + "</ul>")
+    return page(me.name or "fednode", content, me)
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """An entry of a listing; the size is that of everything below, as its link says."""
+
+    name: str
+    size_bytes: int
+
+
+def listing(path: str, rows: Sequence[Row], *, more: bool, site: SiteId, me: Self) -> bytes:
+    """A folder without index.html. Links are relative and begin with ./, so that no name can be a scheme."""
+    title = f"/{path}"
+    items = [f'<li><a href="./{_url(row.name)}">{escape(row.name)}</a>{_size(row.size_bytes)}' for row in rows]
+    content = ['<p><a href="../">Up</a></p>' if path else "", "<ul>", *items, "</ul>"]
+    if more:
+        content.append(paragraph(f"There is more; only the first {len(rows)} entries are shown."))
+    content.append(facts([("Site", str(site))]))
+    return page(title, content, me)
+
+
+def _url(name: str) -> str:
+    return quote(name.encode("utf-8", "surrogateescape"), safe="")
+
+
+def _size(size_bytes: int) -> str:
+    if not size_bytes:
+        return ""
+    amount, unit = float(size_bytes), "bytes"
+    for larger in ("KiB", "MiB", "GiB", "TiB"):
+        if amount < 1024:
+            break
+        amount, unit = amount / 1024, larger
+    return f" <small>{amount:.0f} {unit}</small>" if unit == "bytes" else f" <small>{amount:.1f} {unit}</small>"
+
+
+def _day(seconds: int | None) -> str:
+    if not seconds:
+        return ""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d")

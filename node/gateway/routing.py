@@ -1,0 +1,214 @@
+"""What a Host and a path ask for. Pure. IPFS subdomain and path gateway specs; RFC 9110, 7.2."""
+
+from __future__ import annotations
+
+import functools
+import ipaddress
+import re
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Literal
+from urllib.parse import quote, unquote_to_bytes
+
+from node.gateway.http1 import BadRequest
+from node.gateway.limits import PATH_SEGMENTS_MAX
+from protocol.errors import DecodeError
+from protocol.site_id import SiteId
+
+Scheme = Literal["http", "https"]
+
+_HOST = re.compile(r"(\[[0-9a-fA-F:.]{2,45}\]|[0-9a-zA-Z_.-]{1,253})(?::([0-9]{0,5}))?", re.ASCII)
+_LABEL = re.compile(r"[0-9a-z_](?:[0-9a-z_-]*[0-9a-z_])?", re.ASCII)
+_BAD_PERCENT = re.compile(r"%(?![0-9a-fA-F]{2})")
+# What may stand in a path unescaped (RFC 3986, 3.3).
+_PATH_SAFE = "!$&'()*+,;=:@-._~"
+
+
+@dataclass(frozen=True, slots=True)
+class SitePath:
+    """A place in a site. base: what precedes it in the URL's path, "" on the site's own origin. home: the node's
+    front page, as a URL."""
+
+    site: SiteId
+    segments: tuple[str, ...]
+    trailing_slash: bool
+    query: str
+    base: str
+    home: str
+
+    @property
+    def isolated(self) -> bool:
+        """The site has an origin to itself; otherwise its scripts must be kept from the other sites'."""
+        return not self.base
+
+    @property
+    def path(self) -> str:
+        """Decoded, without slashes at its ends."""
+        return "/".join(self.segments)
+
+    @property
+    def url_path(self) -> str:
+        """Percent-encoded path within the site, as asked for, without doubled slashes."""
+        path = "/" + "/".join(quote(segment, safe=_PATH_SAFE) for segment in self.segments)
+        return path + "/" if self.trailing_slash and self.segments else path
+
+
+@dataclass(frozen=True, slots=True)
+class Redirect:
+    """The same thing under its proper address."""
+
+    location: str
+
+
+@dataclass(frozen=True, slots=True)
+class NodePath:
+    """Something of the node itself. path: raw."""
+
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class Nothing:
+    """No such place on this gateway. reason: for people."""
+
+    status: int
+    reason: str
+
+
+Route = SitePath | Redirect | NodePath | Nothing
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """A Host header: name in lower case without a final dot, port as sent or ""."""
+
+    name: str
+    port: str
+
+    @property
+    def suffix(self) -> str:
+        """ ":port", if there was one."""
+        return f":{self.port}" if self.port else ""
+
+    @property
+    def is_address(self) -> bool:
+        """An IP address, which can have no subdomains."""
+        return _is_address(self.name)
+
+
+def parse_host(text: str) -> Host:
+    """A Host header. Raises BadRequest."""
+    matched = _HOST.fullmatch(text)
+    if matched is None or (matched[2] and int(matched[2]) > 65535):
+        raise BadRequest(400, "not a host name")
+    name = matched[1].lower().removesuffix(".")
+    if not _is_address(name) and not all(_LABEL.fullmatch(label) for label in name.split(".")):
+        raise BadRequest(400, "not a host name")
+    return Host(name, matched[2] or "")
+
+
+def route(host_text: str | None, target: str, domains: Collection[str], scheme: Scheme = "http") -> Route:
+    """What a request is for. domains: names whose subdomains are sites. Raises BadRequest.
+
+    A host that is none of the domains is served like an IP address, where sites are paths and share one origin.
+    """
+    host = parse_host(host_text) if host_text else None
+    path, mark, query = target.partition("?")
+    query = mark + query
+    if host is not None and not host.is_address:
+        for domain in domains:
+            if host.name == domain:
+                return _on_domain(f"{domain}{host.suffix}", path, query, scheme)
+            if host.name.endswith("." + domain):
+                label = host.name.removesuffix("." + domain)
+                return _on_subdomain(label, f"{domain}{host.suffix}", path, query, scheme)
+        if re.search(r"\.ip[nf]s\.", host.name):
+            return Nothing(404, "This node does not answer for that domain: it is not one of its gateway domains.")
+    return _on_address(path, query)
+
+
+def _on_subdomain(label: str, domain: str, path: str, query: str, scheme: Scheme) -> Route:
+    name, dot, namespace = label.rpartition(".")
+    if not dot or namespace != "ipns" or "." in name:
+        return Nothing(404, "There is nothing at this address. A site has the form SITE.ipns.DOMAIN.")
+    site = _site(name)
+    if site is None:
+        return Nothing(400, "The first part of the address is not a site id; those begin with k51.")
+    if name != str(site):
+        return Redirect(f"{scheme}://{site}.ipns.{domain}{path}{query}")
+    return _site_path(site, path, query, base="", home=f"{scheme}://{domain}/")
+
+
+def _on_domain(domain: str, path: str, query: str, scheme: Scheme) -> Route:
+    name, rest = _split_ipns(path)
+    if name is None:
+        return NodePath(path)
+    site = _site(name)
+    if site is None:
+        return Nothing(400, "What follows /ipns/ is not a site id; those begin with k51.")
+    return Redirect(f"{scheme}://{site}.ipns.{domain}{rest or '/'}{query}")
+
+
+def _on_address(path: str, query: str) -> Route:
+    name, rest = _split_ipns(path)
+    if name is None:
+        return NodePath(path)
+    site = _site(name)
+    if site is None:
+        return Nothing(400, "What follows /ipns/ is not a site id; those begin with k51.")
+    base = f"/ipns/{site}"
+    if not rest or name != str(site):
+        return Redirect(f"{base}{rest or '/'}{query}")
+    return _site_path(site, rest, query, base=base, home="/")
+
+
+def _split_ipns(path: str) -> tuple[str | None, str]:
+    """(name, rest with its slash or "") of /ipns/name/rest."""
+    if not path.startswith("/ipns/"):
+        return None, path
+    name, slash, rest = path.removeprefix("/ipns/").partition("/")
+    return (name, slash + rest) if name else (None, path)
+
+
+@functools.lru_cache(maxsize=1024)
+def _site(name: str) -> SiteId | None:
+    try:
+        return SiteId.from_text(name)
+    except DecodeError:
+        return None
+
+
+def _site_path(site: SiteId, path: str, query: str, *, base: str, home: str) -> SitePath | Nothing:
+    segments = decode_segments(path)
+    if len(segments) > PATH_SEGMENTS_MAX:
+        return Nothing(404, "There is nothing at this address.")
+    return SitePath(site, segments, path.endswith("/"), query, base, home)
+
+
+def decode_segments(path: str) -> tuple[str, ...]:
+    """The names in a percent-encoded path; empty ones (doubled slashes) are left out. Raises BadRequest.
+
+    No name can be "." or "..", hold a slash or a NUL, however they are encoded.
+    """
+    if _BAD_PERCENT.search(path):
+        raise BadRequest(400, "a percent sign without two hexadecimal digits")
+    segments = []
+    for part in path.split("/"):
+        if not part:
+            continue
+        try:
+            name = unquote_to_bytes(part).decode("utf-8") if "%" in part else part
+        except UnicodeDecodeError:
+            raise BadRequest(400, "a path that is not UTF-8") from None
+        if name in (".", "..") or "/" in name or "\0" in name:
+            raise BadRequest(400, "a path with . or .. or an encoded slash or NUL")
+        segments.append(name)
+    return tuple(segments)
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name.strip("[]"))
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,48 @@
+"""What the daemon tells its gateway workers."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+from node.gateway.limits import FetchLimits, Limits
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerSettings:
+    """Settings of one worker process. backend_socket: where the daemon answers (`gateway.sock`).
+
+    fetch_on_miss: ask other nodes for sites that are not hosted here. log_format: "human" or "json".
+    """
+
+    store_dir: Path
+    backend_socket: Path
+    node_name: str = ""
+    contact: str = ""
+    domains: tuple[str, ...] = ("localhost",)
+    fetch_on_miss: bool = True
+    list_sites: bool = False
+    log_level: str = "info"
+    log_format: str = "human"
+    limits: Limits = field(default_factory=Limits)
+    fetch_limits: FetchLimits = field(default_factory=FetchLimits)
+
+    def to_json(self) -> str:
+        """One line."""
+        return json.dumps(asdict(self) | {"store_dir": str(self.store_dir), "backend_socket": str(self.backend_socket)})
+
+    @classmethod
+    def from_json(cls, text: str) -> WorkerSettings:
+        """What to_json gave."""
+        found: dict[str, Any] = json.loads(text)
+        known = {name: found[name] for name in (item.name for item in fields(cls))}
+        return replace(
+            cls(**known),
+            store_dir=Path(found["store_dir"]),
+            backend_socket=Path(found["backend_socket"]),
+            domains=tuple(found["domains"]),
+            limits=Limits(**found["limits"]),
+            fetch_limits=FetchLimits(**found["fetch_limits"]),
+        )

@@ -1,0 +1,263 @@
+"""The daemon's side of the gateway: binds the addresses, answers the workers, starts them and starts them again."""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import logging
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar
+
+import trio
+
+import node
+from config import Config
+from config.addresses import parse_host_port
+from config.paths import Paths
+from node.gateway.backend import Backend
+from node.gateway.backend_server import serve_backend
+from node.gateway.limits import Limits
+from node.gateway.listening import bound_address, listening_sockets
+from node.gateway.settings import WorkerSettings
+from protocol.errors import OperatorError
+from protocol.site_id import SiteId
+
+START_S = 30.0  # for a worker to say that it is ready; a loaded machine imports slowly
+SILENT_S = 60.0  # a worker reports every few seconds; one that is silent for so long hangs
+STOP_S = 1.7  # from SIGTERM to SIGKILL; workers give their readers a second
+BACKOFF_FIRST_S = 0.1
+BACKOFF_MAX_S = 10.0
+BACKOFF_RESET_S = 30.0  # a worker that lived so long failed for another reason than the last time
+LINE_MAX_BYTES = 64 * 1024
+
+log = logging.getLogger(__name__)
+
+
+class WorkerFailed(OperatorError):
+    """A gateway worker cannot start at all."""
+
+    code: ClassVar[str] = "gateway-worker-failed"
+
+
+@dataclass(slots=True)
+class WorkerStatus:
+    """What is known of one worker. state: starting, ready, waiting (to be started again) or stopped."""
+
+    pid: int | None = None
+    state: str = "starting"
+    restarts: int = 0
+    stats: dict[str, int] = field(default_factory=dict)
+
+
+class GatewaySupervisor:
+    """Runs the gateway inside the daemon: `await nursery.start(gateway.run)`. With no address it does nothing."""
+
+    def __init__(self, config: Config, paths: Paths, backend: Backend, *, limits: Limits | None = None) -> None:
+        self._config = config
+        self._worker = worker_settings(config, paths, limits or Limits())
+        self._backend = backend
+        self._addresses: list[str] = []
+        self._workers: list[WorkerStatus] = []
+
+    def addresses(self) -> list[str]:
+        """ "host:port" of each listening socket, with the real port."""
+        return list(self._addresses)
+
+    def workers(self) -> int:
+        """How many are ready."""
+        return sum(status.state == "ready" for status in self._workers)
+
+    def statuses(self) -> list[dict[str, Any]]:
+        """JSON-able: each worker, with its counts."""
+        return [
+            {"pid": status.pid, "state": status.state, "restarts": status.restarts, **status.stats}
+            for status in self._workers
+        ]
+
+    def urls(self, site: SiteId) -> list[str]:
+        """Addresses of the site at this gateway, the one to open first."""
+        return site_urls(site, self._addresses, self._config.gateway.domains)
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Runs until cancelled, then stops the workers within 2 s. Started once all workers are ready.
+
+        Raises CannotListen, SocketPathError or WorkerFailed before it is started.
+        """
+        if not self._config.gateway.listen:
+            task_status.started()
+            return
+        try:
+            await self._run(task_status)
+        except BaseExceptionGroup as group:
+            error = _first_operator_error(group)
+            if error is None:
+                raise
+            raise error from group
+
+    async def _run(self, task_status: trio.TaskStatus[None]) -> None:
+        with listening_sockets(self._config.gateway.listen) as listeners:
+            self._addresses = [bound_address(listener) for listener in listeners]
+            self._workers = [WorkerStatus() for _ in range(self._config.gateway.workers)]
+            async with trio.open_nursery() as nursery:
+                await nursery.start(serve_backend, self._backend, self._worker.backend_socket)
+                async with trio.open_nursery() as starting:
+                    for status in self._workers:
+                        starting.start_soon(nursery.start, _Worker(self._worker, listeners, status).run)
+                task_status.started()
+
+
+def _first_operator_error(group: BaseExceptionGroup[BaseException]) -> OperatorError | None:
+    """What the operator must know, out of the groups that nurseries wrap around it."""
+    found = group.subgroup(OperatorError)
+    while isinstance(found, BaseExceptionGroup):
+        found = found.exceptions[0]
+    return found if isinstance(found, OperatorError) else None
+
+
+def worker_settings(config: Config, paths: Paths, limits: Limits) -> WorkerSettings:
+    """What the workers need of the node's settings."""
+    human = config.log.format == "human" or (config.log.format == "auto" and sys.stderr.isatty())
+    return WorkerSettings(
+        store_dir=paths.store_dir,
+        backend_socket=paths.gateway_socket,
+        node_name=config.node.name,
+        contact=config.node.contact,
+        domains=config.gateway.domains,
+        fetch_on_miss=config.gateway.fetch_on_miss != "off",
+        list_sites=config.gateway.list_sites,
+        log_level=config.log.level,
+        log_format="human" if human else "json",
+        limits=limits,
+    )
+
+
+def site_urls(site: SiteId, addresses: Sequence[str], domains: Sequence[str]) -> list[str]:
+    """Where readers find a site. A public name for a gateway on loopback means that a proxy with TLS is in front."""
+    if not addresses:
+        return []
+    first = parse_host_port(addresses[0])
+    loopback = ipaddress.ip_address(first.host).is_loopback
+    urls = []
+    for domain in domains:
+        if loopback and domain != "localhost" and not domain.endswith(".localhost"):
+            urls.append(f"https://{site}.ipns.{domain}/")
+        else:
+            urls.append(f"http://{site}.ipns.{domain}{'' if first.port == 80 else f':{first.port}'}/")
+    return urls or [f"http://{first}/ipns/{site}/"]
+
+
+class _Worker:
+    """One worker process after the other."""
+
+    def __init__(self, settings: WorkerSettings, listeners: Sequence[socket.socket], status: WorkerStatus) -> None:
+        self._settings = settings
+        self._listeners = listeners
+        self._status = status
+        self._was_ready = False
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Keeps a worker running; WorkerFailed when the very first one does not come up."""
+        backoff_s = BACKOFF_FIRST_S
+        while True:
+            began = trio.current_time()
+            self._was_ready = False
+            reason = await self._run_once(task_status)
+            if not self._was_ready and not self._status.restarts:
+                raise WorkerFailed(f"the gateway worker did not start: {reason}", hint="its log above says why")
+            if trio.current_time() - began > BACKOFF_RESET_S:
+                backoff_s = BACKOFF_FIRST_S
+            log.error("gateway worker %s ended: %s; starting it again in %.1f s", self._status.pid, reason, backoff_s)
+            self._status.state, self._status.pid = "waiting", None
+            self._status.restarts += 1
+            await trio.sleep(backoff_s)
+            backoff_s = min(2 * backoff_s, BACKOFF_MAX_S)
+
+    async def _run_once(self, task_status: trio.TaskStatus[None]) -> str:
+        """One process from start to end; returns why it ended."""
+        ours, theirs = trio.socket.socketpair()
+        with ours:
+            with theirs:
+                process = await _spawn(theirs.fileno(), [listener.fileno() for listener in self._listeners])
+            self._status.pid, self._status.state = process.pid, "starting"
+            reason = "it was stopped"
+            try:
+                reason = await self._attend(ours, task_status)
+            finally:
+                with trio.CancelScope(shield=True):
+                    code = await _stop(process)
+                self._status.state = "stopped"
+        return f"{reason} (exit status {code})"
+
+    async def _attend(self, control: trio.socket.SocketType, task_status: trio.TaskStatus[None]) -> str:
+        reader = _Lines(control)
+        try:
+            stream = trio.SocketStream(control)
+            await stream.send_all(self._settings.to_json().encode() + b"\n")
+            with trio.fail_after(START_S):
+                if await reader.next() is None:
+                    return "it ended while it was starting"
+            self._status.state = "ready"
+            self._was_ready = True
+            if not self._status.restarts:
+                task_status.started()
+            while True:
+                with trio.fail_after(SILENT_S):
+                    report = await reader.next()
+                if report is None:
+                    return "it closed its end"
+                self._status.stats = report
+        except trio.TooSlowError:
+            return "it was silent for too long"
+        except (OSError, trio.BrokenResourceError) as error:
+            return f"its control socket failed: {error}"
+
+
+class _Lines:
+    """JSON objects of integers, one a line, from a worker."""
+
+    def __init__(self, sock: trio.socket.SocketType) -> None:
+        self._sock = sock
+        self._buffer = bytearray()
+
+    async def next(self) -> dict[str, int] | None:
+        """The next object; None at the end or when it is not what a worker says."""
+        while b"\n" not in self._buffer:
+            data = await self._sock.recv(4096)
+            if not data or len(self._buffer) > LINE_MAX_BYTES:
+                return None
+            self._buffer += data
+        line, _, rest = bytes(self._buffer).partition(b"\n")
+        self._buffer = bytearray(rest)
+        found = json.loads(line)
+        return {str(key): int(value) for key, value in found.items()}
+
+
+async def _spawn(control_fd: int, listen_fds: list[int]) -> trio.Process:
+    """A worker that inherits the control socket, the listening sockets, stderr, and nothing else."""
+    command = [sys.executable, "-P", "-m", "node.gateway.worker", str(control_fd), *map(str, listen_fds)]
+    root = str(Path(node.__path__[0]).parent)
+    paths = [root, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
+    return await trio.lowlevel.open_process(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        pass_fds=(control_fd, *listen_fds),
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(dict.fromkeys(paths))},
+    )
+
+
+async def _stop(process: trio.Process) -> int:
+    """SIGTERM, and SIGKILL for one that does not heed it; returns the exit status."""
+    if process.returncode is None:
+        process.terminate()
+    with trio.move_on_after(STOP_S):
+        return await process.wait()
+    log.warning("gateway worker %d did not stop in time and was killed", process.pid)
+    process.kill()
+    return await process.wait()

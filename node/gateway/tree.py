@@ -1,0 +1,72 @@
+"""Paths in sites → entries, with what policy and headers need to know of the way there."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import Protocol
+
+from node.gateway.limits import CACHED_PATH_MAX_BYTES, FILES_CACHED_MAX, SYMLINKS_MAX
+from protocol.cid import Cid
+from protocol.unixfs import DirEntry
+from protocol.walk import DirectoryList, Entry, PathWalk
+
+
+class LoadBlock(Protocol):
+    """Loads one verified block of the site at hand; raises Unavailable."""
+
+    async def __call__(self, cid: Cid) -> bytes: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Where a path leads. path: after symlinks. trail: every CID passed. roots: one CID for each name of it."""
+
+    entry: Entry
+    path: tuple[str, ...]
+    trail: tuple[Cid, ...]
+    roots: tuple[Cid, ...]
+
+
+class PathCache:
+    """What was found, by root and path; it never changes, because the root is a hash of it all."""
+
+    def __init__(self) -> None:
+        self._found: OrderedDict[tuple[Cid, tuple[str, ...]], Found] = OrderedDict()
+
+    async def resolve(self, root: Cid, segments: tuple[str, ...], load: LoadBlock) -> Found:
+        """Raises NotFoundInTree, DecodeError for a site that is not what it should be, and what `load` raises."""
+        key = (root, segments)
+        found = self._found.get(key)
+        if found is not None:
+            self._found.move_to_end(key)
+            return found
+        found = await _walk(root, segments, load)
+        if sum(map(len, segments)) <= CACHED_PATH_MAX_BYTES:
+            self._found[key] = found
+            if len(self._found) > FILES_CACHED_MAX:
+                self._found.popitem(last=False)
+        return found
+
+
+async def _walk(root: Cid, segments: tuple[str, ...], load: LoadBlock) -> Found:
+    walk = PathWalk(root, segments, max_symlinks=SYMLINKS_MAX)
+    roots: list[Cid] = []
+    last = -1
+    while (cid := walk.want()) is not None:
+        if walk.position != last:  # otherwise a shard of the same directory
+            last = walk.position
+            del roots[last:]
+            roots.append(cid)
+        walk.feed(await load(cid))
+    return Found(walk.result, walk.path, tuple(walk.trail), tuple(roots))
+
+
+async def list_directory(cid: Cid, limit: int, load: LoadBlock) -> tuple[list[DirEntry], bool]:
+    """Up to `limit` entries, sorted by name as far as they were read, and whether there are more."""
+    listing = DirectoryList(cid)
+    entries: list[DirEntry] = []
+    while len(entries) <= limit and (wanted := listing.want()) is not None:
+        entries += listing.feed(await load(wanted))
+    more = len(entries) > limit or listing.want() is not None
+    return sorted(entries[:limit], key=lambda entry: entry.name), more
