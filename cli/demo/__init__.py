@@ -28,7 +28,8 @@ def command(as_json: bool, once: bool, logs: bool) -> int:
 
     show = JsonShow() if as_json else TextShow()
     with Demo(show, logs=logs) as demo:
-        held = demo.run()
-        if held and not (as_json or once):
+        stay = not (as_json or once)
+        held = demo.run(stay=stay)
+        if held and stay:
             demo.stay_up()
     return 0 if held else 1

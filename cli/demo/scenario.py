@@ -45,8 +45,8 @@ class Demo:
             node.stop()
         shutil.rmtree(self._folder, ignore_errors=True)
 
-    def run(self) -> bool:
-        """All steps until one fails; True when every one held."""
+    def run(self, *, stay: bool) -> bool:
+        """All steps until one fails; True when every one held. `stay`: the addresses are worth showing."""
         steps: list[tuple[str, Callable[[], None]]] = [
             ("Three operators start three nodes", self._start),
             ("A publisher hands a site to the node anna", self._publish),
@@ -66,7 +66,7 @@ class Demo:
                 held = False
                 break
             self._show.outcome(None)
-        self._show.end({node.name: node.url(self._site) for node in self._nodes if node.running and self._site})
+        self._show.end({node.name: node.url(self._site) for node in self._nodes} if held and stay else {})
         return held
 
     def stay_up(self) -> None:

@@ -20,7 +20,9 @@ class Show(Protocol):
 
     def outcome(self, error: str | None) -> None: ...
 
-    def end(self, addresses: dict[str, str]) -> None: ...
+    def end(self, addresses: dict[str, str]) -> None:
+        """All steps are over; the nodes at `addresses` stay up for now."""
+        ...
 
 
 class TextShow:
@@ -49,6 +51,8 @@ class TextShow:
             click.secho(f"   ✗ {error}", fg="red")
 
     def end(self, addresses: dict[str, str]) -> None:
+        if not addresses:
+            return
         click.secho("\nOpen it in a browser:", bold=True)
         for name, url in addresses.items():
             click.echo(f"   {name:8} {url}")
