@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 import trio
@@ -21,7 +22,7 @@ from libp2p.network.config import ConnectionConfig
 from libp2p.network.exceptions import SwarmException
 from libp2p.network.swarm import Swarm
 from libp2p.peer.id import ID
-from libp2p.peer.peerstore import PeerStore
+from libp2p.peer.peerstore import PeerStore, PeerStoreError
 from libp2p.transport.upgrader import TransportUpgrader
 from multiaddr import Multiaddr
 
@@ -29,7 +30,7 @@ logger = logging.getLogger(__name__)
 
 Dial = Callable[[ID], Awaitable[INetConn]]
 OpenStream = Callable[[ID, Sequence[str]], Awaitable[INetStream]]
-OnIdentified = Callable[[ID, Sequence[str]], None]
+OnIdentified = Callable[[ID, Sequence[str], Sequence[str]], None]
 _IDENTIFY_MAX_TASKS = 16
 
 
@@ -126,11 +127,17 @@ class ContainedHost(BasicHost):  # type: ignore[misc]
             async with self._identify_slots:
                 await self._identify_peer(peer_id, reason=reason)
             if peer_id in self._identified_peers:
-                self._on_identified(peer_id, [str(address) for address in self.peerstore.addrs(peer_id)])
+                self._report(peer_id)
         except Exception:  # root of a task that runs libp2p code on what a peer sent
             logger.debug("identify of %s failed", peer_id, exc_info=True)
         finally:
             self._identify_inflight.discard(peer_id)
+
+    def _report(self, peer_id: ID) -> None:
+        addresses: list[str] = []
+        with suppress(PeerStoreError):  # a peer that does not listen
+            addresses += map(str, self.peerstore.addrs(peer_id))
+        self._on_identified(peer_id, addresses, self.peerstore.get_protocols(peer_id))
 
     def run(self, listen_addrs: Sequence[Multiaddr], *, task_status: Any = None) -> Any:
         raise NotImplementedError("fednode runs the host itself")

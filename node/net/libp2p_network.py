@@ -15,6 +15,8 @@ from node.net.address_book import AddressBook
 from node.net.addresses import Address
 from node.net.event_hub import EventHub
 from node.net.libp2p_connection import Connection
+from node.net.libp2p_dht import KEY_MAX_BYTES, Dht
+from node.net.libp2p_dht import PROTOCOL as KAD_PROTOCOL
 from node.net.libp2p_host import Keys
 from node.net.libp2p_session import Session
 from node.net.listening import dialable
@@ -38,6 +40,7 @@ logger = logging.getLogger(__name__)
 
 _BACKOFF_FIRST_S = 0.1
 _BACKOFF_MAX_S = 10.0
+_DHT_OPEN_S = 5.0
 _STEADY_S = 60.0  # a session that lived so long starts the backoff anew
 
 
@@ -55,6 +58,9 @@ class LibP2PNetwork:
         self._book = AddressBook(self._local_peer, settings.limits)
         self._hub = EventHub(settings.limits.events)
         self._session: Session | None = None
+        self._dht = Dht(self) if settings.dht else None
+        if self._dht is not None and settings.listen:
+            self.serve(KAD_PROTOCOL, self._dht.serve_stream)
         self._session_started = trio.Event()
         self._state: Literal["running", "restarting", "stopped"] = "restarting"
         self._last_error: str | None = None
@@ -91,13 +97,22 @@ class LibP2PNetwork:
                 session = Session(self._keys, self._settings.limits, self, nursery)
                 for listener in self._listeners:
                     nursery.start_soon(session.accept, listener)
-                nursery.start_soon(trio.sleep_forever)
+                nursery.start_soon(self._run_dht)
                 self._session = session
                 self._state = "running"
                 self._session_started.set()
         finally:
             self._session = None
             self._session_started = trio.Event()
+
+    async def _run_dht(self) -> None:
+        while self._dht is not None:
+            try:
+                await self._dht.run()
+            except Exception:  # root of a task that runs on what strangers said
+                logger.exception("the DHT failed; it goes on")
+            await trio.sleep(_BACKOFF_MAX_S)
+        await trio.sleep_forever()
 
     async def _running_session(self) -> Session:
         while self._session is None:
@@ -119,8 +134,22 @@ class LibP2PNetwork:
     def on_disconnected(self, peer: PeerId) -> None:
         self._hub.publish(PeerDisconnected(peer))
 
-    def on_identified(self, peer: PeerId, addresses: Sequence[str]) -> None:
+    def on_identified(self, peer: PeerId, addresses: Sequence[str], protocols: Sequence[str]) -> None:
+        self.claim(peer, addresses)
+        if self._dht is not None:
+            self._dht.on_identified(peer, protocols)
+
+    # What the DHT asks
+
+    def claim(self, peer: PeerId, addresses: Iterable[str]) -> None:
+        """Remember addresses that somebody says; what fednode was told itself goes before."""
         self._book.add_claimed(peer, _parse_all(addresses))
+
+    def connected_peers(self) -> set[PeerId]:
+        return {connection.peer for connection in self._connections()}
+
+    async def open_for_dht(self, peer: PeerId, protocol: str) -> Stream:
+        return await self.open(peer, protocol, deadline_s=_DHT_OPEN_S)
 
     def announced(self) -> list[str]:
         if self._settings.announce:
@@ -169,6 +198,8 @@ class LibP2PNetwork:
 
     def serve(self, protocol: str, handler: Handler) -> None:
         self.handlers[protocol] = handler
+        if self._session is not None:
+            self._session.announce_protocol(protocol)
 
     def peers(self) -> list[PeerInfo]:
         found: dict[PeerId, PeerInfo] = {}
@@ -196,10 +227,20 @@ class LibP2PNetwork:
                 await connection.close()
 
     async def provide(self, key: bytes, *, deadline_s: float = 30.0) -> int:
+        if self._dht is None:
+            return 0
+        _check_key(key)
+        with trio.move_on_after(deadline_s):
+            return await self._dht.provide(key)
         return 0
 
     async def find_providers(self, key: bytes, *, limit: int, deadline_s: float) -> list[tuple[PeerId, list[str]]]:
-        return []
+        _check_key(key)
+        found: dict[PeerId, list[str]] = {}
+        if self._dht is not None:
+            with trio.move_on_after(deadline_s):
+                await self._dht.find_providers(key, limit, found)
+        return list(found.items())
 
     def health(self) -> NetHealth:
         connections = self._connections()
@@ -217,6 +258,11 @@ class LibP2PNetwork:
             dropped_events=self._hub.dropped,
             last_error=self._last_error,
         )
+
+
+def _check_key(key: bytes) -> None:
+    if not 0 < len(key) <= KEY_MAX_BYTES:
+        raise ValueError(f"a DHT key of {len(key)} bytes")
 
 
 def _parse_all(addresses: Iterable[str]) -> list[Address]:

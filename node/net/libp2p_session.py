@@ -10,6 +10,7 @@ from typing import Protocol
 
 import trio
 from libp2p.abc import INetConn, INetStream
+from libp2p.custom_types import TProtocol
 from libp2p.peer.id import ID
 from libp2p.rcmgr.metrics import Direction
 
@@ -43,7 +44,7 @@ class Owner(Protocol):
     def dial_candidates(self, peer: PeerId) -> list[Address]: ...
     def on_connected(self, connection: Connection, *, first: bool) -> None: ...
     def on_disconnected(self, peer: PeerId) -> None: ...
-    def on_identified(self, peer: PeerId, addresses: Sequence[str]) -> None: ...
+    def on_identified(self, peer: PeerId, addresses: Sequence[str], protocols: Sequence[str]) -> None: ...
     def announced(self) -> list[str]: ...
 
 
@@ -69,6 +70,9 @@ class Session:
         self._dials: dict[PeerId, _Slot] = {}
         self.swarm = ContainedSwarm(keys, self._dial_for_libp2p)
         self.host = ContainedHost(self.swarm, nursery, owner.announced(), self._open_for_libp2p, self._on_identified)
+
+        for protocol in owner.handlers:
+            self.announce_protocol(protocol)
 
     @property
     def admission(self) -> Admission:
@@ -289,8 +293,12 @@ class Session:
 
     # For libp2p's own protocols
 
-    def _on_identified(self, peer: ID, addresses: Sequence[str]) -> None:
-        self._owner.on_identified(peer_text(peer), addresses)
+    def announce_protocol(self, protocol: str) -> None:
+        """Let identify tell others that this protocol is served."""
+        self.host.multiselect.add_handler(TProtocol(protocol), None)
+
+    def _on_identified(self, peer: ID, addresses: Sequence[str], protocols: Sequence[str]) -> None:
+        self._owner.on_identified(peer_text(peer), addresses, protocols)
 
     async def _dial_for_libp2p(self, peer: ID) -> Connection:
         text = peer.to_base58()

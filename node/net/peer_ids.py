@@ -9,6 +9,7 @@ from protocol.errors import DecodeError
 from protocol.multibase import decode_bare, encode_bare
 
 _ID_MAX_CHARS = 128
+_ID_MAX_BYTES = 66
 # protobuf of libp2p's PublicKey: Type = Ed25519, Data = 32 bytes
 _ED25519_PREFIX = bytes((0x08, 0x01, 0x12, 0x20))
 _SHA2_256_PREFIX = bytes((0x12, 0x20))
@@ -36,3 +37,15 @@ def _is_multihash_of_key(raw: bytes) -> bool:
     if raw[:2] == _SHA2_256_PREFIX:
         return len(raw) == 34
     return len(raw) >= 3 and raw[0] == 0x00 and raw[1] == len(raw) - 2 <= 64
+
+
+def peer_id_bytes(peer: PeerId) -> bytes:
+    """The binary form of a peer id that `parse_peer_id` accepted."""
+    return decode_bare("base58btc", peer)
+
+
+def peer_id_text(raw: bytes) -> PeerId:
+    """The text form of a binary peer id. Raises BadAddress."""
+    if len(raw) > _ID_MAX_BYTES or not _is_multihash_of_key(raw):
+        raise BadAddress(f"not a peer id: {len(raw)} bytes")
+    return encode_bare("base58btc", raw)

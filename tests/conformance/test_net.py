@@ -11,8 +11,8 @@ import trio
 
 from node.net import (
     BadAddress,
-    Network,
     NetSettings,
+    Network,
     PeerConnected,
     PeerDisconnected,
     PeerUnreachable,
@@ -135,9 +135,7 @@ async def test_never_dials_itself(opener: Opener) -> None:
             await network.open(network.local_peer, "/echo/1", deadline_s=5)
 
 
-@pytest.mark.parametrize(
-    "address", ["", "127.0.0.1:4101", "/ip4/127.0.0.1/tcp/4101", "/ip4/1.2.3/tcp/1/p2p/Qm"]
-)
+@pytest.mark.parametrize("address", ["", "127.0.0.1:4101", "/ip4/127.0.0.1/tcp/4101", "/ip4/1.2.3/tcp/1/p2p/Qm"])
 async def test_bad_addresses_are_named_so(opener: Opener, address: str) -> None:
     async with opener(settings(())) as network:
         with pytest.raises(BadAddress):
@@ -197,3 +195,24 @@ async def test_failing_handler_resets_its_stream_and_nothing_else(opener: Opener
         await good.send_all(b"still there")
         assert await good.receive_some() == b"still there"
         assert other.health().handler_errors == 1
+
+
+async def test_providers_are_found_through_a_third_node(opener: Opener) -> None:
+    key = os.urandom(34)
+    async with AsyncExitStack() as stack:
+        nodes = []
+        for _ in range(4):
+            mine = NetSettings(LISTEN, os.urandom(32))
+            nodes.append(await stack.enter_async_context(opener(mine)))
+        dialler = await stack.enter_async_context(opener(NetSettings((), os.urandom(32))))
+        hub, *others = nodes
+        with trio.fail_after(20):
+            for node in [*others, dialler]:
+                await node.connect(hub.addresses()[0], deadline_s=5)
+            assert await others[0].provide(key) >= 1
+            for node in [hub, *others[1:], dialler]:
+                found = dict(await node.find_providers(key, limit=5, deadline_s=5))
+                assert set(found) == {others[0].local_peer}
+                assert others[0].addresses()[0] in found[others[0].local_peer]
+            assert await others[0].find_providers(key, limit=5, deadline_s=5) == []
+            assert await hub.find_providers(os.urandom(34), limit=5, deadline_s=5) == []

@@ -1,0 +1,310 @@
+"""The Kademlia protocol over our streams: a server for others, and walks of our own. Values are not kept.
+
+Uses libp2p's protobuf classes for the messages and nothing else of its DHT; see node/net/kademlia.py for the reason.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from typing import Any, Protocol
+
+import trio
+from google.protobuf.message import DecodeError as ProtobufError
+from libp2p.kad_dht.pb.kademlia_pb2 import Message
+from multiaddr import Multiaddr
+
+from node.net.addresses import Address
+from node.net.kademlia import NEAREST, Provider, ProviderTable, RoutingTable, Walk, position
+from node.net.peer_ids import peer_id_bytes, peer_id_text
+from node.net.port import BadAddress, PeerId, Stream
+from protocol.errors import PeerError
+
+logger = logging.getLogger(__name__)
+
+PROTOCOL = "/ipfs/kad/1.0.0"
+KEY_MAX_BYTES = 80  # what other implementations take; a sha2-256 multihash has 34
+_REQUEST_MAX_BYTES = 64 * 1024
+_RESPONSE_MAX_BYTES = 256 * 1024  # 40 peers with 16 addresses and a signed record each
+_PEER_ADDRESSES_MAX = 16
+_RECORD_LIFE_S = 48 * 3600.0  # the specification's
+_REQUEST_S = 8.0  # one request, its dial included
+_IDLE_S = 30.0  # between two requests on one stream
+_ECHO_S = 2.0
+_REFRESH_S = 600.0
+_SETTLE_S = 0.5  # after a new peer, before asking around: several often come at once
+
+Reply = Any  # a kademlia_pb2.Message; libp2p is untyped to mypy
+
+
+class Host(Protocol):
+    """What the DHT needs of the network that it is a part of."""
+
+    @property
+    def local_peer(self) -> PeerId: ...
+    def addresses(self) -> list[str]: ...
+    def known_addresses(self, peer: PeerId) -> list[str]: ...
+    def claim(self, peer: PeerId, addresses: Iterable[str]) -> None: ...
+    def connected_peers(self) -> set[PeerId]: ...
+    async def open_for_dht(self, peer: PeerId, protocol: str) -> Stream: ...
+
+
+class Dht:
+    """Outlives restarts of the network below. `run` must run; `serve_stream` is the handler of PROTOCOL."""
+
+    def __init__(self, host: Host) -> None:
+        self._host = host
+        self._table = RoutingTable(host.local_peer)
+        self._records = ProviderTable()
+        self._new_peers = trio.Event()
+
+    async def run(self) -> None:
+        """Keep the routing table alive until cancelled."""
+        while True:
+            with trio.move_on_after(_REFRESH_S):
+                await self._new_peers.wait()
+                await trio.sleep(_SETTLE_S)
+            self._new_peers = trio.Event()
+            self._records.expire(time.time())
+            await self._walk(peer_id_bytes(self._host.local_peer), lambda _: False)
+
+    def on_identified(self, peer: PeerId, protocols: Sequence[str]) -> None:
+        """A connected peer said what it speaks."""
+        if PROTOCOL in protocols and self._table.add(peer):
+            self._new_peers.set()
+
+    @property
+    def size(self) -> int:
+        """Peers in the routing table."""
+        return len(self._table)
+
+    # Our own questions
+
+    async def provide(self, key: bytes) -> int:
+        """How many of the nearest nodes took the record."""
+        own = Provider(self._host.local_peer, tuple(self._host.addresses()), time.time() + _RECORD_LIFE_S)
+        self._records.add(key, own)
+        nearest = await self._walk(key, lambda _: False)
+        request = _message(Message.ADD_PROVIDER, key)
+        _add_peer(request.providerPeers, own.peer, own.addresses)
+        taken = 0
+
+        async def send(peer: PeerId) -> None:
+            nonlocal taken
+            taken += await self._tell(peer, request)
+
+        async with trio.open_nursery() as nursery:
+            for peer in nearest:
+                nursery.start_soon(send, peer)
+        return taken
+
+    async def find_providers(self, key: bytes, limit: int, found: dict[PeerId, list[str]]) -> None:
+        """Fill `found` until it holds `limit` peers or nobody knows more; may be cancelled at any time."""
+
+        def take(providers: Iterable[tuple[PeerId, list[str]]]) -> bool:
+            for peer, addresses in providers:
+                if peer != self._host.local_peer and (peer in found or len(found) < limit):
+                    found[peer] = list(dict.fromkeys([*found.get(peer, ()), *addresses]))
+            return len(found) >= limit
+
+        if not take((item.peer, list(item.addresses)) for item in self._records.providers(key, time.time())):
+            await self._walk(key, lambda reply: take(_peers_of(reply.providerPeers)), Message.GET_PROVIDERS)
+
+    async def _walk(self, key: bytes, enough: Callable[[Reply], bool], kind: int = Message.FIND_NODE) -> list[PeerId]:
+        """The nearest peers that answered. Ends early when `enough` says so about an answer."""
+        start = self._table.nearest(position(key))
+        if len(start) < NEAREST:  # also those that have not said yet whether they take part
+            start += self._host.connected_peers()
+        walk = Walk(position(key), start, self._host.local_peer)
+        request = _message(kind, key)
+        async with trio.open_nursery() as nursery:
+            moved = trio.Event()
+
+            async def ask(peer: PeerId) -> None:
+                reply = await self._ask(peer, request)
+                if reply is None:
+                    self._table.remove(peer)
+                    walk.failed(peer)
+                else:
+                    self._table.add(peer)
+                    nearer = _peers_of(reply.closerPeers)
+                    for other, addresses in nearer:
+                        self._host.claim(other, addresses)
+                    walk.answered(peer, [other for other, _ in nearer])
+                    if enough(reply):
+                        nursery.cancel_scope.cancel()
+                moved.set()
+
+            while True:
+                while (peer := walk.next_peer()) is not None:
+                    nursery.start_soon(ask, peer)
+                if not walk.asking:
+                    break
+                await moved.wait()
+                moved = trio.Event()
+        return walk.nearest()
+
+    async def _ask(self, peer: PeerId, request: Reply) -> Reply | None:
+        """The answer, or None when the peer fails to give one of the same kind in time."""
+        with trio.move_on_after(_REQUEST_S):
+            try:
+                stream = await self._host.open_for_dht(peer, PROTOCOL)
+            except PeerError:
+                return None
+            try:
+                await stream.send_all(_framed(request))
+                await stream.send_eof()
+                reply = await _receive(stream, _RESPONSE_MAX_BYTES)
+                return reply if reply is not None and reply.type == request.type else None
+            except (trio.BrokenResourceError, PeerError):
+                return None
+            finally:
+                stream.reset()
+        return None
+
+    async def _tell(self, peer: PeerId, request: Reply) -> bool:
+        """Whether the peer took it: some answer, some just end the stream, one that refuses resets it."""
+        with trio.move_on_after(_REQUEST_S):
+            try:
+                stream = await self._host.open_for_dht(peer, PROTOCOL)
+            except PeerError:
+                return False
+            try:
+                await stream.send_all(_framed(request))
+                await stream.send_eof()
+                with trio.move_on_after(_ECHO_S):
+                    await stream.receive_some()
+                return True
+            except trio.BrokenResourceError:
+                return False
+            finally:
+                await stream.aclose()
+        return False
+
+    # Others' questions
+
+    async def serve_stream(self, stream: Stream) -> None:
+        while True:
+            with trio.fail_after(_IDLE_S):
+                request = await _receive(stream, _REQUEST_MAX_BYTES)
+            if request is None:
+                return
+            reply = self._answer(stream.peer, request)
+            if reply is None:
+                stream.reset()
+                return
+            with trio.fail_after(_IDLE_S):
+                await stream.send_all(_framed(reply))
+
+    def _answer(self, asker: PeerId, request: Reply) -> Reply | None:
+        """The reply to a well-formed request; None for one that is refused."""
+        key = request.key
+        if request.type == Message.PING:
+            return _message(Message.PING, b"")
+        if not 0 < len(key) <= KEY_MAX_BYTES:
+            return None
+        if request.type == Message.ADD_PROVIDER:
+            return _message(Message.ADD_PROVIDER, key) if self._keep(asker, request) else None
+        if request.type not in (Message.FIND_NODE, Message.GET_PROVIDERS, Message.GET_VALUE):
+            return None
+        reply = _message(request.type, key)
+        if request.type == Message.GET_PROVIDERS:
+            for provider in self._records.providers(key, time.time())[:NEAREST]:
+                _add_peer(reply.providerPeers, provider.peer, provider.addresses)
+        for peer in self._nearest_for(asker, key, is_peer=request.type == Message.FIND_NODE):
+            _add_peer(reply.closerPeers, peer, self._host.known_addresses(peer))
+        return reply
+
+    def _nearest_for(self, asker: PeerId, key: bytes, *, is_peer: bool) -> list[PeerId]:
+        nearest = self._table.nearest(position(key), NEAREST + 1)
+        if is_peer:
+            with suppress(BadAddress):
+                wanted = peer_id_text(key)
+                if wanted not in nearest and wanted in self._host.connected_peers():
+                    nearest.insert(0, wanted)
+        return [peer for peer in nearest if peer != asker][:NEAREST]
+
+    def _keep(self, asker: PeerId, request: Reply) -> bool:
+        """Store what the asker says of itself; what it says of others is ignored."""
+        for peer, addresses in _peers_of(request.providerPeers):
+            if peer == asker:
+                known = addresses or self._host.known_addresses(asker)
+                provider = Provider(asker, tuple(known), time.time() + _RECORD_LIFE_S)
+                return self._records.add(request.key, provider)
+        return False
+
+
+def _message(kind: Any, key: bytes) -> Reply:
+    return Message(type=kind, key=key)
+
+
+def _framed(message: Reply) -> bytes:
+    body: bytes = message.SerializeToString()
+    prefix = bytearray()
+    length = len(body)
+    while length >= 0x80:
+        prefix.append(length & 0x7F | 0x80)
+        length >>= 7
+    prefix.append(length)
+    return bytes(prefix) + body
+
+
+async def _receive(stream: Stream, max_bytes: int) -> Reply | None:
+    """The next message; None at the end of the stream. Raises trio.BrokenResourceError, PeerError."""
+    length = shift = 0
+    while True:
+        byte = await stream.receive_some(1)
+        if not byte:
+            if shift:
+                raise PeerError("the stream ended within a message")
+            return None
+        length |= (byte[0] & 0x7F) << shift
+        if not byte[0] & 0x80:
+            break
+        shift += 7
+        if shift > 21:
+            raise PeerError("a message length of more than four bytes")
+    if length > max_bytes:
+        raise PeerError(f"a message of {length} bytes")
+    body = bytearray()
+    while len(body) < length:
+        more = await stream.receive_some(length - len(body))
+        if not more:
+            raise PeerError("the stream ended within a message")
+        body += more
+    try:
+        return Message.FromString(bytes(body))
+    except ProtobufError as exc:
+        raise PeerError("a message that is not protobuf") from exc
+
+
+def _add_peer(peers: Any, peer: PeerId, addresses: Iterable[str]) -> None:
+    entry = peers.add(id=peer_id_bytes(peer))
+    for text in list(addresses)[:_PEER_ADDRESSES_MAX]:
+        entry.addrs.append(Multiaddr(text.partition("/p2p/")[0]).to_bytes())
+
+
+def _peers_of(peers: Iterable[Any]) -> list[tuple[PeerId, list[str]]]:
+    """The well-formed entries of a message, with those of their addresses that fednode can dial."""
+    found = []
+    for entry in list(peers)[: 2 * NEAREST]:
+        with suppress(BadAddress):
+            peer = peer_id_text(entry.id)
+            addresses = (_address_text(raw, peer) for raw in entry.addrs[:_PEER_ADDRESSES_MAX])
+            found.append((peer, [text for text in addresses if text is not None]))
+    return found
+
+
+def _address_text(raw: bytes, peer: PeerId) -> str | None:
+    try:
+        text = str(Multiaddr(raw))
+    except Exception:  # noqa: BLE001 - the library raises errors of many kinds on bytes that strangers chose
+        logger.debug("not a multiaddr: %d bytes", len(raw))
+        return None
+    try:
+        address = Address.parse(text)
+    except BadAddress:
+        return None
+    return str(address.at(peer)) if address.peer in (None, peer) and address.port else None
