@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable
+from contextlib import aclosing
 from typing import Any
 
 import trio
@@ -14,6 +16,7 @@ from starlette.routing import Route
 
 from node.admin.control import RULES_PAGE_MAX, BadRequest, Json, NodeControl, NotFound
 from node.admin.shapes import Field, Shape, read_object, read_query
+from node.policy.rules import BadTarget
 from protocol.errors import DecodeError, FednodeError, OperatorError, PeerError
 from protocol.limits import REASON_MAX_CHARS
 
@@ -42,6 +45,8 @@ BLOCK: Shape = {
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 
+log = logging.getLogger(__name__)
+
 
 def create_app(control: NodeControl) -> Starlette:
     """The ASGI application; it holds no state of its own."""
@@ -51,28 +56,44 @@ def create_app(control: NodeControl) -> Starlette:
             FednodeError: _fednode_error,
             HTTPException: _http_error,
             ClientDisconnect: _client_gone,
-            Exception: _bug,
         },
     )
 
 
 def _routes(control: NodeControl) -> list[Route]:
-    return [
-        Route("/v1/status", _get(control.status), methods=["GET"]),
-        Route("/v1/sites", _get(_named("sites", control.sites)), methods=["GET"]),
-        Route("/v1/sites/{site}", _get_site(control), methods=["GET"]),
-        Route("/v1/peers", _get(_named("peers", control.peers)), methods=["GET"]),
-        Route("/v1/peers", _post(ADDRESS, control.connect), methods=["POST"]),
-        Route("/v1/rules", _get_rules(control), methods=["GET"]),
-        Route("/v1/rules", _post_rule(control), methods=["POST"]),
-        Route("/v1/rules", _delete(TARGET, control.unblock), methods=["DELETE"]),
-        Route("/v1/blocklists", _get(_named("blocklists", control.blocklists)), methods=["GET"]),
-        Route("/v1/blocklists", _post(PATH, control.blocklist_add), methods=["POST"]),
-        Route("/v1/blocklists", _delete(PATH, control.blocklist_remove), methods=["DELETE"]),
-        Route("/v1/follows", _post(SITE, control.follow), methods=["POST"]),
-        Route("/v1/follows", _delete(SITE, control.unfollow), methods=["DELETE"]),
-        Route("/v1/doctor", _get(control.doctor), methods=["GET"]),
+    table: list[tuple[str, str, Endpoint]] = [
+        ("GET", "/v1/status", _get(control.status)),
+        ("GET", "/v1/sites", _get(_named("sites", control.sites))),
+        ("GET", "/v1/sites/{site}", _get_site(control)),
+        ("GET", "/v1/peers", _get(_named("peers", control.peers))),
+        ("POST", "/v1/peers", _post(ADDRESS, control.connect)),
+        ("GET", "/v1/rules", _get_rules(control)),
+        ("POST", "/v1/rules", _post_rule(control)),
+        ("DELETE", "/v1/rules", _delete(TARGET, control.unblock)),
+        ("GET", "/v1/blocklists", _get(_named("blocklists", control.blocklists))),
+        ("POST", "/v1/blocklists", _post(PATH, control.blocklist_add)),
+        ("DELETE", "/v1/blocklists", _delete(PATH, control.blocklist_remove)),
+        ("POST", "/v1/follows", _post(SITE, control.follow)),
+        ("DELETE", "/v1/follows", _delete(SITE, control.unfollow)),
+        ("GET", "/v1/doctor", _get(control.doctor)),
     ]
+    return [Route(path, _rooted(endpoint), methods=[method]) for method, path, endpoint in table]
+
+
+def _rooted(endpoint: Endpoint) -> Endpoint:
+    """A bug ends its own request: it is logged with its traceback, and the client learns only its class."""
+
+    async def rooted(request: Request) -> Response:
+        try:
+            return await endpoint(request)
+        except (FednodeError, HTTPException, ClientDisconnect):
+            raise
+        except Exception as error:  # the root of a request
+            log.exception("%s %s failed", request.method, request.url.path)
+            message = f"a bug in fednode: {type(error).__name__}"
+            return _error(500, "internal", message, "the daemon's log has the details")
+
+    return rooted
 
 
 def _named(name: str, rows: Callable[[], Awaitable[list[Json]]]) -> Callable[[], Awaitable[Json]]:
@@ -155,10 +176,11 @@ async def _body(request: Request, shape: Shape) -> dict[str, Any]:
         raise HTTPException(415, "the body must be application/json")
     raw = bytearray()
     with trio.move_on_after(BODY_DEADLINE_S) as deadline:
-        async for chunk in request.stream():
-            raw += chunk
-            if len(raw) > BODY_MAX_BYTES:
-                raise HTTPException(413, f"the body has more than {BODY_MAX_BYTES} bytes")
+        async with aclosing(request.stream()) as stream:
+            async for chunk in stream:
+                raw += chunk
+                if len(raw) > BODY_MAX_BYTES:
+                    raise HTTPException(413, f"the body has more than {BODY_MAX_BYTES} bytes")
     if deadline.cancelled_caught:
         raise HTTPException(408, f"the body did not arrive within {BODY_DEADLINE_S:.0f} s")
     return read_object(bytes(raw), shape)
@@ -171,7 +193,7 @@ async def _fednode_error(_request: Request, error: Exception) -> Response:
 
 def _status(error: FednodeError) -> int:
     """The class says who must act; docs/operators/admin-api.md has the table."""
-    if isinstance(error, (BadRequest, DecodeError)):
+    if isinstance(error, (BadRequest, BadTarget, DecodeError)):
         return 400
     if isinstance(error, NotFound):
         return 404
@@ -200,11 +222,6 @@ async def _http_error(_request: Request, error: Exception) -> Response:
 
 async def _client_gone(_request: Request, _error_: Exception) -> Response:
     return Response(status_code=400)
-
-
-async def _bug(_request: Request, error: Exception) -> Response:
-    """Starlette raises the error again after this answer, and the server logs it with its traceback."""
-    return _error(500, "internal", f"a bug in fednode: {type(error).__name__}", "the daemon's log has the details")
 
 
 def _error(status: int, code: str, message: str, hint: str | None) -> Response:

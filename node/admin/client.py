@@ -1,7 +1,9 @@
 """The CLI's side of the admin API: a synchronous client over the daemon's Unix socket
 (docs/operators/admin-api.md)."""
+
 from __future__ import annotations
 
+import socket
 from pathlib import Path
 from types import TracebackType
 from typing import Any, ClassVar
@@ -51,6 +53,7 @@ class AdminClient:
 
     def __init__(self, socket_path: Path, *, timeout_s: float = 60.0) -> None:
         self._socket_path = socket_path
+        self._knocked = False
         self._http = httpx.Client(
             transport=httpx.HTTPTransport(uds=str(socket_path)),
             base_url="http://fednode",
@@ -133,10 +136,13 @@ class AdminClient:
         return _list_in(self._ask("GET", path), name)
 
     def _ask(self, method: str, path: str, *, body: Json | None = None, query: dict[str, str] | None = None) -> Json:
+        if not self._knocked:
+            self._knock()
+            self._knocked = True
         try:
             response = self._http.request(method, path, json=body, params=query)
         except httpx.ConnectError as error:
-            raise self._no_daemon(error) from error
+            raise self._no_daemon() from error
         except httpx.TimeoutException as error:
             raise DaemonTimeout(
                 f"the node at {self._socket_path} did not answer in time",
@@ -146,15 +152,19 @@ class AdminClient:
             raise BadAnswer(f"the node at {self._socket_path} broke off: {error}", hint="see the node's log") from error
         return self._answer(response)
 
-    def _no_daemon(self, error: Exception) -> OperatorError:
-        cause: BaseException | None = error
-        while cause is not None:
-            if isinstance(cause, PermissionError):
-                return NoDaemon(
-                    f"no access to {self._socket_path}",
-                    hint="run this as the user that runs the node, or with sudo -u",
-                )
-            cause = cause.__cause__ or cause.__context__
+    def _knock(self) -> None:
+        """NoDaemon unless somebody listens. (httpx would say so too, but leaves its socket open then.)"""
+        with socket.socket(socket.AF_UNIX) as probe:
+            probe.settimeout(CONNECT_DEADLINE_S)
+            try:
+                probe.connect(str(self._socket_path))
+            except PermissionError as error:
+                hint = "run this as the user that runs the node, or with sudo -u"
+                raise NoDaemon(f"no access to {self._socket_path}", hint=hint) from error
+            except OSError as error:
+                raise self._no_daemon() from error
+
+    def _no_daemon(self) -> NoDaemon:
         return NoDaemon(
             f"no node is running (nobody listens at {self._socket_path})",
             hint="`fednode start` starts it; for another data_dir give --data-dir",

@@ -4,6 +4,7 @@ Every method returns what json.dumps takes, once the effect is durable and in fo
 FednodeError: the API answers with their code, message and hint, and with the status that
 docs/operators/admin-api.md gives for the class.
 """
+
 from __future__ import annotations
 
 from typing import Any, ClassVar, Protocol

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import trio
 from hypercorn.config import Config
+from hypercorn.events import Event, Updated
 from hypercorn.trio.tcp_server import TCPServer
 from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import ConnectionState
@@ -85,6 +86,21 @@ class _Stream:
         self.socket.close()
 
 
+class _Connection(TCPServer):  # type: ignore[misc]  # hypercorn's types are not read
+    """Hypercorn's connection; but when the client left it ends with its last request, not after the idle time."""
+
+    _client_left = False
+
+    async def _read_data(self) -> None:
+        await super()._read_data()
+        self._client_left = True
+        await self.idle_task.stop()
+
+    async def protocol_send(self, event: Event) -> None:
+        if not (self._client_left and isinstance(event, Updated)):
+            await super().protocol_send(event)
+
+
 class _Server:
     def __init__(self, control: NodeControl, limits: AdminLimits) -> None:
         self._app = wrap_app(create_app(control), wsgi_max_body_size=0, mode="asgi")
@@ -116,7 +132,7 @@ class _Server:
             return
         self._streams.add(stream)
         try:
-            await TCPServer(self._app, self._config, self._context, ConnectionState({}), stream)
+            await _Connection(self._app, self._config, self._context, ConnectionState({}), stream)
         except Exception:  # a connection's task root: whatever hypercorn does ends this connection alone
             log.exception("an admin connection failed")
         finally:

@@ -1,0 +1,38 @@
+"""The admin API served for real on a Unix socket."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+import trio
+
+from node.admin.server import AdminLimits, serve_admin
+from node.store.disk import open_store
+from tests.unit.admin.small_node import SmallNode
+
+LIMITS = AdminLimits(connections_max=5, write_stall_s=0.2, idle_s=0.2)
+
+
+@pytest.fixture
+def socket_path() -> Iterator[Path]:
+    # pytest's own temporary folders have paths that are too long for a socket.
+    with TemporaryDirectory(prefix="fednode-") as folder:
+        yield Path(folder) / "run" / "admin.sock"
+
+
+@pytest.fixture
+def small_node(tmp_path: Path) -> Iterator[SmallNode]:
+    store = open_store(tmp_path / "store", quota_bytes=10**6)
+    yield SmallNode(store)
+    store.close()
+
+
+@pytest.fixture
+async def serving(small_node: SmallNode, socket_path: Path, nursery: trio.Nursery) -> AsyncIterator[SmallNode]:
+    await nursery.start(partial(serve_admin, limits=LIMITS), small_node, socket_path)
+    yield small_node
+    nursery.cancel_scope.cancel()

@@ -1,0 +1,101 @@
+"""A small real node behind the admin API: a store on disk, its rules, lists and follows, and no network."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import trio
+
+from node.admin.control import Json, NotFound
+from node.policy.blocklists import Blocklists
+from node.policy.decide import Policy
+from node.policy.model import Act, Rule, Subject
+from node.policy.rules import read_target, row_of, rules_of, target_text
+from node.store.port import RuleRow, Store
+from protocol.errors import PeerError
+from protocol.site_id import SiteId
+
+
+class Unreachable(PeerError):
+    code = "unreachable"
+
+
+class SmallNode:
+    """NodeControl, as far as there is something to control. `hold_status` holds up status until it is set, `big` makes it big."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self.lists = Blocklists(store, now_s=lambda: 1000)
+        self.hold_status: trio.Event | None = None
+        self.status_asked = trio.Event()
+        self.status_done = trio.Event()
+        self.big = 0
+
+    async def status(self) -> Json:
+        self.status_asked.set()
+        if self.hold_status is not None:
+            await self.hold_status.wait()
+        self.status_done.set()
+        return {"blocklists": [status.as_json() for status in self.lists.show()], "padding": "x" * self.big}
+
+    async def sites(self) -> list[Json]:
+        return [{"site": str(site), "blocked": self._blocked(site)} for site in sorted(self.store.follows())]
+
+    async def site(self, site: str) -> Json:
+        site_id = SiteId.from_text(site)
+        if site_id not in self.store.follows():
+            raise NotFound(f"no site {site_id}", hint="fednode sites lists the known ones")
+        return {"site": str(site_id), "blocked": self._blocked(site_id)}
+
+    async def peers(self) -> list[Json]:
+        return []
+
+    async def connect(self, address: str) -> Json:
+        raise Unreachable(f"nobody answers at {address}")
+
+    async def rules(self, *, list_name: str | None, offset: int, limit: int) -> Json:
+        rows = [row for row in self.store.rules() if row.list_name == list_name]
+        return {"rules": [_json(row) for row in rows[offset : offset + limit]], "total": len(rows)}
+
+    async def block(self, target: str, *, verdict: str, ground: str, reason: str, drop: bool) -> Json:
+        found = read_target(target)
+        rule = Rule(found, "refuse" if verdict == "refuse" else "quarantine", "policy", reason, 1000)
+        row = RuleRow(target_text(found), rule.verdict, ground, reason, 1000)
+        assert row.target == row_of(rule).target
+        await trio.to_thread.run_sync(self.store.add_rule, row)
+        return {"rule": _json(row), "dropped": drop}
+
+    async def unblock(self, target: str) -> Json:
+        text = target_text(read_target(target))
+        if not await trio.to_thread.run_sync(self.store.remove_rule, text):
+            raise NotFound(f"no rule on {text}", hint="fednode status lists the rules")
+        return {"target": text}
+
+    async def blocklists(self) -> list[Json]:
+        return [status.as_json() for status in self.lists.show()]
+
+    async def blocklist_add(self, path: str) -> Json:
+        return (await trio.to_thread.run_sync(self.lists.add, Path(path))).as_json()
+
+    async def blocklist_remove(self, path: str) -> Json:
+        if not await trio.to_thread.run_sync(self.lists.remove, Path(path)):
+            raise NotFound(f"no list {path}")
+        return {"path": path}
+
+    async def follow(self, site: str) -> Json:
+        return {"site": site, "new": self.store.follow(SiteId.from_text(site))}
+
+    async def unfollow(self, site: str) -> Json:
+        if not self.store.unfollow(SiteId.from_text(site)):
+            raise NotFound(f"{site} is not followed")
+        return {"site": site}
+
+    async def doctor(self) -> Json:
+        raise ZeroDivisionError("a bug, and its secret details")
+
+    def _blocked(self, site: SiteId) -> bool:
+        return not Policy(rules_of(self.store.rules())).decide(Act.HTTP_SERVE, Subject(site=site)).allowed
+
+
+def _json(row: RuleRow) -> Json:
+    return {"target": row.target, "verdict": row.verdict, "ground": row.ground, "reason": row.reason}
