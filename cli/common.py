@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from cli.errors import WrongUsage
+
 if TYPE_CHECKING:
     from config import Loaded
 
@@ -60,3 +62,12 @@ def echo_json(value: Any) -> None:
 def on_terminal() -> bool:
     """Whether a person can be asked: both ends are terminals."""
     return sys.stdin.isatty() and sys.stderr.isatty()
+
+
+def confirm(question: str, *, yes: bool) -> None:
+    """Ask before something is lost; an error when nobody can be asked. click.Abort for no."""
+    if yes:
+        return
+    if not on_terminal():
+        raise WrongUsage(f"{question} Nobody can be asked here.", hint="give --yes")
+    click.confirm(question, abort=True, err=True)

@@ -1,5 +1,4 @@
 """What a command can end with, besides the errors of the rooms that it uses (docs/operators/cli.md)."""
-# ruff: noqa: N818 - each is named for what is wrong
 
 from __future__ import annotations
 

@@ -10,9 +10,7 @@ import click
 from cli.common import config_options, echo_json, json_option
 
 
-@click.command(
-    "init", epilog="Exit codes: 0 done; 2 the file is there already; 6 the node key cannot be made or read."
-)
+@click.command("init", epilog="Exit codes: 0 done; 2 the file is there already; 6 the node key cannot be made or read.")
 @config_options
 @json_option
 def command(config_file: Path | None, data_dir: Path | None, as_json: bool) -> None:

@@ -29,23 +29,13 @@ Exit codes: 0 stopped as asked; 1 failed; 2 wrong usage or configuration;
 
 @click.command("start", epilog=EPILOG)
 @config_options
-@click.option(
-    "--public", is_flag=True, help="Open the gateway and libp2p to the network, not only to this machine."
-)
+@click.option("--public", is_flag=True, help="Open the gateway and libp2p to the network, not only to this machine.")
 @click.option("--listen", multiple=True, metavar="MULTIADDR", help="Where other nodes connect (repeatable).")
-@click.option(
-    "--gateway", multiple=True, metavar="HOST:PORT", help="Where readers connect by HTTP (repeatable)."
-)
-@click.option(
-    "--bootstrap", multiple=True, metavar="MULTIADDR", help="A node to connect to at start (repeatable)."
-)
-@click.option(
-    "--sample", is_flag=True, help="Publish the built-in sample site to this node and print its address."
-)
+@click.option("--gateway", multiple=True, metavar="HOST:PORT", help="Where readers connect by HTTP (repeatable).")
+@click.option("--bootstrap", multiple=True, metavar="MULTIADDR", help="A node to connect to at start (repeatable).")
+@click.option("--sample", is_flag=True, help="Publish the built-in sample site to this node and print its address.")
 @click.option("--log-format", type=click.Choice(["auto", "human", "json"]), help="How the log looks.")
-@click.option(
-    "--log-level", type=click.Choice(["debug", "info", "warning", "error"]), help="How much is logged."
-)
+@click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), help="How much is logged.")
 def command(
     config_file: Path | None,
     data_dir: Path | None,
@@ -74,9 +64,8 @@ def command(
         config = load_config(config_file, data_dir, flags | open_flags(config, has_ipv6=has_ipv6())).config
     say_what_is_open(config)
 
-    from node.runtime import run
-
     from config import RunOptions
+    from node.runtime import run
 
     options = RunOptions()
     if sample:
@@ -104,11 +93,7 @@ def open_flags(config: Config, *, has_ipv6: bool) -> dict[str, tuple[str, Any]]:
     return {
         "gateway.listen": (
             "--public",
-            [
-                f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-                for port in http_ports
-                for host in hosts
-            ],
+            [f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for port in http_ports for host in hosts],
         ),
         "network.listen": (
             "--public",
@@ -131,9 +116,7 @@ def say_what_is_open(config: Config) -> None:
         return
     if _is_json(config.log.format):
         addresses = [{"what": what, "address": address} for what, address in opened]
-        click.echo(
-            json.dumps({"level": "warning", "message": "open to the network", "opened": addresses}), err=True
-        )
+        click.echo(json.dumps({"level": "warning", "message": "open to the network", "opened": addresses}), err=True)
         return
     click.echo("open to the network:\n" + _lines(opened), err=True)
 

@@ -1,5 +1,4 @@
 """What goes wrong with configuration and key files: always for the operator to mend."""
-# ruff: noqa: N818 - each is named for what is wrong
 
 from __future__ import annotations
 

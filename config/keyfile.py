@@ -24,9 +24,7 @@ def load_key(path: Path, passphrase: str | None = None) -> Ed25519PrivateKey:
     raw = _read_private(path)
     encrypted = b"ENCRYPTED" in raw
     if encrypted and not passphrase:
-        raise KeyLocked(
-            f"{path} needs a passphrase", hint="set FEDNODE_KEY_PASSPHRASE, or run it on a terminal"
-        )
+        raise KeyLocked(f"{path} needs a passphrase", hint="set FEDNODE_KEY_PASSPHRASE, or run it on a terminal")
     try:
         key = load_pem_private_key(raw, passphrase.encode() if encrypted and passphrase else None)
     except Exception as error:  # the library's parser raises several unrelated types
@@ -63,9 +61,7 @@ def create_key(path: Path, passphrase: str | None = None) -> Ed25519PrivateKey:
         os.link(temporary, path)
         _sync_dir(path.parent)
     except FileExistsError:
-        raise KeyFileError(
-            f"{path} is there already; a key is never overwritten", hint="choose another name"
-        ) from None
+        raise KeyFileError(f"{path} is there already; a key is never overwritten", hint="choose another name") from None
     finally:
         temporary.unlink(missing_ok=True)
     return key

@@ -95,9 +95,7 @@ def list_of(syntax: str, item: Callable[[str], T], *, text: Callable[[T], str] =
     """A list of at most 1000 items without duplicates; as text, separated by commas."""
 
     def parse(value: Any) -> tuple[T, ...]:
-        items = (
-            [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
-        )
+        items = [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
         if not isinstance(items, list | tuple) or len(items) > 1000:
             raise ValueError(f"must be a list of at most 1000 items, not {value!r}")
         return tuple(dict.fromkeys(item(_parse_text(part)) for part in items))
@@ -115,9 +113,7 @@ def _parse_size_or_none(value: Any) -> int | None:
 TEXT: Kind[str] = Kind("text", _parse_text, text_literal)
 BOOL: Kind[bool] = Kind("true | false", _parse_bool, lambda value: "true" if value else "false")
 PATH: Kind[Path] = Kind("path", _parse_path, lambda value: text_literal(str(value)))
-SIZE: Kind[int] = Kind(
-    'bytes, or text such as "10 GiB"', parse_size, lambda value: text_literal(format_size(value))
-)
+SIZE: Kind[int] = Kind('bytes, or text such as "10 GiB"', parse_size, lambda value: text_literal(format_size(value)))
 SIZE_OR_NONE: Kind[int | None] = Kind(
     'bytes, text such as "2 GiB", or "none"',
     _parse_size_or_none,

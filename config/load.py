@@ -55,9 +55,7 @@ def find_file(path: Path | None, env: Mapping[str, str]) -> Path | None:
     named = path or (Path(env["FEDNODE_CONFIG"]) if env.get("FEDNODE_CONFIG") else None)
     if named is not None:
         if not named.is_file():
-            raise ConfigError(
-                f"no configuration file at {named}", hint=f"fednode init --config {named} writes one"
-            )
+            raise ConfigError(f"no configuration file at {named}", hint=f"fednode init --config {named} writes one")
         return named
     return next((candidate for candidate in (user_file(env), SYSTEM_FILE) if candidate.is_file()), None)
 
@@ -74,9 +72,7 @@ def load(
     values: dict[str, Any] = {"data_dir": default_data_dir(env)}
     origins = {item.name: "default" for item in settings()}
     for item, raw, origin in _sources(file, env, flags or {}):
-        values[item.name] = _parse(
-            item, raw, origin, base=file.parent if file and origin.startswith("file") else None
-        )
+        values[item.name] = _parse(item, raw, origin, base=file.parent if file and origin.startswith("file") else None)
         origins[item.name] = origin
     config = _build(values)
     Paths(config.data_dir).check()
@@ -152,11 +148,7 @@ def _parse(item: Setting, raw: Any, origin: str, *, base: Path | None) -> Any:
 def _build(values: Mapping[str, Any]) -> Config:
     sections = {
         section: cls(
-            **{
-                name.partition(".")[2]: value
-                for name, value in values.items()
-                if name.startswith(section + ".")
-            }
+            **{name.partition(".")[2]: value for name, value in values.items() if name.startswith(section + ".")}
         )
         for section, cls in SECTIONS.items()
     }

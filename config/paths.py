@@ -59,9 +59,7 @@ class Paths:
 
     def check(self) -> None:
         """ConfigError if a socket's path would not fit into a socket address."""
-        longest = max(
-            len(os.fsencode(path)) for path in (self.admin_socket, self.publish_socket, self.gateway_socket)
-        )
+        longest = max(len(os.fsencode(path)) for path in (self.admin_socket, self.publish_socket, self.gateway_socket))
         if longest > SOCKET_PATH_MAX_BYTES:
             raise ConfigError(
                 f"data_dir {self.data_dir} is too long: its sockets would need {longest} bytes "

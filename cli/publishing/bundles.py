@@ -32,12 +32,9 @@ def write_bundle(
     signed: SignedRelease,
     source: BlockSource | None,
     *,
-    replace: bool = False,
     on_bytes: Callable[[int], None] = _ignore,
 ) -> int:
-    """Write a bundle of at most one block in memory; its size in bytes. The file appears whole or not at all."""
-    if path.exists() and not replace:
-        raise CommandError(f"{path} is there already", hint="choose another name, or give --force to replace it")
+    """Write a bundle with one block in memory at a time; its size in bytes. It appears whole or not at all."""
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}.tmp")
     try:
         with temporary.open("xb", buffering=1024 * 1024) as handle:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import trio
 
@@ -30,11 +30,39 @@ EXIT_ALL_REFUSED = 4
 EXIT_SOME_REFUSED = 5
 
 
+class Task(Protocol):
+    """Something that goes through so many bytes."""
+
+    def advance(self, count_bytes: int) -> None: ...
+
+
 class Progress(Protocol):
     """Is told how a publish goes."""
 
+    def task(self, name: str, total_bytes: int) -> Task:
+        """Reading or writing on this machine."""
+
     def node(self, name: str, total_bytes: int) -> Watcher:
         """A node that the release is now offered to."""
+
+
+class Silent:
+    """A Progress, a Task and a Watcher that show nothing."""
+
+    def task(self, name: str, total_bytes: int) -> Task:
+        return self
+
+    def node(self, name: str, total_bytes: int) -> Watcher:
+        return self
+
+    def advance(self, count_bytes: int) -> None:
+        pass
+
+    def sent(self, count_bytes: int) -> None:
+        pass
+
+    def node_has(self, done_bytes: int, total_bytes: int) -> None:
+        pass
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,19 +176,30 @@ Decide = Callable[[SignedRelease | None], tuple[SignedRelease, bool]]
 async def publish(
     nodes: Sequence[Node], site: SiteId, decide: Decide, source: BlockSource | None, progress: Progress
 ) -> Outcome:
-    """Ask, decide, offer. CommandError when not a single node can be reached, before anything is signed."""
+    """Ask, decide, offer. NoNodeReached when not a single node can be used, before anything is signed."""
     heads = await ask_nodes(nodes, site)
-    if nodes and len(heads.unusable) == len(nodes):
-        raise NoNodeReached(tuple(heads.unusable[node.name] for node in nodes))
+    if len(heads.unusable) == len(nodes):
+        raise _no_node([heads.unusable[node.name] for node in nodes])
     signed, unchanged = decide(heads.newest)
     return Outcome(signed, await offer_to_nodes(nodes, heads, signed, source, progress), unchanged)
 
 
 class NoNodeReached(CommandError):
-    """No node could be talked to; nothing was signed."""
+    """No node could be talked to; nothing was signed or sent."""
 
-    exit_code = EXIT_UNREACHABLE
+    code: ClassVar[str] = "unreachable"
+    exit_code: ClassVar[int] = EXIT_UNREACHABLE
 
-    def __init__(self, results: tuple[NodeResult, ...]) -> None:
-        super().__init__("no node could be reached: " + "; ".join(f"{found.node}: {found.reason}" for found in results))
-        self.results = results
+
+class NoNodeListens(CommandError):
+    """Every node refused to talk; nothing was signed or sent."""
+
+    code: ClassVar[str] = "refused"
+    exit_code: ClassVar[int] = EXIT_ALL_REFUSED
+
+
+def _no_node(results: Sequence[NodeResult]) -> CommandError:
+    told = "; ".join(f"{result.node}: {result.reason}" for result in results)
+    if any(result.state == "refused" for result in results):
+        return NoNodeListens(f"every node refused: {told}")
+    return NoNodeReached(f"no node could be reached: {told}", hint="check the addresses, and that the nodes run")

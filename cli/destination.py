@@ -1,0 +1,74 @@
+"""Where a release goes: remote nodes, or the daemon that owns this machine's data_dir."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+import trio
+
+from cli.common import load_config
+from cli.publishing.flow import Decide, Outcome, Progress, publish
+from cli.publishing.nodes import local_node, no_daemon, remote_nodes
+from cli.publishing.source import BlockSource
+from protocol.errors import FednodeError
+from protocol.site_id import SiteId
+
+
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """`addresses` are multiaddrs of remote nodes; empty means the local daemon."""
+
+    addresses: tuple[str, ...]
+    publish_socket: Path
+    admin_socket: Path
+
+    @classmethod
+    def of(cls, addresses: Sequence[str], config_file: Path | None, data_dir: Path | None) -> Destination:
+        """Checks what can be checked before a long read: the addresses, and that a local daemon is there."""
+        from config import Paths
+        from config.addresses import check_dial_address
+
+        for address in addresses:
+            try:
+                check_dial_address(address)
+            except ValueError as error:
+                raise click.BadParameter(str(error), param_hint="--to") from error
+        paths = Paths(load_config(config_file, data_dir).config.data_dir)
+        if not addresses:
+            _check_listening(paths.publish_socket)
+        return cls(tuple(addresses), paths.publish_socket, paths.admin_socket)
+
+    def publish(self, site: SiteId, decide: Decide, source: BlockSource | None, progress: Progress) -> Outcome:
+        """See cli.publishing.flow.publish."""
+        return trio.run(self._publish, site, decide, source, progress)
+
+    async def _publish(self, site: SiteId, decide: Decide, source: BlockSource | None, progress: Progress) -> Outcome:
+        reach = remote_nodes(self.addresses) if self.addresses else local_node(self.publish_socket)
+        async with reach as nodes:
+            return await publish(nodes, site, decide, source, progress)
+
+    def urls(self, outcome: Outcome) -> list[str]:
+        """Where the local node serves the site; empty for remote nodes, which know their own names."""
+        if self.addresses or outcome.signed.release.ended or not any(result.ok for result in outcome.nodes):
+            return []
+        from node.admin.client import AdminClient
+
+        try:
+            with AdminClient(self.admin_socket) as client:
+                return [str(url) for url in client.site(str(outcome.signed.site))["urls"]]
+        except FednodeError:  # the publish itself went well; the address is a courtesy
+            return []
+
+
+def _check_listening(path: Path) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        try:
+            probe.connect(str(path))
+        except PermissionError:
+            return  # LocalNode says it better
+        except OSError as error:
+            raise no_daemon(path) from error

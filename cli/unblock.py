@@ -1,0 +1,30 @@
+"""fednode unblock: take a refusal back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from cli.common import config_options, echo_json, json_option
+from cli.daemon import SITE, daemon, find_target
+from cli.tables import plain
+
+EPILOG = """\b
+A refusal that comes from a blocklist is not undone by this: change the list
+(fednode blocklist show).
+
+\b
+Exit codes: 0 done; 1 there is no such rule; 3 no daemon.
+"""
+
+
+@click.command("unblock", epilog=EPILOG)
+@click.argument("target", type=SITE)
+@config_options
+@json_option
+def command(target: str, config_file: Path | None, data_dir: Path | None, as_json: bool) -> None:
+    """Take a refusal of your own back. What was kept on disk is served again at once."""
+    with daemon(config_file, data_dir) as client:
+        done = client.unblock(find_target(client, target))
+    echo_json(done) if as_json else click.echo(f"no longer refused: {plain(done['target'])}")
