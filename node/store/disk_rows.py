@@ -53,6 +53,8 @@ class DiskRows:
         with self._urgent() as tx:
             rules.replace(tx, list_name, rows, self._limits.rules)
             if row is not None:
+                if row.name != list_name:
+                    raise ValueError(f"bookkeeping of another list than {list_name}")
                 rules.save_list(tx, row, self._limits.lists)
 
     def remove_list(self, list_name: str) -> bool:

@@ -66,6 +66,7 @@ def save_list(tx: sqlite3.Connection, row: ListRow, limit: int) -> None:
 
 
 def replace(tx: sqlite3.Connection, list_name: str, rows: Sequence[RuleRow], limit: int) -> None:
+    """Raises ValueError when the list is unknown or a rule belongs to another one."""
     if tx.execute("SELECT 1 FROM lists WHERE name = ?", (list_name,)).fetchone() is None:
         raise ValueError(f"no list is called {list_name}")
     if any(row.list_name != list_name for row in rows):

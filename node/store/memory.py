@@ -1,0 +1,369 @@
+"""The in-memory twin of the store on disk, for tests and the simulator: the same contract without a disk."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+
+from node.store import layout
+from node.store.errors import BlockCorrupt, BlockMissing, HoldGone, HoldIncomplete, QuotaExceeded
+from node.store.intake import verified
+from node.store.layout import cost
+from node.store.memory_rows import MemoryRows
+from node.store.port import Hold, HoldInfo, Origin, SiteRecord, Usage
+from protocol.cid import Cid
+from protocol.errors import OverLimit
+from protocol.release import SignedRelease, check_successor
+from protocol.site_id import SiteId
+
+
+@dataclass(slots=True)
+class _Block:
+    data: bytes
+    corrupt: bool = False
+    keepers: set[int] = field(default_factory=set)  # holds; none: the cache keeps it
+    tick: int = 0  # last use, of cached blocks
+
+
+@dataclass(slots=True)
+class _Kept:
+    hold: Hold
+    reserve: int
+    started_s: int
+    finished: bool = False
+    cids: set[Cid] = field(default_factory=set)
+    done_bytes: int = 0
+    new_blocks: int = 0
+    new_bytes: int = 0
+    charged: int = 0
+
+    def remaining(self) -> int:
+        release = self.hold.signed.release
+        left = cost(release.block_count - len(self.cids), release.size_bytes - self.done_bytes)
+        return 0 if self.finished else max(0, min(self.reserve - self.charged, left))
+
+    def info(self) -> HoldInfo:
+        return HoldInfo(
+            self.hold,
+            self.finished,
+            len(self.cids),
+            self.done_bytes,
+            self.new_blocks,
+            self.new_bytes,
+            self.started_s,
+        )
+
+
+@dataclass(slots=True)
+class _Site:
+    head: SignedRelease
+    updated: tuple[int, int]  # seconds, and a count that orders what happens within one
+    hold: int | None = None
+    was_held: bool = False
+    origin: Origin | None = None
+
+
+class MemoryStore(MemoryRows):
+    """The Store port in memory. `mark_corrupt` stands for what a bad disk does."""
+
+    def __init__(
+        self,
+        *,
+        quota_bytes: int,
+        cache_bytes: int = 0,
+        limits: layout.StoreLimits | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        super().__init__(limits or layout.StoreLimits())
+        self._quota_bytes = quota_bytes
+        self._cache_quota_bytes = cache_bytes
+        self._clock = clock
+        self._blocks: dict[Cid, _Block] = {}
+        self._holds: dict[int, _Kept] = {}
+        self._sites: dict[SiteId, _Site] = {}
+        self._next_hold = 1
+        self._tick = 0
+
+    # --- holds ---------------------------------------------------------------------------------------------
+
+    def begin_hold(self, signed: SignedRelease) -> Hold:
+        if signed.release.ended:
+            raise ValueError("a release that ends its site has no blocks to hold")
+        with self._lock:
+            record = self.site(signed.site)
+            check_successor(record.head if record else None, signed)
+            for kept in self._holds.values():
+                if kept.hold.signed == signed:
+                    return kept.hold
+            reserve = cost(signed.release.block_count, signed.release.size_bytes)
+            if record is not None and record.held is not None:
+                held = record.held.release
+                reserve = max(0, reserve - cost(held.block_count, held.size_bytes))
+            free = self.usage().free_bytes
+            if reserve > free:
+                raise QuotaExceeded(needed_bytes=reserve, free_bytes=free)
+            hold = Hold(self._next_hold, signed)
+            self._next_hold += 1
+            self._holds[hold.id] = _Kept(hold, reserve, int(self._clock()))
+            self._forget_surplus_holds(signed.site)
+            self._version += 1
+            return hold
+
+    def _forget_surplus_holds(self, site: SiteId) -> None:
+        opened = [kept.hold for kept in self._holds.values() if kept.hold.site == site and not kept.finished]
+        opened.sort(key=lambda hold: (-hold.signed.seq, -hold.id))
+        for hold in opened[self._limits.open_holds_per_site :]:
+            self._free(hold.id)
+
+    def _load(self, hold: Hold) -> _Kept:
+        kept = self._holds.get(hold.id)
+        if kept is None:
+            raise HoldGone(f"release {hold.signed.seq} of {hold.site} is no longer kept or collected here")
+        return kept
+
+    def hold_info(self, hold: Hold) -> HoldInfo:
+        with self._lock:
+            return self._load(hold).info()
+
+    def holds(self) -> list[HoldInfo]:
+        with self._lock:
+            return [kept.info() for kept in self._holds.values() if not kept.finished]
+
+    def put_blocks(self, hold: Hold, blocks: Sequence[tuple[Cid, bytes]]) -> int:
+        batch = verified(blocks)
+        with self._lock:
+            kept = self._load(hold)
+            fresh = {cid: data for cid, data in batch.items() if cid not in self._blocks}
+            self._take_on(kept, [cid for cid in batch if cid not in kept.cids], fresh)
+            for cid, data in batch.items():
+                block = self._blocks[cid]
+                if block.corrupt:
+                    block.data, block.corrupt = bytes(data), False
+            new_bytes = sum(map(len, fresh.values()))
+            kept.new_blocks += len(fresh)
+            kept.new_bytes += new_bytes
+            return new_bytes
+
+    def link_blocks(self, hold: Hold, cids: Sequence[Cid]) -> list[Cid]:
+        with self._lock:
+            kept = self._load(hold)
+            wanted = dict.fromkeys(cids)
+            present = self.has_blocks(wanted)
+            self._take_on(kept, [cid for cid in wanted if cid in present and cid not in kept.cids], {})
+            return [cid for cid in wanted if cid not in present]
+
+    def _take_on(self, kept: _Kept, cids: Sequence[Cid], fresh: dict[Cid, bytes]) -> None:
+        """Reference `cids`, of which `fresh` ones are new to the store; all or nothing."""
+        sizes = {cid: len(fresh[cid]) if cid in fresh else len(self._blocks[cid].data) for cid in cids}
+        release = kept.hold.signed.release
+        size = sum(sizes.values())
+        if len(kept.cids) + len(cids) > release.block_count or kept.done_bytes + size > release.size_bytes:
+            raise OverLimit(f"more than the {release.block_count} blocks and {release.size_bytes} bytes of the release")
+        added = [size for cid, size in sizes.items() if cid in fresh or not self._blocks[cid].keepers]
+        grown = cost(len(added), sum(added))
+        before = (kept.cids, kept.done_bytes, kept.charged)
+        kept.cids, kept.done_bytes, kept.charged = kept.cids | set(cids), kept.done_bytes + size, kept.charged + grown
+        free = self._free_bytes() - grown
+        if grown and free < 0:
+            kept.cids, kept.done_bytes, kept.charged = before
+            raise QuotaExceeded(needed_bytes=grown, free_bytes=max(0, grown + free))
+        for cid in cids:
+            if cid in fresh:
+                self._blocks[cid] = _Block(bytes(fresh[cid]))
+            self._blocks[cid].keepers.add(kept.hold.id)
+        self._version += 1
+
+    def finish_hold(self, hold: Hold, *, origin: Origin) -> None:
+        with self._lock:
+            kept = self._load(hold)
+            if kept.finished:
+                return
+            self._check_finish(kept)
+            site = self._sites.get(hold.site)
+            if site is None or site.head.seq < hold.signed.seq:
+                self._put_head(hold.signed)
+            kept.finished = True
+            for other in [k for k in self._holds.values() if k.hold.site == hold.site and k is not kept]:
+                if other.finished or other.hold.signed.seq <= hold.signed.seq:
+                    self._free(other.hold.id)
+            site = self._sites[hold.site]
+            site.hold, site.was_held, site.origin, site.updated = hold.id, True, origin, self._now()
+
+    def _check_finish(self, kept: _Kept) -> None:
+        signed = kept.hold.signed
+        record = self.site(signed.site)
+        if record is not None:
+            if record.head.seq == signed.seq or record.ended:
+                check_successor(record.head, signed)
+            check_successor(record.held, signed)
+        release = signed.release
+        if (len(kept.cids), kept.done_bytes) != (release.block_count, release.size_bytes):
+            raise HoldIncomplete(f"{len(kept.cids)} blocks, where the release states {release.block_count}")
+        if self._has_corrupt(kept):
+            raise HoldIncomplete("a block of this release is damaged on disk; put it again")
+
+    def _has_corrupt(self, kept: _Kept) -> bool:
+        return any(self._blocks[cid].corrupt for cid in kept.cids)
+
+    def abort_hold(self, hold: Hold) -> None:
+        with self._lock:
+            kept = self._holds.get(hold.id)
+            if kept is not None and not kept.finished:
+                self._free(hold.id)
+
+    def _free(self, hold: int) -> None:
+        for cid in self._holds.pop(hold).cids:
+            keepers = self._blocks[cid].keepers
+            keepers.discard(hold)
+            if not keepers:
+                del self._blocks[cid]
+        self._version += 1
+
+    # --- sites ---------------------------------------------------------------------------------------------
+
+    def site(self, site: SiteId) -> SiteRecord | None:
+        with self._lock:
+            found = self._sites.get(site)
+            if found is None:
+                return None
+            held = self._holds[found.hold].hold.signed if found.hold is not None else None
+            return SiteRecord(
+                site,
+                found.head,
+                held,
+                found.origin if held else None,
+                found.head.release.ended,
+                held.release.size_bytes if held else 0,
+                found.updated[0],
+            )
+
+    def sites(self) -> list[SiteRecord]:
+        with self._lock:
+            return [record for record in map(self.site, self._sites) if record is not None]
+
+    def set_head(self, signed: SignedRelease) -> bool:
+        with self._lock:
+            found = self._sites.get(signed.site)
+            if found is not None and found.head == signed:
+                return False
+            check_successor(found.head if found else None, signed)
+            self._put_head(signed)
+            if signed.release.ended:
+                self.drop_site(signed.site)
+            return True
+
+    def end_site(self, signed: SignedRelease) -> None:
+        if not signed.release.ended:
+            raise ValueError("this release does not end its site")
+        self.set_head(signed)
+
+    def _put_head(self, signed: SignedRelease) -> None:
+        found = self._sites.get(signed.site)
+        if found is None:
+            self._sites[signed.site] = _Site(signed, self._now())
+        else:
+            found.head, found.updated = signed, self._now()
+        heard = [(record.updated, site) for site, record in self._sites.items() if not record.was_held]
+        for _, site in sorted(heard, reverse=True)[self._limits.heard_sites :]:
+            del self._sites[site]
+        self._version += 1
+
+    def drop_site(self, site: SiteId) -> int:
+        with self._lock:
+            before = self.usage().used_bytes
+            for hold in [kept.hold.id for kept in self._holds.values() if kept.hold.site == site]:
+                self._free(hold)
+            if site in self._sites:
+                self._sites[site].hold = None
+            return before - self.usage().used_bytes
+
+    # --- blocks --------------------------------------------------------------------------------------------
+
+    def cache_blocks(self, blocks: Sequence[tuple[Cid, bytes]]) -> None:
+        batch = verified(blocks)
+        with self._lock:
+            self._tick += 1
+            for cid, data in batch.items():
+                block = self._blocks.setdefault(cid, _Block(bytes(data)))
+                block.tick = self._tick
+                if block.corrupt:
+                    block.data, block.corrupt = bytes(data), False
+            self._evict()
+            self._version += 1
+
+    def _evict(self) -> None:
+        """Longest unused first; of one batch, the first put."""
+        cached = [(block.tick, cid) for cid, block in self._blocks.items() if not block.keepers]
+        total = sum(len(self._blocks[cid].data) for _, cid in cached)
+        for _, cid in sorted(cached, key=lambda item: item[0]):
+            if total <= self._cache_quota_bytes:
+                return
+            total -= len(self._blocks.pop(cid).data)
+
+    def touch_cached(self, cids: Iterable[Cid]) -> None:
+        with self._lock:
+            self._tick += 1
+            for cid in cids:
+                if cid in self._blocks:
+                    self._blocks[cid].tick = self._tick
+
+    def get_block(self, cid: Cid) -> bytes:
+        with self._lock:
+            block = self._blocks.get(cid)
+            if block is None:
+                raise BlockMissing(cid)
+            if block.corrupt:
+                raise BlockCorrupt(cid)
+            return block.data
+
+    def has_blocks(self, cids: Iterable[Cid]) -> set[Cid]:
+        with self._lock:
+            return {cid for cid in cids if cid in self._blocks and not self._blocks[cid].corrupt}
+
+    def blocks_of(self, site: SiteId, cids: Iterable[Cid]) -> set[Cid]:
+        with self._lock:
+            found = self._sites.get(site)
+            if found is None or found.hold is None:
+                return set()
+            return self.has_blocks(cids) & self._holds[found.hold].cids
+
+    def is_linked(self, cid: Cid) -> bool:
+        with self._lock:
+            return any(
+                kept.finished and cid in kept.cids and not self._has_corrupt(kept) for kept in self._holds.values()
+            )
+
+    def mark_corrupt(self, cid: Cid) -> None:
+        with self._lock:
+            if cid in self._blocks:
+                self._blocks[cid].corrupt = True
+
+    def usage(self) -> Usage:
+        with self._lock:
+            held = [len(block.data) for block in self._blocks.values() if block.keepers]
+            cached = [len(block.data) for block in self._blocks.values() if not block.keepers]
+            return Usage(
+                used_bytes=sum(held),
+                index_bytes=cost(len(held), 0),
+                reserved_bytes=sum(kept.remaining() for kept in self._holds.values()),
+                quota_bytes=self._quota_bytes,
+                cache_bytes=sum(cached),
+                cache_quota_bytes=self._cache_quota_bytes,
+                blocks=len(self._blocks),
+                corrupt_blocks=sum(block.corrupt for block in self._blocks.values()),
+            )
+
+    def _free_bytes(self) -> int:
+        usage = self.usage()
+        return usage.quota_bytes - usage.used_bytes - usage.index_bytes - usage.reserved_bytes
+
+    def sync(self) -> None:
+        """Memory forgets all at once; there is nothing to do."""
+
+    def close(self) -> None:
+        """Nothing to give back; the store may be used on, as one that was opened again."""
+
+    def _now(self) -> tuple[int, int]:
+        self._tick += 1
+        return int(self._clock()), self._tick
