@@ -64,11 +64,13 @@ class _Stream:
     def __init__(self, stream: trio.SocketStream, write_stall_s: float) -> None:
         self._stream = stream
         self._write_stall_s = write_stall_s
+        self._sending = trio.Lock()  # hypercorn may end the stream in one task while another writes
         self.socket = stream.socket
 
     async def send_all(self, data: bytes) -> None:
         with trio.move_on_after(self._write_stall_s) as deadline:
-            await self._stream.send_all(data)
+            async with self._sending:
+                await self._stream.send_all(data)
         if deadline.cancelled_caught:
             self.abort()
             raise trio.BrokenResourceError("the client does not read")
@@ -77,7 +79,8 @@ class _Stream:
         return bytes(await self._stream.receive_some(max_bytes))
 
     async def send_eof(self) -> None:
-        await self._stream.send_eof()
+        async with self._sending:
+            await self._stream.send_eof()
 
     async def aclose(self) -> None:
         await self._stream.aclose()

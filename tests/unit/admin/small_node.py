@@ -21,7 +21,7 @@ class Unreachable(PeerError):
 
 
 class SmallNode:
-    """NodeControl, as far as there is something to control. `hold_status` holds up status until it is set, `big` makes it big."""
+    """NodeControl as far as there is something to control. `hold_status` holds up status, `big` makes it big."""
 
     def __init__(self, store: Store) -> None:
         self.store = store
