@@ -12,7 +12,7 @@ from node.core import effects as fx
 from node.core import inputs as ins
 from node.core.machine import TICK_S, FederationCore
 from node.net.channel import FrameChannel
-from node.net.port import Network, NetworkStopped, PeerConnected, PeerDisconnected, PeerId
+from node.net.port import Network, NetworkStopped, PeerConnected, PeerDisconnected, PeerId, ProtocolUnsupported
 from node.replication.context import IDLE_S, OPEN_DEADLINE_S, SYNC_PROTOCOL, Context
 from node.replication.fetching import Fetched, fetch_release
 from node.replication.gate import Gate
@@ -173,6 +173,9 @@ class Replicator:
                 stream = await self.context.network.open(peer, SYNC_PROTOCOL, deadline_s=OPEN_DEADLINE_S)
                 async with FrameChannel(stream, idle_s=IDLE_S, write_s=IDLE_S) as channel:
                     await self._exchange_heads(channel, peer)
+        except ProtocolUnsupported:
+            # A publisher that only hands something in, or another kind of libp2p node: nobody to compare heads with.
+            self.tell(ins.PeerDown(peer))
         finally:
             self._syncing.discard(peer)
 

@@ -77,6 +77,8 @@ class Intake:
             case other:
                 raise Malformed(f"{type(other).__name__} opens no publish")
         answer = await self._decide(channel, signed, local=peer is None)
+        if peer is not None and isinstance(answer, msg.Refuse) and answer.code == "stale":
+            self._context.standing.count(trio.current_time(), peer, StaleRelease.code)
         await channel.send(answer)
 
     async def _answer_ask(self, channel: FrameChannel, site: SiteId) -> None:

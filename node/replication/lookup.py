@@ -74,6 +74,7 @@ async def _ask_all(context: Context, peers: list[PeerId], site: SiteId, take: Ta
             answer = await ask(context, peer, site)
         except PeerError as error:
             log.debug("asking %s for %s: %s", peer, site, error)
+            context.standing.count(trio.current_time(), peer, error.code)
             return
         if isinstance(answer, SignedRelease):
             found = True

@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 
 PEERS_MAX = 4096
 # Lagging behind is honest as a rule; a bad signature never is.
-WEIGHTS = {"stale-release": 1, "timeout": 1, "missing-block": 2}
+WEIGHTS = {"stale-release": 1, "peer-timeout": 1, "missing-block": 2}
+# The network's doing, or a peer of another kind.
+NO_FAULTS = frozenset({"peer-unreachable", "peer-gone", "protocol-unsupported", "network-stopped", "bad-address"})
 WEIGHT_DEFAULT = 10
 # Ten plain lies, or a hundred stale heads, within the time in which a score halves.
 SCORE_MAX = 100.0
@@ -30,7 +32,9 @@ class Standing:
         self._records: OrderedDict[str, Record] = OrderedDict()
 
     def count(self, now_s: float, peer: str, code: str) -> None:
-        """Notes one fault of `peer`."""
+        """Notes one fault of `peer`; what is nobody's fault is not counted."""
+        if code in NO_FAULTS:
+            return
         record = self._records.setdefault(peer, Record())
         self._records.move_to_end(peer)
         record.faults[code] += 1

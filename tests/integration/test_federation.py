@@ -64,7 +64,7 @@ def test_a_new_node_gets_what_was_published_before(daemons: list[Daemon], site: 
 
 def test_publishing_straight_to_a_remote_node(daemons: list[Daemon], site: Site) -> None:
     result = site.publish_to(daemons[1].address, daemons[2].address)
-    assert [node["outcome"] for node in result["nodes"]] == ["accepted", "accepted"]
+    assert {node["state"] for node in result["nodes"]} <= {"accepted", "already"}
     for daemon in daemons:
         site.wait_on(daemon)
 
