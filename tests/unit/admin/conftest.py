@@ -11,7 +11,7 @@ import pytest
 import trio
 
 from node.admin.server import AdminLimits, serve_admin
-from node.store.disk import open_store
+from node.store.memory import MemoryStore
 from tests.unit.admin.small_node import SmallNode
 
 LIMITS = AdminLimits(connections_max=5, write_stall_s=0.2, idle_s=0.2)
@@ -25,10 +25,8 @@ def socket_path() -> Iterator[Path]:
 
 
 @pytest.fixture
-def small_node(tmp_path: Path) -> Iterator[SmallNode]:
-    store = open_store(tmp_path / "store", quota_bytes=10**6)
-    yield SmallNode(store)
-    store.close()
+def small_node() -> SmallNode:
+    return SmallNode(MemoryStore(quota_bytes=10**6))
 
 
 @pytest.fixture

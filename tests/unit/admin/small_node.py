@@ -1,4 +1,4 @@
-"""A small real node behind the admin API: a store on disk, its rules, lists and follows, and no network."""
+"""A small real node behind the admin API: an in-memory store, its rules, lists and follows, and no network."""
 
 from __future__ import annotations
 

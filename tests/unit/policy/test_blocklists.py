@@ -1,9 +1,9 @@
-"""Blocklist files on a real disk, over a real store."""
+"""Blocklist files on a real disk, over the in-memory twin of the store."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,8 +13,8 @@ from node.policy.blocklists import FILE_MAX_BYTES, LISTS_MAX, PROBLEMS_MAX, Bloc
 from node.policy.decide import Policy
 from node.policy.model import Act, Subject
 from node.policy.rules import rules_of
-from node.store.disk import open_store
 from node.store.errors import StoreFull
+from node.store.memory import MemoryStore
 from node.store.port import ListRow, RuleRow, Store
 from protocol.site_id import SiteId
 
@@ -34,10 +34,8 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    opened = open_store(tmp_path / "store", quota_bytes=10**6)
-    yield opened
-    opened.close()
+def store() -> Store:
+    return MemoryStore(quota_bytes=10**6)
 
 
 @pytest.fixture
