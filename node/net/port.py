@@ -54,7 +54,6 @@ class ListenFailed(OperatorError):
     """A listening address cannot be used: taken, not allowed, not of this machine, or malformed."""
 
     code: ClassVar[str] = "listen-failed"
-    exit_code: ClassVar[int] = 3
 
 
 @dataclass(frozen=True, slots=True)
