@@ -14,6 +14,7 @@ from typing import NoReturn
 
 import click
 
+from cli.errors import WrongUsage
 from protocol.errors import FednodeError, OperatorError
 
 SECTIONS: dict[str, dict[str, str]] = {
@@ -99,9 +100,11 @@ def run(arguments: Sequence[str] | None = None) -> int:
     arguments = sys.argv[1:] if arguments is None else arguments
     try:
         result = cli.main(args=list(arguments), prog_name="fednode", standalone_mode=False)
-    except click.ClickException as error:
+    except click.exceptions.NoArgsIsHelpError as error:
         error.show()
         return error.exit_code
+    except click.ClickException as error:
+        return report(_from_click(error), as_json="--json" in arguments)
     except (click.Abort, KeyboardInterrupt):
         click.echo("interrupted", err=True)
         return 130
@@ -111,6 +114,14 @@ def run(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     return result if isinstance(result, int) else 0
+
+
+def _from_click(error: click.ClickException) -> OperatorError:
+    """A wrong command line as an error of ours, so that all errors look the same."""
+    hint = None
+    if isinstance(error, click.UsageError) and error.ctx is not None:
+        hint = f"{error.ctx.command_path} --help"
+    return WrongUsage(error.format_message().rstrip("."), hint=hint)
 
 
 def report(error: FednodeError, *, as_json: bool) -> int:

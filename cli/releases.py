@@ -11,7 +11,7 @@ import click
 
 from cli.destination import Destination
 from cli.errors import CommandError
-from cli.keys import choose_key, open_key
+from cli.keys import ask_passphrase, choose_key, open_key
 from cli.progress import bars
 from cli.publishing.bundles import read_bundle, write_bundle
 from cli.publishing.flow import Outcome, Progress, Task
@@ -127,9 +127,8 @@ def make_bundle(
 
 
 def site_of(key: str | None) -> SiteId:
-    """The site that a key stands for, to ask before it is ended."""
-    with _signer(key, may_create=False) as signer:
-        return signer.site
+    """The site that a key stands for, to ask before it is ended; without its passphrase if that can be."""
+    return choose_key(key, may_create=False).site(ask_passphrase)
 
 
 def end_site(key: str | None, destination: Destination) -> Outcome:
