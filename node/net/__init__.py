@@ -4,6 +4,9 @@ from node.net.addresses import Address as Address
 from node.net.channel import FrameChannel as FrameChannel
 from node.net.channel import PeerGone as PeerGone
 from node.net.channel import PeerTimeout as PeerTimeout
+from node.net.memory import Air as Air
+from node.net.memory import MemoryNetwork as MemoryNetwork
+from node.net.memory import open_memory_network as open_memory_network
 from node.net.opening import open_network as open_network
 from node.net.peer_ids import parse_peer_id as parse_peer_id
 from node.net.peer_ids import peer_id_of_seed as peer_id_of_seed

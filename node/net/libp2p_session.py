@@ -18,6 +18,7 @@ from node.net import multistream
 from node.net.addresses import Address
 from node.net.admission import Admission
 from node.net.dialling import race
+from node.net.handling import run_handler
 from node.net.libp2p_connection import Connection
 from node.net.libp2p_host import ContainedHost, ContainedSwarm, Keys
 from node.net.libp2p_noise import secure
@@ -268,28 +269,16 @@ class Session:
             logger.debug("no protocol agreed with %s: %s", connection.peer, exc)
             stream.reset()
             return
-        try:
-            await self._call_handler(connection, stream)
-        except Exception as exc:  # a handler's failure ends its stream and nothing else
-            self._owner.counts["handler_errors"] += 1
-            level = logging.DEBUG if isinstance(exc, PeerError | trio.BrokenResourceError) else logging.WARNING
-            logger.log(level, "handler of %s failed on %s", stream.protocol, connection.peer, exc_info=True)
-            stream.reset()
-        except BaseException:
-            stream.reset()
-            raise
-        else:
-            await stream.aclose()
+        handler = self._owner.handlers.get(stream.protocol) or self._handler_of_libp2p(connection, stream.protocol)
+        await run_handler(handler, stream, self._owner.counts)
 
-    async def _call_handler(self, connection: Connection, stream: LibP2PStream) -> None:
-        own = self._owner.handlers.get(stream.protocol)
-        if own is not None:
-            handed: Stream = stream
-            await own(handed)
-            return
-        libp2p_handler = self.host.multiselect.handlers[stream.protocol]
-        if libp2p_handler is not None:
+    def _handler_of_libp2p(self, connection: Connection, protocol: str) -> Handler:
+        libp2p_handler = self.host.multiselect.handlers[TProtocol(protocol)]
+
+        async def handle(stream: Stream) -> None:
             await libp2p_handler(NetStreamView(stream, connection, Direction.INBOUND))
+
+        return handle
 
     # For libp2p's own protocols
 

@@ -143,7 +143,7 @@ class NetStreamView(INetStream):  # type: ignore[misc]
 
     metric_send_channel = None
 
-    def __init__(self, stream: LibP2PStream, connection: Any, direction: Direction) -> None:
+    def __init__(self, stream: Stream, connection: Any, direction: Direction) -> None:
         self._stream = stream
         self.swarm_conn = connection
         self.muxed_conn = connection.muxed_conn
@@ -164,7 +164,7 @@ class NetStreamView(INetStream):  # type: ignore[misc]
             raise StreamError(str(exc)) from exc
         if not data:
             raise StreamEOF
-        return data
+        return bytes(data)
 
     async def write(self, data: bytes) -> None:
         try:

@@ -8,9 +8,13 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontext
 
 import pytest
 import trio
+import trio.testing
 
 from node.net import (
+    Air,
     BadAddress,
+    ListenFailed,
+    NetLimits,
     NetSettings,
     Network,
     PeerConnected,
@@ -18,6 +22,7 @@ from node.net import (
     PeerUnreachable,
     ProtocolUnsupported,
     Stream,
+    open_memory_network,
     open_network,
     peer_id_of_seed,
 )
@@ -26,20 +31,23 @@ LISTEN = ("/ip4/127.0.0.1/tcp/0",)
 Opener = Callable[[NetSettings], AbstractAsyncContextManager[Network]]
 
 
-@pytest.fixture(params=["libp2p"])
+@pytest.fixture(params=["libp2p", "memory"])
 def opener(request: pytest.FixtureRequest) -> Opener:
-    return open_network
+    if request.param == "libp2p":
+        return open_network
+    air = Air()
+    return lambda settings: open_memory_network(air, settings)
 
 
-def settings(listen: tuple[str, ...] = LISTEN) -> NetSettings:
-    return NetSettings(listen, os.urandom(32), dht=False)
+def settings(listen: tuple[str, ...] = LISTEN, limits: NetLimits | None = None) -> NetSettings:
+    return NetSettings(listen, os.urandom(32), dht=False, limits=limits or NetLimits())
 
 
 @asynccontextmanager
-async def two(opener: Opener) -> AsyncIterator[tuple[Network, Network]]:
+async def two(opener: Opener, limits: NetLimits | None = None) -> AsyncIterator[tuple[Network, Network]]:
     async with AsyncExitStack() as stack:
-        first = await stack.enter_async_context(opener(settings()))
-        second = await stack.enter_async_context(opener(settings()))
+        first = await stack.enter_async_context(opener(settings(limits=limits)))
+        second = await stack.enter_async_context(opener(settings(limits=limits)))
         with trio.fail_after(10):
             yield first, second
 
@@ -216,3 +224,286 @@ async def test_providers_are_found_through_a_third_node(opener: Opener) -> None:
                 assert others[0].addresses()[0] in found[others[0].local_peer]
             assert await others[0].find_providers(key, limit=5, deadline_s=5) == []
             assert await hub.find_providers(os.urandom(34), limit=5, deadline_s=5) == []
+
+
+async def open_to(one: Network, other: Network, protocol: str) -> Stream:
+    await one.connect(other.addresses()[0], deadline_s=5)
+    return await one.open(other.local_peer, protocol, deadline_s=5)
+
+
+async def never_read(stream: Stream) -> None:
+    await trio.sleep_forever()
+
+
+async def test_receive_after_the_end_stays_the_end(opener: Opener) -> None:
+    async with two(opener) as (one, other):
+        other.serve("/echo/1", echo)
+        stream = await open_to(one, other, "/echo/1")
+        await stream.send_eof()
+        assert [await stream.receive_some() for _ in range(3)] == [b"", b"", b""]
+        with pytest.raises(trio.BrokenResourceError):
+            await stream.send_all(b"after our own end")
+
+
+async def test_peer_may_send_after_our_end(opener: Opener) -> None:
+    async with two(opener) as (one, other):
+
+        async def answer(stream: Stream) -> None:
+            await stream.send_all(b"you said " + await receive_all(stream))
+
+        other.serve("/answer/1", answer)
+        stream = await open_to(one, other, "/answer/1")
+        await stream.send_all(b"hello")
+        await stream.send_eof()
+        assert await receive_all(stream) == b"you said hello"
+
+
+async def test_receive_some_gives_at_most_what_was_asked(opener: Opener) -> None:
+    async with two(opener) as (one, other):
+        other.serve("/echo/1", echo)
+        stream = await open_to(one, other, "/echo/1")
+        await stream.send_all(b"abcdef")
+        received = b""
+        while len(received) < 6:
+            part = await stream.receive_some(2)
+            assert 0 < len(part) <= 2
+            received += part
+        assert received == b"abcdef"
+        with pytest.raises(ValueError):
+            await stream.receive_some(0)
+
+
+async def test_stalled_writer_fails_by_its_deadline_and_the_peer_sees_a_reset(opener: Opener) -> None:
+    reset_seen = trio.Event()
+
+    async def sleepy(stream: Stream) -> None:
+        await go_on.wait()
+        with pytest.raises(trio.BrokenResourceError):
+            await receive_all(stream)
+        reset_seen.set()
+
+    go_on = trio.Event()
+    async with two(opener, NetLimits(write_stall_s=0.2)) as (one, other):
+        other.serve("/sleepy/1", sleepy)
+        stream = await open_to(one, other, "/sleepy/1")
+        with pytest.raises(trio.BrokenResourceError):
+            await stream.send_all(bytes(5_000_000))
+        go_on.set()
+        await reset_seen.wait()
+
+
+async def test_cancelled_send_breaks_its_stream_only(opener: Opener) -> None:
+    ends: list[str] = []
+    done = trio.Event()
+
+    async def slow(stream: Stream) -> None:
+        await done.wait()
+        try:
+            await receive_all(stream)
+            ends.append("end")
+        except trio.BrokenResourceError:
+            ends.append("reset")
+        finally:
+            seen.set()
+
+    seen = trio.Event()
+    async with two(opener) as (one, other):
+        other.serve("/slow/1", slow)
+        other.serve("/echo/1", echo)
+        stream = await open_to(one, other, "/slow/1")
+        with trio.move_on_after(0.05):
+            await stream.send_all(bytes(5_000_000))
+        with pytest.raises(trio.BrokenResourceError):
+            await stream.send_all(b"more")
+        await stream.aclose()
+        done.set()
+        await seen.wait()
+        assert ends == ["reset"]  # never an orderly end of what was cut off
+        good = await one.open(other.local_peer, "/echo/1", deadline_s=5)
+        await good.send_all(b"fine")
+        assert await good.receive_some() == b"fine"
+        assert one.health().connections == 1
+
+
+async def test_cancelled_receive_loses_nothing(opener: Opener) -> None:
+    async with two(opener) as (one, other):
+        other.serve("/echo/1", echo)
+        stream = await open_to(one, other, "/echo/1")
+        for _ in range(3):
+            with trio.move_on_after(0.01):
+                await stream.receive_some()
+        await stream.send_all(b"all here")
+        assert await stream.receive_some() == b"all here"
+
+
+async def test_closed_stream_is_closed_here_and_ended_there(opener: Opener) -> None:
+    heard: list[bytes] = []
+    done = trio.Event()
+
+    async def listen(stream: Stream) -> None:
+        heard.append(await receive_all(stream))
+        done.set()
+
+    async with two(opener) as (one, other):
+        other.serve("/listen/1", listen)
+        stream = await open_to(one, other, "/listen/1")
+        await stream.send_all(b"all of it")
+        await stream.aclose()
+        await stream.aclose()
+        with pytest.raises(trio.ClosedResourceError):
+            await stream.receive_some()
+        with pytest.raises(trio.ClosedResourceError):
+            await stream.send_all(b"x")
+        await done.wait()
+        assert heard == [b"all of it"]
+
+
+async def test_close_wakes_a_waiting_task(opener: Opener) -> None:
+    async with two(opener) as (one, other):
+        other.serve("/echo/1", echo)
+        stream = await open_to(one, other, "/echo/1")
+        async with trio.open_nursery() as nursery:
+
+            async def wait() -> None:
+                with pytest.raises(trio.ClosedResourceError):
+                    await stream.receive_some()
+
+            nursery.start_soon(wait)
+            await trio.testing.wait_all_tasks_blocked()
+            await stream.aclose()
+
+
+async def test_two_tasks_in_one_direction_are_refused(opener: Opener) -> None:
+    async with two(opener) as (one, other):
+        other.serve("/echo/1", echo)
+        stream = await open_to(one, other, "/echo/1")
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(stream.receive_some)
+            await trio.testing.wait_all_tasks_blocked()
+            with pytest.raises(trio.BusyResourceError):
+                await stream.receive_some()
+            nursery.cancel_scope.cancel()
+
+
+async def test_lost_connection_breaks_streams_on_both_sides(opener: Opener) -> None:
+    broken = trio.Event()
+
+    async def listen(stream: Stream) -> None:
+        await stream.send_all(b"here")
+        with pytest.raises(trio.BrokenResourceError):
+            await receive_all(stream)
+        broken.set()
+
+    async with two(opener) as (one, other):
+        other.serve("/listen/1", listen)
+        stream = await open_to(one, other, "/listen/1")
+        assert await stream.receive_some() == b"here"
+        await one.disconnect(other.local_peer)
+        with pytest.raises(trio.BrokenResourceError):
+            await receive_all(stream)
+        await broken.wait()
+        again = await open_to(one, other, "/listen/1")
+        assert await again.receive_some() == b"here"
+
+
+async def test_many_streams_at_once(opener: Opener) -> None:
+    async with two(opener) as (one, other):
+        other.serve("/echo/1", echo)
+        await one.connect(other.addresses()[0], deadline_s=5)
+
+        async def talk(number: int) -> None:
+            stream = await one.open(other.local_peer, "/echo/1", deadline_s=5)
+            sent = bytes([number]) * 10_000
+            await stream.send_all(sent)
+            await stream.send_eof()
+            assert await receive_all(stream) == sent
+            await stream.aclose()
+
+        async with trio.open_nursery() as nursery:
+            for number in range(100):
+                nursery.start_soon(talk, number)
+        assert one.health().streams == 0
+
+
+async def test_stop_is_quick_while_peers_neither_read_nor_write(opener: Opener) -> None:
+    async with opener(settings()) as other:
+        other.serve("/never/1", never_read)
+        async with opener(settings()) as one:
+            stream = await open_to(one, other, "/never/1")
+            with trio.move_on_after(0.05):
+                await stream.send_all(bytes(20_000_000))
+            waiting = await one.open(other.local_peer, "/never/1", deadline_s=5)
+            assert waiting.peer == other.local_peer
+            started = trio.current_time()
+        assert trio.current_time() - started < 2
+
+
+async def test_events_are_bounded_and_the_lost_ones_counted(opener: Opener) -> None:
+    async with two(opener, NetLimits(events=1)) as (one, other):
+        events = one.events()
+        await one.connect(other.addresses()[0], deadline_s=5)
+        await one.disconnect(other.local_peer)
+        while not one.health().dropped_events:
+            await trio.testing.wait_all_tasks_blocked(0.01)
+        assert await events.receive() == PeerConnected(other.local_peer, inbound=False)
+        assert one.health().dropped_events == 1
+        with pytest.raises(trio.WouldBlock):
+            events.receive_nowait()
+
+
+async def test_peer_that_comes_back_elsewhere_is_reached_after_remember(opener: Opener) -> None:
+    key = os.urandom(32)
+    async with opener(settings()) as one:
+        async with opener(NetSettings(LISTEN, key, dht=False)) as other:
+            peer = await one.connect(other.addresses()[0], deadline_s=5)
+        with pytest.raises(PeerUnreachable):
+            await one.open(peer, "/echo/1", deadline_s=5)
+        async with opener(NetSettings(LISTEN, key, dht=False)) as other:
+            other.serve("/echo/1", echo)
+            one.remember(peer, other.addresses())
+            started = trio.current_time()
+            stream = await one.open(peer, "/echo/1", deadline_s=5)
+            assert trio.current_time() - started < 2
+            await stream.send_all(b"again")
+            assert await stream.receive_some() == b"again"
+
+
+async def test_taken_port_is_an_operator_error(opener: Opener) -> None:
+    async with opener(settings()) as first:
+        taken = first.addresses()[0].partition("/p2p/")[0]
+        with pytest.raises(ListenFailed):
+            async with opener(settings((*LISTEN, taken))):
+                pass
+
+
+async def test_exception_of_the_body_passes_as_it_is(opener: Opener) -> None:
+    with pytest.raises(KeyError):
+        async with opener(settings()):
+            raise KeyError
+
+
+async def test_dialler_has_no_address_and_can_be_answered(opener: Opener) -> None:
+    async with opener(settings(())) as one, opener(settings()) as other:
+        assert one.addresses() == []
+        one.serve("/echo/1", echo)
+        await one.connect(other.addresses()[0], deadline_s=5)
+        stream = await other.open(one.local_peer, "/echo/1", deadline_s=5)
+        await stream.send_all(b"back")
+        assert await stream.receive_some() == b"back"
+
+
+async def test_simultaneous_dials_both_succeed(opener: Opener) -> None:
+    async with two(opener) as (one, other):
+        one.serve("/echo/1", echo)
+        other.serve("/echo/1", echo)
+        async with trio.open_nursery() as nursery:
+
+            async def talk(here: Network, there: Network) -> None:
+                stream = await open_to(here, there, "/echo/1")
+                await stream.send_all(b"hi")
+                assert await stream.receive_some() == b"hi"
+
+            for _ in range(3):
+                nursery.start_soon(talk, one, other)
+                nursery.start_soon(talk, other, one)
+        assert len(one.peers()) == len(other.peers()) == 1
