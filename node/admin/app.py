@@ -202,7 +202,7 @@ def _status(error: FednodeError) -> int:
     return 502 if isinstance(error, PeerError) else 500
 
 
-_HTTP_CODES = {
+HTTP_CODES = {
     404: "no-such-route",
     405: "method-not-allowed",
     408: "timeout",
@@ -213,7 +213,7 @@ _HTTP_CODES = {
 
 async def _http_error(_request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101 (the handler is registered for this class)
-    code = _HTTP_CODES.get(error.status_code, "bad-request")
+    code = HTTP_CODES.get(error.status_code, "bad-request")
     hint = "docs/operators/admin-api.md lists the routes" if error.status_code in (404, 405) else None
     response = _error(error.status_code, code, error.detail, hint)
     response.headers.update(error.headers or {})
