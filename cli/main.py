@@ -5,6 +5,7 @@ Verbs are imported only when they run, so that `fednode --help` stays fast: noth
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import json
 import os
@@ -75,6 +76,15 @@ class LazyGroup(click.Group):
         if not isinstance(command, click.Command):
             raise TypeError(f"cli.{cmd_name}.command is not a command")
         return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] not in VERBS:
+            close = difflib.get_close_matches(args[0], VERBS, n=1)
+            more = f"; did you mean {close[0]}?" if close else ""
+            raise click.UsageError(f"there is no verb {args[0]!r}{more}", ctx)
+        return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         for title, verbs in SECTIONS.items():

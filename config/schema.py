@@ -74,10 +74,10 @@ class GatewaySettings:
     )
     workers: int = setting(kinds.integer(1, 64), 1, "Processes that answer readers.")
     fetch_on_miss: str = setting(
-        kinds.choice("off", "sites", "all"),
+        kinds.choice("off", "sites"),
         "sites",
-        "What to fetch from other nodes when a reader asks for it and it is not here. off: nothing; "
-        "sites: sites; all: also single CIDs.",
+        "What a reader may ask for that is not here yet. sites: any site that policy allows, fetched from a "
+        "host, verified and cached; off: only what is hosted here.",
     )
     list_sites: bool = setting(kinds.BOOL, False, "List the hosted sites on the gateway's front page.")
     cache_bytes: int = setting(
@@ -95,7 +95,7 @@ class HostingSettings:
         kinds.choice("open", "follow", "none"),
         "open",
         "open: any site that a publisher or a peer offers, within the limits below; follow: only the sites "
-        "in `follow`; none: no site of others. `fednode publish` on this machine works in every mode.",
+        "in `follow`; none: no site of others at all. `fednode publish` on this machine works in every mode.",
     )
     follow: tuple[SiteId, ...] = setting(
         kinds.SITES,
@@ -134,7 +134,7 @@ class Config:
         metadata={
             "kind": kinds.PATH,
             "doc": "Everything that the node keeps: its key, the blocks, its index, its sockets. "
-            "Default: $XDG_DATA_HOME/fednode, which is ~/.local/share/fednode.",
+            "If not set: $XDG_DATA_HOME/fednode, that is ~/.local/share/fednode.",
         }
     )
     node: NodeSettings = field(default_factory=NodeSettings)
