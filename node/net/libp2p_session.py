@@ -11,6 +11,7 @@ from typing import Protocol
 import trio
 from libp2p.abc import INetConn, INetStream
 from libp2p.custom_types import TProtocol
+from libp2p.network.exceptions import SwarmException
 from libp2p.peer.id import ID
 from libp2p.rcmgr.metrics import Direction
 
@@ -295,6 +296,9 @@ class Session:
             return await self.connect(text, self._owner.dial_candidates(text))
 
     async def _open_for_libp2p(self, peer: ID, protocols: Sequence[str]) -> INetStream:
+        """Never dials: what libp2p asks by itself (identify, ping) must not bring back a peer that was left."""
+        connection = next(iter(self.connections(peer_text(peer))), None)
+        if connection is None:
+            raise SwarmException(f"not connected to {peer_text(peer)}")
         with trio.fail_after(_LIBP2P_DIAL_S):
-            connection = await self._dial_for_libp2p(peer)
             return NetStreamView(await self.open(connection, protocols), connection, Direction.OUTBOUND)
