@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +11,7 @@ import trio
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from config.keyfile import load_key
-from node.net import FrameChannel, NetSettings, Network, Stream, open_network
+from node.net import FrameChannel, Stream
 from node.replication.context import PUBLISH_PROTOCOL, SYNC_PROTOCOL
 from protocol import canonical
 from protocol import messages as msg
@@ -22,9 +21,9 @@ from protocol.release import SIGNING_DOMAIN, Band, Release, SignedRelease, sign_
 from protocol.signing import sign
 from protocol.site_id import SiteId
 from tests.integration.daemons import Daemon, Site, eventually, federation, sample_site
+from tests.integration.peers import DEADLINE_S, head_of, peer_of, say
 
 pytestmark = [pytest.mark.integration]
-DEADLINE_S = 15.0
 
 
 @pytest.fixture(scope="module")
@@ -43,30 +42,6 @@ def site(daemon: Daemon, tmp_path: Path) -> Site:
     return made
 
 
-@asynccontextmanager
-async def hostile(daemon: Daemon) -> AsyncIterator[tuple[Network, str]]:
-    key = Ed25519PrivateKey.generate().private_bytes_raw()
-    async with open_network(NetSettings(listen=("/ip4/127.0.0.1/tcp/0",), private_key=key, dht=False)) as network:
-        yield network, await network.connect(daemon.address, deadline_s=DEADLINE_S)
-
-
-async def say(network: Network, peer: str, protocol: str, message: msg.Message | bytes) -> msg.Message | None:
-    """Sends one message (or raw bytes that are none) on a new stream; the answer."""
-    stream = await network.open(peer, protocol, deadline_s=DEADLINE_S)
-    async with FrameChannel(stream, idle_s=DEADLINE_S, write_s=DEADLINE_S) as channel:
-        if isinstance(message, bytes):
-            await stream.send_all(message)
-        else:
-            await channel.send(message)
-        return await channel.receive()
-
-
-async def head_of(network: Network, peer: str, site: Site) -> SignedRelease:
-    answer = await say(network, peer, SYNC_PROTOCOL, msg.Ask(SiteId.from_text(site.id)))
-    assert isinstance(answer, msg.Offer)
-    return answer.release
-
-
 def following(head: SignedRelease, **changes: object) -> Release:
     return replace(head.release, seq=head.seq + 1, prev=head.cid, **changes)  # type: ignore[arg-type]
 
@@ -78,8 +53,8 @@ def unsigned(release: Release, signature: bytes = bytes(64)) -> SignedRelease:
 @pytest.mark.parametrize("protocol", [SYNC_PROTOCOL, PUBLISH_PROTOCOL])
 @pytest.mark.parametrize("forgery", ["wrong key", "no signature", "old signature", "other root"])
 async def test_a_forged_release_is_refused_and_counted(daemon: Daemon, site: Site, protocol: str, forgery: str) -> None:
-    async with hostile(daemon) as (network, peer):
-        head = await head_of(network, peer, site)
+    async with peer_of(daemon) as (network, peer):
+        head = await head_of(network, peer, site.id)
         release = following(head)
         if forgery == "wrong key":
             signed = unsigned(release, sign(Ed25519PrivateKey.generate(), SIGNING_DOMAIN, release.encode()))
@@ -93,7 +68,7 @@ async def test_a_forged_release_is_refused_and_counted(daemon: Daemon, site: Sit
         answer = await say(network, peer, protocol, msg.Offer(signed))
         assert isinstance(answer, msg.Refuse), answer
         assert daemon.faults()["bad-signature"] == before + 1
-        assert (await head_of(network, peer, site)).cid == head.cid
+        assert (await head_of(network, peer, site.id)).cid == head.cid
     site.check_on(daemon)
 
 
@@ -102,8 +77,8 @@ async def test_a_lower_or_equal_sequence_is_refused_though_the_publisher_signed_
     daemon: Daemon, site: Site, protocol: str
 ) -> None:
     key = load_key(site.key)
-    async with hostile(daemon) as (network, peer):
-        head = await head_of(network, peer, site)
+    async with peer_of(daemon) as (network, peer):
+        head = await head_of(network, peer, site.id)
         lower = sign_release(replace(head.release, seq=1, prev=None), key)
         equal = sign_release(replace(head.release, created_s=head.release.created_s + 1), key)
         for old in (lower, equal):
@@ -112,7 +87,7 @@ async def test_a_lower_or_equal_sequence_is_refused_though_the_publisher_signed_
             assert isinstance(answer, msg.Refuse)
             assert answer.code == "stale"
             assert daemon.faults()["stale-release"] == before + 1
-        assert (await head_of(network, peer, site)).cid == head.cid
+        assert (await head_of(network, peer, site.id)).cid == head.cid
     site.check_on(daemon)
 
 
@@ -121,8 +96,8 @@ async def test_a_host_that_sends_wrong_blocks_changes_nothing(daemon: Daemon, si
     """The release is the publisher's own, the host that offers it lies about its blocks."""
     leaf = b"the next front page"
     root = Cid.of(RAW, leaf)
-    async with hostile(daemon) as (network, peer), trio.open_nursery() as nursery:
-        head = await head_of(network, peer, site)
+    async with peer_of(daemon) as (network, peer), trio.open_nursery() as nursery:
+        head = await head_of(network, peer, site.id)
         signed = sign_release(following(head, root=root, size_bytes=len(leaf), block_count=1), load_key(site.key))
         asked = trio.Event()
 
@@ -158,8 +133,8 @@ async def test_another_sites_release_is_no_answer(daemon: Daemon, site: Site, tm
     """Asked by a reader's request for site B, a host offers the valid release of A."""
     stranger = Ed25519PrivateKey.generate()
     wanted = SiteId.of(stranger)
-    async with hostile(daemon) as (network, peer):
-        head = await head_of(network, peer, site)
+    async with peer_of(daemon) as (network, peer):
+        head = await head_of(network, peer, site.id)
 
         async def serve(stream: Stream) -> None:
             channel = FrameChannel(stream, idle_s=DEADLINE_S, write_s=DEADLINE_S)
@@ -184,7 +159,7 @@ async def test_another_sites_release_is_no_answer(daemon: Daemon, site: Site, tm
     ids=["over-long", "unknown kind", "no msgpack", "out of place", "trailing bytes"],
 )
 async def test_nonsense_is_refused_and_counted(daemon: Daemon, raw: bytes) -> None:
-    async with hostile(daemon) as (network, peer):
+    async with peer_of(daemon) as (network, peer):
         for protocol in (SYNC_PROTOCOL, PUBLISH_PROTOCOL):
             before = sum(daemon.faults().values())
             answer = await say(network, peer, protocol, raw)
@@ -196,7 +171,7 @@ async def test_a_site_that_is_larger_than_it_says_is_refused(daemon: Daemon) -> 
     key = Ed25519PrivateKey.generate()
     leaf = b"x" * 1000
     release = Release(SiteId.of(key), 1, None, Cid.of(RAW, leaf), 10, 1, Band(1, 3), (), 1_700_000_000, ended=False)
-    async with hostile(daemon) as (network, peer):
+    async with peer_of(daemon) as (network, peer):
         stream = await network.open(peer, PUBLISH_PROTOCOL, deadline_s=DEADLINE_S)
         async with FrameChannel(stream, idle_s=DEADLINE_S, write_s=DEADLINE_S) as channel:
             await channel.send(msg.Offer(sign_release(release, key)))
