@@ -20,7 +20,6 @@ from protocol.limits import (
     REASON_MAX_CHARS,
     REFUSE_CODE_MAX_CHARS,
     SEQ_MAX,
-    SIZE_MAX_BYTES,
     SUBJECT_MAX_BYTES,
     WANT_MAX_CIDS,
 )
@@ -181,8 +180,8 @@ class Have:
     def __post_init__(self) -> None:
         take_site(self.site)
         take_int(self.seq, "seq", 1, SEQ_MAX)
-        take_int(self.new_blocks, "new_blocks", 0, SIZE_MAX_BYTES)
-        take_int(self.new_bytes, "new_bytes", 0, SIZE_MAX_BYTES)
+        take_int(self.new_blocks, "new_blocks")
+        take_int(self.new_bytes, "new_bytes")
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,7 +209,7 @@ class Progress:
     new_bytes: int
 
     def __post_init__(self) -> None:
-        take_int(self.total_bytes, "total_bytes", 0, SIZE_MAX_BYTES)
+        take_int(self.total_bytes, "total_bytes")
         take_int(self.done_bytes, "done_bytes", 0, self.total_bytes)
         take_int(self.new_bytes, "new_bytes", 0, self.done_bytes)
 
@@ -230,21 +229,13 @@ def _decode_heads(found: _Fields) -> Heads:
         pair = take_list(entry, "head", 2)
         if len(pair) != 2:
             raise Malformed("a head is a pair of site and seq")
-        known.append((SiteId(_bytes(pair[0], "site")), _int(pair[1], "seq")))
+        known.append((SiteId(take_bytes(pair[0], "site")), take_int(pair[1], "seq")))
     return Heads(tuple(known), take_bool(found["done"], "done"))
-
-
-def _bytes(value: object, what: str) -> bytes:
-    return take_bytes(value, what, MESSAGE_MAX_BYTES)
-
-
-def _int(value: object, what: str) -> int:
-    return take_int(value, what, 0, SIZE_MAX_BYTES)
 
 
 def _decode_want(found: _Fields) -> Want:
     cids = take_list(found["cids"], "cids", WANT_MAX_CIDS)
-    return Want(tuple(Cid(_bytes(cid, "cid")) for cid in cids))
+    return Want(tuple(Cid(take_bytes(cid, "cid")) for cid in cids))
 
 
 # type on the wire: (class, field names, decoder of the fields)
@@ -254,7 +245,7 @@ _TYPES: dict[str, tuple[type, frozenset[str], _Decoder]] = {
     "offer": (
         Offer,
         frozenset({"release"}),
-        lambda f: Offer(SignedRelease.decode(_bytes(f["release"], "release"))),
+        lambda f: Offer(SignedRelease.decode(take_bytes(f["release"], "release"))),
     ),
     "ask": (Ask, frozenset({"site"}), lambda f: Ask(take_site(f["site"]))),
     "fetch": (
@@ -269,27 +260,27 @@ _TYPES: dict[str, tuple[type, frozenset[str], _Decoder]] = {
         frozenset({"site", "seq", "new_blocks", "new_bytes"}),
         lambda f: Have(
             take_site(f["site"]),
-            _int(f["seq"], "seq"),
-            _int(f["new_blocks"], "new_blocks"),
-            _int(f["new_bytes"], "new_bytes"),
+            take_int(f["seq"], "seq"),
+            take_int(f["new_blocks"], "new_blocks"),
+            take_int(f["new_bytes"], "new_bytes"),
         ),
     ),
     "refuse": (
         Refuse,
         frozenset({"code", "reason", "subject"}),
         lambda f: Refuse(
-            take_str(f["code"], "code", REFUSE_CODE_MAX_CHARS),
-            take_str(f["reason"], "reason", REASON_MAX_CHARS),
-            _bytes(f["subject"], "subject"),
+            take_str(f["code"], "code"),
+            take_str(f["reason"], "reason"),
+            take_bytes(f["subject"], "subject"),
         ),
     ),
     "progress": (
         Progress,
         frozenset({"done_bytes", "total_bytes", "new_bytes"}),
         lambda f: Progress(
-            _int(f["done_bytes"], "done_bytes"),
-            _int(f["total_bytes"], "total_bytes"),
-            _int(f["new_bytes"], "new_bytes"),
+            take_int(f["done_bytes"], "done_bytes"),
+            take_int(f["total_bytes"], "total_bytes"),
+            take_int(f["new_bytes"], "new_bytes"),
         ),
     ),
     "end": (End, frozenset(), lambda f: End()),

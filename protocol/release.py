@@ -17,7 +17,6 @@ from protocol.limits import (
     RELEASE_MAX_BYTES,
     SEQ_MAX,
     SIGNATURE_BYTES,
-    SIZE_MAX_BYTES,
 )
 from protocol.schema import (
     take_bool,
@@ -78,8 +77,8 @@ class Release:
         take_site(self.site)
         take_int(self.seq, "seq", 1, SEQ_MAX)
         take_int(self.created_s, "created_s", 0, CREATED_MAX_S)
-        take_int(self.size_bytes, "size_bytes", 0, SIZE_MAX_BYTES)
-        take_int(self.block_count, "block_count", 0, SIZE_MAX_BYTES)
+        take_int(self.size_bytes, "size_bytes")
+        take_int(self.block_count, "block_count")
         _check_prev(self.prev, self.seq)
         _check_content(self)
         _check_domains(self.domains)
@@ -108,7 +107,10 @@ class Release:
 
     @classmethod
     def decode(cls, payload: bytes) -> "Release":
-        """The release of a payload, whose signature is not looked at here. Raises DecodeError."""
+        """The release of a payload, whose signature is not looked at here. Raises DecodeError.
+
+        Types are checked here, ranges where a Release is constructed.
+        """
         found = take_map(canonical.unpack(payload, max_bytes=RELEASE_MAX_BYTES), "release", _FIELDS)
         band = take_list(found["band"], "band", 2)
         if len(band) != 2:
@@ -117,17 +119,14 @@ class Release:
         prev, root = found["prev"], found["root"]
         return cls(
             site=take_site(found["site"]),
-            seq=take_int(found["seq"], "seq", 1, SEQ_MAX),
+            seq=take_int(found["seq"], "seq"),
             prev=None if prev is None else take_own_cid(prev, "prev"),
             root=None if root is None else take_own_cid(root, "root"),
-            size_bytes=take_int(found["size_bytes"], "size_bytes", 0, SIZE_MAX_BYTES),
-            block_count=take_int(found["block_count"], "block_count", 0, SIZE_MAX_BYTES),
-            band=Band(
-                take_int(band[0], "band minimum", 1, BAND_MAX_HOSTS),
-                take_int(band[1], "band maximum", 1, BAND_MAX_HOSTS),
-            ),
-            domains=tuple(take_str(name, "domain", DOMAIN_MAX_CHARS) for name in domains),
-            created_s=take_int(found["created_s"], "created_s", 0, CREATED_MAX_S),
+            size_bytes=take_int(found["size_bytes"], "size_bytes"),
+            block_count=take_int(found["block_count"], "block_count"),
+            band=Band(take_int(band[0], "band minimum"), take_int(band[1], "band maximum")),
+            domains=tuple(take_str(name, "domain") for name in domains),
+            created_s=take_int(found["created_s"], "created_s"),
             ended=take_bool(found["ended"], "ended"),
         )
 
@@ -206,7 +205,7 @@ class SignedRelease:
             raise UnknownVersion(f"release version {envelope[0]}")
         if len(envelope) != 3:
             raise Malformed("a signed release has three elements")
-        payload = take_bytes(envelope[1], "payload", RELEASE_MAX_BYTES)
+        payload = take_bytes(envelope[1], "payload")
         signature = take_bytes(envelope[2], "signature", SIGNATURE_BYTES)
         release = Release.decode(payload)
         if site is not None and release.site != site:

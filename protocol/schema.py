@@ -2,6 +2,7 @@
 
 from protocol.cid import Cid
 from protocol.errors import Malformed, OverLimit
+from protocol.limits import MESSAGE_MAX_BYTES, SIZE_MAX_BYTES
 from protocol.site_id import SiteId
 
 
@@ -24,7 +25,7 @@ def take_list(value: object, what: str, max_items: int) -> list[object]:
     return value
 
 
-def take_int(value: object, what: str, low: int, high: int) -> int:
+def take_int(value: object, what: str, low: int = 0, high: int = SIZE_MAX_BYTES) -> int:
     """`value` if it is an integer with low ≤ value ≤ high. Raises Malformed or OverLimit (above high)."""
     if type(value) is not int or value < low:
         raise Malformed(f"{what} is not an integer of {low} or more")
@@ -39,7 +40,7 @@ def take_bool(value: object, what: str) -> bool:
     return value
 
 
-def take_str(value: object, what: str, max_chars: int) -> str:
+def take_str(value: object, what: str, max_chars: int = MESSAGE_MAX_BYTES) -> str:
     if not isinstance(value, str):
         raise Malformed(f"{what} is not a string")
     if len(value) > max_chars:
@@ -47,7 +48,7 @@ def take_str(value: object, what: str, max_chars: int) -> str:
     return value
 
 
-def take_bytes(value: object, what: str, max_bytes: int) -> bytes:
+def take_bytes(value: object, what: str, max_bytes: int = MESSAGE_MAX_BYTES) -> bytes:
     if not isinstance(value, bytes):
         raise Malformed(f"{what} is not a byte string")
     if len(value) > max_bytes:
