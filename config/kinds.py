@@ -29,13 +29,13 @@ class Kind(Generic[T]):
 
 def text_literal(value: str) -> str:
     """A TOML basic string (JSON's escapes are a subset of TOML's)."""
-    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+    return json.dumps(value, ensure_ascii=False)
 
 
 def _parse_text(value: Any) -> str:
     if not isinstance(value, str):
         raise ValueError(f"must be text, not {value!r}")
-    if len(value) > 1000 or any(ord(char) < 32 for char in value):
+    if len(value) > 1000 or any(ord(char) < 32 or ord(char) == 127 for char in value):
         raise ValueError("must be one line of at most 1000 characters")
     return value
 
