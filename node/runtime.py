@@ -23,6 +23,7 @@ from node.admin.server import serve_admin
 from node.admin.unix import listening_unix_socket
 from node.control import Control
 from node.gateway.supervisor import GatewaySupervisor
+from node.groups import first_operator_error
 from node.logs import set_up_logging
 from node.net import NetSettings, Network, open_network
 from node.policy.blocklists import Blocklists
@@ -59,15 +60,12 @@ def run(config: Config, options: RunOptions) -> int:
     with _locked(paths):
         try:
             trio.run(_main, config, paths, options)
-        except* OperatorError as group:
-            raise _first(group) from group
+        except BaseExceptionGroup as group:
+            error = first_operator_error(group)
+            if error is None:
+                raise
+            raise error from group
     return 0
-
-
-def _first(group: BaseExceptionGroup[OperatorError]) -> OperatorError:
-    """What the operator must mend first: nested groups say nothing to a person."""
-    found = group.exceptions[0]
-    return _first(found) if isinstance(found, BaseExceptionGroup) else found
 
 
 @contextmanager

@@ -25,6 +25,7 @@ from node.gateway.backend_server import serve_backend
 from node.gateway.limits import Limits
 from node.gateway.listening import bound_address, listening_sockets
 from node.gateway.settings import WorkerSettings
+from node.groups import first_operator_error
 from protocol.errors import OperatorError
 from protocol.site_id import SiteId
 
@@ -95,7 +96,7 @@ class GatewaySupervisor:
         try:
             await self._run(task_status)
         except BaseExceptionGroup as group:
-            error = _first_operator_error(group)
+            error = first_operator_error(group)
             if error is None:
                 raise
             raise error from group
@@ -110,14 +111,6 @@ class GatewaySupervisor:
                     for status in self._workers:
                         starting.start_soon(nursery.start, _Worker(self._worker, listeners, status).run)
                 task_status.started()
-
-
-def _first_operator_error(group: BaseExceptionGroup[BaseException]) -> OperatorError | None:
-    """What the operator must know, out of the groups that nurseries wrap around it."""
-    found = group.subgroup(OperatorError)
-    while isinstance(found, BaseExceptionGroup):
-        found = found.exceptions[0]
-    return found if isinstance(found, OperatorError) else None
 
 
 def worker_settings(config: Config, paths: Paths, limits: Limits) -> WorkerSettings:

@@ -57,7 +57,7 @@ class OnDemand:
         found = self._remember(site)
         async with found.lock:
             age_s = trio.current_time() - found.looked_at_s
-            if age_s > (FRESH_S if found.signed else MISSING_S):
+            if age_s > (FRESH_S if found.signed else MISSING_S) or self._is_outdated(site, found):
                 await self._look(site, found)
         if found.signed is None:
             raise Unavailable("not-found", "no host of this site answered")
@@ -82,6 +82,13 @@ class OnDemand:
         finally:
             del self._fetching[cid]
             done.set()
+
+    def _is_outdated(self, site: SiteId, found: Found) -> bool:
+        """A peer has offered a newer head meanwhile."""
+        state = self._context.core.state_of(site)
+        if state is None or state.head is None:
+            return False
+        return found.signed is None or state.head.seq > found.signed.seq
 
     def _remember(self, site: SiteId) -> Found:
         found = self._found.setdefault(site, Found(None, [], float("-inf")))
@@ -119,7 +126,7 @@ class OnDemand:
                 raise Unavailable("timeout", "the node cannot store the block at the moment") from error
             else:
                 return
-        raise Unavailable("not-found", "no host that answered has the block")
+        raise Unavailable("timeout", "no host that answers has this part of the site")
 
     async def _sources(self, site: SiteId) -> tuple[SignedRelease, list[PeerId]]:
         """The release whose block is needed, and who may have it: for a site held here, anybody connected."""
