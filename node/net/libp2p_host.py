@@ -7,6 +7,7 @@ connection tasks and the guard around stream handlers are fednode's: in libp2p's
 from __future__ import annotations
 
 import logging
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from typing import Any
@@ -18,13 +19,23 @@ from libp2p.crypto.keys import KeyPair
 from libp2p.crypto.x25519 import create_new_key_pair as create_x25519_key_pair
 from libp2p.custom_types import TProtocol
 from libp2p.host.basic_host import BasicHost
+from libp2p.identity.identify.identify import ID as IDENTIFY
+from libp2p.identity.identify.identify import identify_handler_for
+from libp2p.identity.identify_push.identify_push import ID_PUSH as IDENTIFY_PUSH
+from libp2p.identity.identify_push.identify_push import identify_push_handler_for
 from libp2p.network.config import ConnectionConfig
 from libp2p.network.exceptions import SwarmException
 from libp2p.network.swarm import Swarm
 from libp2p.peer.id import ID
-from libp2p.peer.peerstore import PeerStore, PeerStoreError
+from libp2p.peer.peerstore import PeerStoreError
 from libp2p.transport.upgrader import TransportUpgrader
 from multiaddr import Multiaddr
+
+from node.net.libp2p_peerstore import BoundedPeerStore
+
+PING = TProtocol("/ipfs/ping/1.0.0")
+_PING_BYTES = 32
+_PING_IDLE_S = 60.0
 
 logger = logging.getLogger(__name__)
 
@@ -44,11 +55,22 @@ class Keys:
         self.noise = create_x25519_key_pair().private_key
 
 
+async def answer_pings(stream: INetStream) -> None:
+    """libp2p's own handler keeps an entry for every peer that ever pinged."""
+    payload = b""
+    while True:
+        with trio.fail_after(_PING_IDLE_S):
+            payload += await stream.read(_PING_BYTES - len(payload))
+            if len(payload) == _PING_BYTES:
+                await stream.write(payload)
+                payload = b""
+
+
 class ContainedSwarm(Swarm):  # type: ignore[misc]
     """A connection table that libp2p's protocols can use. It runs no task and dials through `dial`."""
 
     def __init__(self, keys: Keys, dial: Dial) -> None:
-        peerstore = PeerStore()
+        peerstore = BoundedPeerStore()
         peerstore.add_key_pair(keys.peer, keys.pair)
         super().__init__(keys.peer, peerstore, TransportUpgrader({}, {}), [], connection_config=ConnectionConfig())
         self._dial = dial
@@ -77,6 +99,8 @@ class ContainedSwarm(Swarm):  # type: ignore[misc]
 
     async def notify_disconnected(self, conn: INetConn) -> None:
         await self._notify("disconnected", conn)
+        if not self.get_connections(conn.muxed_conn.peer_id):
+            self.peerstore.forget(conn.muxed_conn.peer_id)
 
 
 class AnnouncedAddresses(IListener):  # type: ignore[misc]
@@ -111,7 +135,14 @@ class ContainedHost(BasicHost):  # type: ignore[misc]
         self._on_identified = on_identified
         self._identify_slots = trio.CapacityLimiter(_IDENTIFY_MAX_TASKS)
         self._open_stream = open_stream
-        super().__init__(swarm, disable_identify_address_discovery=True)
+        handlers = OrderedDict(
+            (
+                (IDENTIFY, identify_handler_for(self)),
+                (IDENTIFY_PUSH, identify_push_handler_for(self)),
+                (PING, answer_pings),
+            )
+        )
+        super().__init__(swarm, default_protocols=handlers, disable_identify_address_discovery=True)
 
     async def new_stream(self, peer_id: ID, protocol_ids: Sequence[TProtocol]) -> INetStream:
         return await self._open_stream(peer_id, [str(protocol) for protocol in protocol_ids])

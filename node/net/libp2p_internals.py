@@ -9,6 +9,11 @@ from __future__ import annotations
 import logging
 from typing import Any
 
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import load_der_public_key
+from libp2p.crypto.keys import KeyType
+from libp2p.crypto.rsa import RSAPublicKey
+from libp2p.crypto.serialization import key_type_to_public_key_deserializer
 from libp2p.security.secure_session import SecureSession
 from libp2p.stream_muxer.yamux import yamux
 
@@ -17,12 +22,30 @@ LIBP2P_VERSION = "0.8.1"
 # A Yamux frame of libp2p's multiplexer then fits one Noise message; its 64 KiB spills 17 bytes into a second.
 YAMUX_FRAME_MAX_BYTES = 65519
 
+_RSA_MAX_BITS = 4096
+_RSA_MAX_EXPONENT = 2**32
+
 
 def apply() -> None:
     """Settings of module globals, before the first host is made. Calling again changes nothing."""
     yamux.MAX_MESSAGE_SIZE = YAMUX_FRAME_MAX_BYTES
     # libp2p formats and logs whole values and keys at its lower levels, and expected network churn as errors.
     logging.getLogger("libp2p").setLevel(logging.CRITICAL)
+    RSAPublicKey.from_bytes = classmethod(_plain_rsa_key)
+    key_type_to_public_key_deserializer[KeyType.RSA.value] = RSAPublicKey.from_bytes
+
+
+_rsa_key_of_libp2p: Any = RSAPublicKey.from_bytes
+
+
+def _plain_rsa_key(_cls: Any, key_bytes: bytes) -> Any:
+    """RSA keys as real ones are. libp2p bounds the modulus but not the exponent, which makes a signature cost 0.1 s."""
+    key = load_der_public_key(key_bytes)
+    if not isinstance(key, rsa.RSAPublicKey) or key.key_size > _RSA_MAX_BITS:
+        raise ValueError("not an RSA key of a usual size")
+    if key.public_numbers().e > _RSA_MAX_EXPONENT:
+        raise ValueError("an RSA key with an unusual exponent")
+    return _rsa_key_of_libp2p(key_bytes)
 
 
 def noise_keys(session: SecureSession) -> tuple[bytes, bytes]:

@@ -221,7 +221,10 @@ class Session:
     async def _notify(self, what: str, connection: Connection) -> None:
         try:
             with trio.move_on_after(_LIBP2P_DIAL_S):
-                await self.swarm._notify(what, connection)
+                if what == "connected":
+                    await self.swarm.notify_connected(connection)
+                else:
+                    await self.swarm.notify_disconnected(connection)
         except Exception:  # root of a task that runs libp2p code
             logger.debug("libp2p failed on %s of %s", what, connection.peer, exc_info=True)
 
