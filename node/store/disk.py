@@ -96,16 +96,18 @@ class DiskStore(DiskRows):
         if signed.release.ended:
             raise ValueError("a release that ends its site has no blocks to hold")
         with self._index.transaction(durable=False) as tx:
-            hold, reserved = holds.begin(
+            begun = holds.begin(
                 tx,
                 signed,
                 quota_bytes=self._quota_bytes,
                 max_open=self._limits.open_holds_per_site,
                 now_s=self._now_s(),
             )
-            if reserved:
+            if begun.reserved_bytes:
                 self._check_disk(holds.reserved_bytes(tx))
-        return hold
+        if begun.surplus:
+            self._free()
+        return begun.hold
 
     def _check_disk(self, needed_bytes: int) -> None:
         free = self._files.free_bytes(self.directory)

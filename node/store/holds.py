@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from node.store import sites
 from node.store.errors import HoldGone, HoldIncomplete, QuotaExceeded
@@ -49,6 +49,12 @@ class HoldRow:
         )
 
 
+class Begun(NamedTuple):
+    hold: Hold
+    reserved_bytes: int  # newly
+    surplus: bool  # another hold of the site had to give way
+
+
 def load(tx: sqlite3.Connection, hold: Hold) -> HoldRow:
     """Raises HoldGone."""
     row = tx.execute(
@@ -65,17 +71,15 @@ def open_rows(tx: sqlite3.Connection) -> Iterator[HoldRow]:
         yield HoldRow(*row)
 
 
-def begin(
-    tx: sqlite3.Connection, signed: SignedRelease, *, quota_bytes: int, max_open: int, now_s: int
-) -> tuple[Hold, int]:
-    """The hold, and the bytes that were newly reserved for it."""
+def begin(tx: sqlite3.Connection, signed: SignedRelease, *, quota_bytes: int, max_open: int, now_s: int) -> Begun:
+    """Raises QuotaExceeded, StaleRelease."""
     record = sites.load(tx, signed.site)
     if record is not None:
         check_successor(record.head, signed)
     raw, cid = signed.encode(), signed.cid
     found = tx.execute("SELECT id FROM holds WHERE release_cid = ? AND state <> ?", (cid, DOOMED)).fetchone()
     if found is not None:
-        return Hold(found[0], signed), 0
+        return Begun(Hold(found[0], signed), 0, False)
     release = signed.release
     held = record.held.release if record and record.held else None
     reserve = cost(release.block_count, release.size_bytes)
@@ -89,12 +93,13 @@ def begin(
         " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (signed.site, signed.seq, OPEN, cid, raw, release.block_count, release.size_bytes, reserve, now_s),
     )
-    tx.execute(  # surplus open holds of the site give way, the lowest sequences first
+    hold = Hold(int(cursor.lastrowid or 0), signed)
+    gave_way = tx.execute(  # surplus open holds of the site, the lowest sequences first
         "UPDATE holds SET state = ? WHERE id IN (SELECT id FROM holds WHERE site = ? AND state = ?"
         " ORDER BY seq DESC, id DESC LIMIT -1 OFFSET ?)",
         (DOOMED, signed.site, OPEN, max_open),
     )
-    return Hold(int(cursor.lastrowid or 0), signed), reserve
+    return Begun(hold, reserve, gave_way.rowcount > 0)
 
 
 def reserved_bytes(tx: sqlite3.Connection) -> int:

@@ -37,6 +37,8 @@ def recover(directory: Path, index: Index, packs: PackWriter, files: Files, limi
                 _forget_pack(directory, index, pack)
             elif size > synced:
                 _recover_pack(directory, index, files, pack, size, synced)
+            elif layout.pack_path(directory, pack).stat().st_size > size:
+                _cut_tail(directory, files, pack, size)
         _resume_newest(directory, index, packs, files, limits)
 
 
@@ -71,6 +73,16 @@ def _recover_pack(directory: Path, index: Index, files: Files, pack: int, size: 
     with index.transaction(durable=True) as tx:
         forget_beyond(tx, pack, cut)
         tx.execute("UPDATE packs SET synced_bytes = size_bytes WHERE id = ?", (pack,))
+
+
+def _cut_tail(directory: Path, files: Files, pack: int, size: int) -> None:
+    """What was written when the end came and no row names."""
+    fd = files.open(layout.pack_path(directory, pack))
+    try:
+        files.truncate(fd, size)
+        files.fsync(fd)
+    finally:
+        os.close(fd)
 
 
 def _first_bad(index: Index, fd: int, pack: int, synced: int) -> int | None:

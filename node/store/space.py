@@ -73,7 +73,10 @@ class Space:
         return len(rows) == _PUNCH_ROWS
 
     def _punch(self, pack: int, extents: Iterable[tuple[int, int]]) -> None:
-        """Where the file system cannot punch, the space comes back when the whole pack is free."""
+        """Where the file system cannot punch, the space comes back when the whole pack is free.
+
+        Synced, so that no torn remains of a section are left once its row in `dead` is gone.
+        """
         try:
             fd = self._files.open(layout.pack_path(self._directory, pack))
         except FileNotFoundError:
@@ -81,7 +84,8 @@ class Space:
         try:
             for start, span in extents:
                 if not self._files.punch(fd, start, span):
-                    return
+                    break
+            self._files.fsync(fd)
         finally:
             os.close(fd)
 

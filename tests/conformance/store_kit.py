@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import random
 import sqlite3
-from collections.abc import Iterable
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,6 +22,9 @@ from protocol.cid import RAW, Cid
 from protocol.limits import SEQ_MAX
 from protocol.release import Release, SignedRelease, sign_release
 from protocol.site_id import SiteId
+
+RAM = Path("/dev/shm")  # noqa: S108 - the directory within has a random name
+"""Where syncing costs nothing: most store tests run here when it is there."""
 
 Blocks = dict[Cid, bytes]
 
@@ -38,6 +44,13 @@ SMALL = layout.StoreLimits(
     follows=3,
     rules=6,
 )
+
+
+@contextmanager
+def scratch() -> Iterator[Path]:
+    """A directory that is gone afterwards."""
+    with tempfile.TemporaryDirectory(dir=RAM if os.access(RAM, os.W_OK) else None) as name:
+        yield Path(name)
 
 
 def block(data: bytes) -> tuple[Cid, bytes]:
@@ -72,7 +85,6 @@ class Publisher:
         return sign_release(Release(self.site, self.seq, None, root, total, len(content)), self.key)
 
     def end(self) -> SignedRelease:
-        self.seq = SEQ_MAX
         return sign_release(Release(self.site, SEQ_MAX, None, None, 0, 0, ended=True), self.key)
 
 
