@@ -4,6 +4,7 @@ refused."""
 from __future__ import annotations
 
 import json
+import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -106,7 +107,7 @@ def _check_text(name: str, given: str, field: Field) -> None:
         raise BadRequest(f"{name} is empty")
     if len(given) > field.max_chars:
         raise BadRequest(f"{name} has {len(given)} characters; at most {field.max_chars} are allowed")
-    if not given.isprintable() and not all(char.isprintable() or char in "\n\t" for char in given):
+    if any(unicodedata.category(char) in ("Cc", "Cs") and char not in "\n\t" for char in given):
         raise BadRequest(f"{name} has control characters")
     if field.choices and given not in field.choices:
         raise BadRequest(f"{name} must be one of: {', '.join(field.choices)}")

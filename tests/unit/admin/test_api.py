@@ -65,12 +65,12 @@ def post(path: str, body: bytes, *, content_type: str = "application/json") -> b
 
 
 async def test_block_and_unblock(serving: SmallNode, socket_path: Path) -> None:
-    answer = await ask(socket_path, lambda client: client.block(str(SITES[0]), reason="spám"))
+    answer = await ask(socket_path, lambda client: client.block(str(SITES[0]), reason="spám \u200d שלום\n"))
     assert answer["rule"] == {
         "target": f"/ipns/{SITES[0]}",
         "verdict": "quarantine",
         "ground": "policy",
-        "reason": "spám",
+        "reason": "spám \u200d שלום\n",
     }
     assert await ask(socket_path, lambda client: client.rules()) == [answer["rule"]]
     assert await ask(socket_path, lambda client: client.unblock(f"/ipns/{SITES[0]}")) == {"target": f"/ipns/{SITES[0]}"}
