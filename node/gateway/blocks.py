@@ -45,12 +45,12 @@ class Blocks:
             return await self._read(cid, in_thread)
         except (BlockMissing, BlockCorrupt) as error:
             if not may_fetch:
-                raise Unavailable("not-found", "a part of this site is missing on this node") from error
+                raise Unavailable("busy", "a part of this site is missing on this node") from error
         await self._fetch(site, cid)
         try:
             return await self._read(cid, in_thread)
         except (BlockMissing, BlockCorrupt) as error:
-            raise Unavailable("not-found", "a part of this site could not be fetched") from error
+            raise Unavailable("timeout", "a part of this site could not be fetched") from error
 
     async def _read(self, cid: Cid, in_thread: bool) -> bytes:
         if in_thread:

@@ -13,6 +13,8 @@ from node.net.channel import FrameChannel
 from node.net.port import PeerId
 from node.replication.context import IDLE_S, OPEN_DEADLINE_S, SYNC_PROTOCOL, Context
 from node.replication.lookup import find_heads
+from node.store.errors import BlockCorrupt, BlockMissing
+from node.store.port import Store
 from protocol import messages as msg
 from protocol.cid import Cid
 from protocol.errors import Malformed, OperatorError, PeerError
@@ -113,6 +115,8 @@ class OnDemand:
             found.hosts.append(peer)
 
     async def _fetch_block(self, site: SiteId, cid: Cid) -> None:
+        if await self._context.in_store(_is_readable, self._context.store, cid):
+            return
         signed, hosts = await self._sources(site)
         for peer in hosts:
             try:
@@ -158,6 +162,15 @@ class OnDemand:
         if verdict.kind == "refuse":
             raise Unavailable("refused", verdict.reason)
         await self._context.in_store(self._context.store.cache_blocks, [(cid, data)])
+
+
+def _is_readable(store: Store, cid: Cid) -> bool:
+    """Reads the block, by which the store learns that it is damaged: only then can it be replaced."""
+    try:
+        store.get_block(cid)
+    except (BlockMissing, BlockCorrupt):
+        return False
+    return True
 
 
 class MissingBlock(PeerError):
