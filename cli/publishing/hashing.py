@@ -9,6 +9,7 @@ site.
 from __future__ import annotations
 
 import os
+import stat
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -122,19 +123,21 @@ class open_unchanged:  # noqa: N801 - used like open()
             raise changed(file.path) from None
         except OSError as error:
             raise FolderError(f"cannot read {file.path}: {error.strerror}") from error
+        if not self._is_same():
+            os.close(self._descriptor)
+            raise changed(file.path)
+
+    def _is_same(self) -> bool:
+        found, file = os.fstat(self._descriptor), self._file
+        return stat.S_ISREG(found.st_mode) and (found.st_size, found.st_mtime_ns) == (file.size_bytes, file.mtime_ns)
 
     def __enter__(self) -> int:
         return self._descriptor
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        try:
-            status = os.fstat(self._descriptor)
-        finally:
-            os.close(self._descriptor)
-        if kind is None and (status.st_size, status.st_mtime_ns) != (
-            self._file.size_bytes,
-            self._file.mtime_ns,
-        ):
+        is_same = self._is_same()
+        os.close(self._descriptor)
+        if kind is None and not is_same:
             raise changed(self._file.path)
 
 
