@@ -49,7 +49,8 @@ class DemoNode:
         self._bootstrap = bootstrap
         self._logs = logs
         # FEDNODE_… variables: the daemon's settings must not depend on those of whoever runs the demo.
-        self._environment = {k: v for k, v in os.environ.items() if not k.startswith("FEDNODE_")} | (settings or {})
+        self._environment = {k: v for k, v in os.environ.items() if not k.startswith("FEDNODE_")}
+        self._environment |= {"FEDNODE_NODE_NAME": name} | (settings or {})
         self._process: subprocess.Popen[bytes] | None = None
 
     @property

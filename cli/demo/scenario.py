@@ -36,6 +36,9 @@ class Demo:
         self._nodes: list[DemoNode] = []
 
     def __enter__(self) -> Demo:
+        # Whatever ends the demo must end its nodes, too; a shell's background job ignores SIGINT unless told otherwise.
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.default_int_handler)
         return self
 
     def __exit__(
@@ -71,7 +74,6 @@ class Demo:
 
     def stay_up(self) -> None:
         """Until Ctrl-C or SIGTERM."""
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
         try:
             signal.pause()
         except KeyboardInterrupt:
