@@ -162,20 +162,19 @@ class Connection:
 
     async def _send_body(self, head: bytes, body: Body, give_up: float) -> None:
         body.on_abort(self._scope.cancel)
-        piece = await body.next_piece()
+        left = body.length
+        piece = await _next_piece(body, left)
         if len(piece) <= INLINE_READ_MAX_BYTES:
             await self._send_all(head + piece, give_up)
         else:
             await self._send_all(head, give_up, socket.MSG_MORE)
             await self._send_all(piece, give_up)
-        sent = len(piece)
-        while sent < body.length:
+        left -= len(piece)
+        while left:
             self._scope.deadline = give_up
-            piece = await body.next_piece()
-            if not piece or sent + len(piece) > body.length:
-                raise BodyCut("a body of another length than was said")
+            piece = await _next_piece(body, left)
             await self._send_all(piece, give_up)
-            sent += len(piece)
+            left -= len(piece)
 
     async def _send_all(self, data: bytes | memoryview, give_up: float, flags: int = 0) -> None:
         view = memoryview(data)
@@ -190,6 +189,13 @@ class Connection:
         left = self._limits.head_max_bytes + RECEIVE_BYTES
         while left > 0 and (data := await self._sock.recv(RECEIVE_BYTES)):
             left -= len(data)
+
+
+async def _next_piece(body: Body, left: int) -> bytes | memoryview:
+    piece = await body.next_piece()
+    if not 0 < len(piece) <= left:
+        raise BodyCut("a body of another length than was said")
+    return piece
 
 
 class _Clock:

@@ -49,6 +49,7 @@ class HeadReader:
         self._limits = limits
         self._buffer = bytearray()
         self._scanned = 0
+        self._skipped = 0  # empty lines before the next request
 
     @property
     def is_empty(self) -> bool:
@@ -71,17 +72,16 @@ class HeadReader:
             return None
         head = bytes(self._buffer[:stop])
         del self._buffer[:stop]
-        self._scanned = 0
+        self._scanned = self._skipped = 0
         return parse_head(head, self._limits.headers_max)
 
     def _skip_empty_lines(self) -> None:
-        for _ in range(_LEADING_CRLF_MAX):
-            if not self._buffer.startswith(b"\r\n"):
-                return
+        while self._buffer.startswith(b"\r\n"):
             del self._buffer[:2]
             self._scanned = 0
-        if self._buffer.startswith(b"\r\n"):
-            raise BadRequest(400, "empty lines where a request should be")
+            self._skipped += 1
+            if self._skipped > _LEADING_CRLF_MAX:
+                raise BadRequest(400, "empty lines where a request should be")
 
     def _check_bytes(self, stop: int) -> None:
         """Refuse at once what could never become a head, rather than wait for its end."""

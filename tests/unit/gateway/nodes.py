@@ -1,0 +1,126 @@
+"""A gateway in this process: the real app and server over a real store on disk."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import trio
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from node.gateway.app import GatewayApp
+from node.gateway.backend import Unavailable
+from node.gateway.server import HttpServer
+from node.gateway.settings import WorkerSettings
+from node.policy.model import CidPath, Ground, Rule, RuleVerdict, Target
+from node.policy.rules import row_of
+from node.store.disk import DiskStore, open_store
+from node.store.errors import BlockCorrupt, BlockMissing
+from node.store.reader import open_reader
+from protocol.cid import Cid
+from protocol.release import SignedRelease
+from protocol.site_id import SiteId
+from tests.unit.gateway.http_client import Answer, Client, connect, fetch
+from tests.unit.gateway.sites import Built, Tree, publish
+
+QUOTA_BYTES = 256 * 1024 * 1024
+
+
+def new_key() -> Ed25519PrivateKey:
+    return Ed25519PrivateKey.generate()
+
+
+@dataclass
+class Neighbour:
+    """The rest of the federation, as a Backend: heads and blocks that others have, put into this node's store."""
+
+    store: DiskStore
+    heads: dict[SiteId, SignedRelease] = field(default_factory=dict)
+    blocks: dict[Cid, bytes] = field(default_factory=dict)
+    resolved: list[SiteId] = field(default_factory=list)
+    fetched: list[Cid] = field(default_factory=list)
+    hang: bool = False
+
+    async def resolve(self, site: SiteId) -> SignedRelease:
+        self.resolved.append(site)
+        if self.hang:
+            await trio.sleep_forever()
+        if site not in self.heads:
+            raise Unavailable("not-found", "no host of this site answered")
+        return self.heads[site]
+
+    async def fetch_block(self, site: SiteId, cid: Cid) -> None:
+        self.fetched.append(cid)
+        if self.hang:
+            await trio.sleep_forever()
+        if cid not in self.blocks:
+            raise Unavailable("not-found", "no host that answered has the block")
+        try:
+            self.store.get_block(cid)  # notes that it is damaged, so that it is written anew
+        except (BlockCorrupt, BlockMissing):
+            self.store.cache_blocks([(cid, self.blocks[cid])])
+
+
+@dataclass
+class Node:
+    """One running gateway."""
+
+    store: DiskStore
+    backend: Neighbour
+    port: int
+    app: GatewayApp
+    server: HttpServer
+
+    def origin(self, site: SiteId) -> str:
+        return f"{site}.ipns.localhost:{self.port}"
+
+    async def get(self, site: SiteId, target: str, **headers: str) -> Answer:
+        """From the site's own origin."""
+        return await self.ask("GET", self.origin(site), target, **headers)
+
+    async def ask(self, method: str, host: str, target: str, **headers: str) -> Answer:
+        pairs = [(name.replace("_", "-"), value) for name, value in headers.items()]
+        return await fetch(self.port, target, host, method=method, headers=pairs)
+
+    async def connect(self) -> Client:
+        return await connect(self.port)
+
+    def publish(self, key: Ed25519PrivateKey, tree: Tree, **options: Any) -> tuple[SiteId, Built]:
+        return SiteId.of(key), publish(self.store, key, tree, **options)
+
+    def block(
+        self, target: Target | Cid, *, path: str = "", verdict: RuleVerdict = "refuse", ground: Ground = "policy"
+    ) -> str:
+        """Add a rule; returns its stored target."""
+        if isinstance(target, Cid):
+            target = CidPath(target.multihash, path.removesuffix("*"), path.endswith("*"))
+        row = row_of(Rule(target, verdict, ground, 'spam & <b>"junk"</b>', int(time.time())))
+        self.store.add_rule(row)
+        return row.target
+
+
+@asynccontextmanager
+async def running_node(directory: Path, **settings: Any) -> AsyncIterator[Node]:
+    """Settings as in WorkerSettings."""
+    store = open_store(directory / "store", quota_bytes=QUOTA_BYTES, cache_bytes=QUOTA_BYTES)
+    reader = open_reader(directory / "store")
+    neighbour = Neighbour(store)
+    worker = WorkerSettings(store_dir=directory / "store", backend_socket=directory / "none", **settings)
+    app = GatewayApp(worker, reader, neighbour)
+    server = HttpServer(app.answer, app.error_page, worker.limits)
+    listener = trio.socket.socket()
+    await listener.bind(("127.0.0.1", 0))
+    listener.listen(100)
+    try:
+        with listener:
+            async with trio.open_nursery() as nursery:
+                await nursery.start(server.serve, [listener])
+                yield Node(store, neighbour, listener.getsockname()[1], app, server)
+                nursery.cancel_scope.cancel()
+    finally:
+        reader.close()
+        store.close()
