@@ -92,6 +92,8 @@ def _parse(raw: bytes) -> tuple[list[RawLink], bytes | None]:
         if tag == _LINK:
             if links_are_over:
                 raise Malformed("dag-pb: links before and after the data", offset=at)
+            if len(links) == NODE_MAX_LINKS:
+                raise OverLimit(f"dag-pb: more than {NODE_MAX_LINKS} links", offset=at)
             links.append(_parse_link(raw, start, stop))
         else:
             if data is not None:
@@ -99,8 +101,6 @@ def _parse(raw: bytes) -> tuple[list[RawLink], bytes | None]:
             data = raw[start:stop]
             links_are_over = bool(links)
         at = stop
-    if len(links) > NODE_MAX_LINKS:
-        raise OverLimit(f"dag-pb: {len(links)} links, at most {NODE_MAX_LINKS} are read")
     return links, data
 
 

@@ -181,7 +181,7 @@ def _decode_mtime(raw: bytes) -> tuple[int, int]:
     """UnixTime: seconds (int64, varint), then perhaps nanoseconds (fixed32, 1 to 999,999,999)."""
     if raw[:1] != b"\x08":
         raise Malformed("unixfs: mtime without seconds")
-    if len(raw) > _INT64_BYTES and raw[9] & 0x80:
+    if len(raw) > _INT64_BYTES and all(byte & 0x80 for byte in raw[1:_INT64_BYTES]):
         seconds, at = _decode_negative(raw[1 : 1 + _INT64_BYTES]), 1 + _INT64_BYTES
     else:
         seconds, at = varint.decode(raw, 1)
@@ -194,7 +194,7 @@ def _decode_mtime(raw: bytes) -> tuple[int, int]:
 
 
 def _decode_negative(raw: bytes) -> int:
-    if raw[-1] != 1 or not all(byte & 0x80 for byte in raw[:-1]):
+    if raw[-1] != 1:
         raise NotCanonical("unixfs: seconds of mtime are not a 64-bit integer")
     return sum((byte & 0x7F) << 7 * i for i, byte in enumerate(raw)) - (1 << 64)
 

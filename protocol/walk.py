@@ -35,7 +35,7 @@ __all__ = [
 ]
 
 
-class NotFoundInTree(PeerError):  # noqa: N818 - see errors.py
+class NotFoundInTree(PeerError):
     """The tree has no such path; `segment` is the index of the name that is missing."""
 
     code: ClassVar[str] = "not-found"
@@ -111,7 +111,7 @@ class PathWalk:
         if len(self.path) > PATH_MAX_SEGMENTS:
             raise OverLimit(f"a path of {len(self.path)} names, at most {PATH_MAX_SEGMENTS}")
         self._root = root
-        self._links_left = max_symlinks
+        self._links_left = max_symlinks or None  # None: symlinks are results
         self._result: Entry | None = None
         self._error: FednodeError | None = None
         self._hash = self._shard_depth = self._shard_fanout = 0
@@ -202,9 +202,11 @@ class PathWalk:
 
     def _symlink(self, cid: Cid, raw_target: bytes) -> None:
         target = raw_target.decode("utf-8", "surrogateescape")
-        if self._links_left == 0:
+        if self._links_left is None:
             self._end(Entry("symlink", cid, len(raw_target), target))
             return
+        if self._links_left == 0:
+            raise NotFoundInTree("too many symbolic links", segment=max(self.position - 1, 0))
         self._links_left -= 1
         path = follow_symlink(self.path[: self.position], target, self.path[self.position :])
         if len(path) > PATH_MAX_SEGMENTS:
