@@ -74,10 +74,10 @@ class GatewaySettings:
     )
     workers: int = setting(kinds.integer(1, 64), 1, "Processes that answer readers.")
     fetch_on_miss: str = setting(
-        kinds.choice("off", "sites"),
+        kinds.choice("off", "sites", "all"),
         "sites",
-        "What a reader may ask for that is not here yet. sites: any site that policy allows, fetched from a "
-        "host, verified and cached; off: only what is hosted here.",
+        "What is fetched from its hosts, verified and cached when a reader asks for a site that is not kept here. "
+        "sites: what the hosting settings would accept; all: whatever no rule refuses; off: nothing.",
     )
     list_sites: bool = setting(kinds.BOOL, False, "List the hosted sites on the gateway's front page.")
     cache_bytes: int = setting(

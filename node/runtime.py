@@ -129,7 +129,7 @@ async def _serve(config: Config, paths: Paths, store: DiskStore, options: RunOpt
     blocklists = await trio.to_thread.run_sync(partial(Blocklists, store, now_s=lambda: int(time.time())))
     async with open_network(settings) as network, trio.open_nursery() as nursery:
         replicator = Replicator(store, network, policies.gate)
-        gateway = GatewaySupervisor(config, paths, OnDemand(replicator.context))
+        gateway = GatewaySupervisor(config, paths, _on_demand(config, replicator))
         control = Control(config, store, network, replicator, policies, blocklists, gateway)
         policies.on_change = replicator.policy_changed
         await nursery.start(replicator.run)
@@ -172,6 +172,10 @@ async def _open_protocols(network: Network, replicator: Replicator, paths: Paths
                 )
 
     await nursery.start(listen_locally)
+
+
+def _on_demand(config: Config, replicator: Replicator) -> OnDemand:
+    return OnDemand(replicator.context, any_site=config.gateway.fetch_on_miss == "all")
 
 
 def _say_ready(network: Network, gateway: GatewaySupervisor) -> None:

@@ -45,8 +45,10 @@ class Found:
 class OnDemand:
     """Implements the gateway's Backend port over the network."""
 
-    def __init__(self, context: Context) -> None:
+    def __init__(self, context: Context, *, any_site: bool) -> None:
+        """`any_site`: fetch whatever no rule refuses, not only what the hosting settings would take."""
         self._context = context
+        self._any_site = any_site
         self._found: OrderedDict[SiteId, Found] = OrderedDict()
         self._fetching: dict[Cid, trio.Event] = {}
         self._sessions = trio.CapacityLimiter(SESSIONS_MAX)
@@ -63,7 +65,7 @@ class OnDemand:
                 await self._look(site, found)
         if found.signed is None:
             raise Unavailable("not-found", "no host of this site answered")
-        verdict = self._context.gate.may_host(found.signed)
+        verdict = self._context.gate.may_host(found.signed, local=self._any_site)
         if not verdict.allowed:
             raise Unavailable("refused", verdict.reason)
         return found.signed
@@ -158,7 +160,7 @@ class OnDemand:
                     raise Malformed(f"expected a block, got {type(other).__name__}")
 
     async def _keep(self, signed: SignedRelease, cid: Cid, data: bytes) -> None:
-        verdict = self._context.gate.may_store_block(signed, cid)
+        verdict = self._context.gate.may_store_block(signed, cid, local=self._any_site)
         if verdict.kind == "refuse":
             raise Unavailable("refused", verdict.reason)
         await self._context.in_store(self._context.store.cache_blocks, [(cid, data)])
