@@ -14,6 +14,8 @@ from cli.errors import CommandError, NoDaemon
 from protocol.errors import DecodeError
 
 if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
     from node.admin.client import AdminClient
 
 PREFIX_MIN_CHARS = 3
@@ -75,12 +77,12 @@ class SiteType(click.ParamType[str]):
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
         return value
 
-    def shell_complete(
-        self, ctx: click.Context, param: click.Parameter, incomplete: str
-    ) -> list[click.shell_completion.CompletionItem]:
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
         """Nothing when no daemon answers at once: completion must never get in the way."""
+        from click.shell_completion import CompletionItem
+
         return [
-            click.shell_completion.CompletionItem(row["site"], help=row.get("state", ""))
+            CompletionItem(row["site"], help=row.get("state", ""))
             for row in _known_sites(ctx.params)
             if row["site"].startswith(incomplete)
         ]

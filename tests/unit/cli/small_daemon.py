@@ -72,7 +72,7 @@ class SmallDaemon:
         with self._scope:
             async with open_memory_network(Air(), settings) as network, trio.open_nursery() as nursery:
                 replicator = Replicator(self.store, network, policies.gate)
-                gateway = GatewaySupervisor(self.config, self.paths, OnDemand(replicator.context))
+                gateway = GatewaySupervisor(self.config, self.paths, OnDemand(replicator.context, any_site=False))
                 control = Control(self.config, self.store, network, replicator, policies, blocklists, gateway)
                 await nursery.start(replicator.run)
                 await nursery.start(self._serve_publish, Intake(replicator.context, replicator))

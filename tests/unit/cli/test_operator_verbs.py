@@ -1,0 +1,204 @@
+"""The operator's verbs, as typed, against a daemon of real parts."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from cli.daemon import SITE
+from cli.main import VERBS, cli
+from protocol.cid import Cid
+from tests.unit.cli.conftest import Fednode
+from tests.unit.cli.small_daemon import SmallDaemon
+
+NOBODY = "/ip4/127.0.0.1/tcp/1/p2p/12D3KooWDVgXx4zcLZT6vhXA8m3LVYSum33U5XKfRo65pWHgqJTN"
+
+
+@pytest.fixture
+def sites(fednode: Fednode, daemon: SmallDaemon, site_dir: Path) -> list[str]:
+    """Two published sites."""
+    found = []
+    for name in ("one", "two"):
+        found.append(fednode("key", "new", name, "--json").json["site"])
+        assert fednode("publish", site_dir, "--key", name).code == 0
+    return found
+
+
+def common_prefix(sites: list[str]) -> str:
+    first, second = sites
+    return first[: next(index for index, (a, b) in enumerate(zip(first, second, strict=True)) if a != b)]
+
+
+def test_status(fednode: Fednode, sites: list[str]) -> None:
+    status = fednode("status", "--json").json
+    assert status["sites"]["hosted"] == 2
+    assert status["store"]["used_bytes"] > 0
+    shown = fednode("status")
+    assert shown.code == 0
+    assert "2 hosted" in shown.out
+    assert status["peer_id"] in shown.out
+
+
+def test_sites_and_show(fednode: Fednode, sites: list[str]) -> None:
+    rows = fednode("sites", "--json").json["sites"]
+    assert sorted(row["site"] for row in rows) == sorted(sites)
+    table = fednode("sites").out.splitlines()
+    assert table[0].split() == ["STATE", "RELEASE", "SIZE", "UPDATED", "SITE"]
+    assert {line.split()[-1] for line in table[1:]} == set(sites)
+    record = fednode("show", sites[0], "--json").json
+    assert (record["state"], record["head"]["seq"]) == ("hosted", 1)
+    assert record["head"]["root"] in fednode("show", sites[0]).out
+
+
+def test_a_beginning_of_a_site_id_will_do_if_it_fits_one(fednode: Fednode, sites: list[str]) -> None:
+    common = common_prefix(sites)
+    unique = sites[0][: len(common) + 1]
+    assert fednode("show", unique, "--json").json["site"] == sites[0]
+    several = fednode("show", common)
+    assert several.code == 1
+    assert "2 sites begin with" in several.err
+    assert fednode("show", "k51zzz").code == 1
+    assert fednode("show", sites[0][:2]).code == 1
+
+
+def test_block_and_unblock(fednode: Fednode, daemon: SmallDaemon, sites: list[str]) -> None:
+    unique = sites[0][: len(common_prefix(sites)) + 1]
+    done = fednode("block", unique, "--reason", "spam", "--json").json
+    assert done["rule"]["target"] == f"/ipns/{sites[0]}"
+    record = fednode("show", sites[0], "--json").json
+    assert (record["state"], record["blocked"]["reason"], record["blocked"]["ground"]) == (
+        "quarantined",
+        "spam",
+        "policy",
+    )
+    shown = fednode("show", sites[0]).out
+    assert "quarantined" in shown
+    assert "spam" in shown
+    assert fednode("unblock", unique).code == 0
+    assert fednode("show", sites[0], "--json").json["state"] == "hosted"
+    again = fednode("unblock", unique)
+    assert again.code == 1
+    assert "there is no rule" in again.err
+
+
+def test_legal_and_drop(fednode: Fednode, sites: list[str]) -> None:
+    asked = fednode("block", sites[0], "--drop")
+    assert asked.code == 2
+    assert fednode("show", sites[0], "--json").json["state"] == "hosted"
+    done = fednode("block", sites[0], "--legal", "--drop", "--yes", "--reason", "court order 7")
+    assert done.code == 0
+    assert "deleted" in done.out
+    record = fednode("show", sites[0], "--json").json
+    assert (record["state"], record["blocked"]["ground"], record["held"]) == ("refused", "legal", None)
+
+
+def test_a_cid_can_be_blocked(fednode: Fednode, sites: list[str]) -> None:
+    root = fednode("show", sites[0], "--json").json["head"]["root"]
+    target = fednode("block", f"/ipfs/{root}", "--json").json["rule"]["target"]
+    assert Cid.from_text(target.removeprefix("/ipfs/")).multihash == Cid.from_text(root).multihash
+    assert {row["state"] for row in fednode("sites", "--json").json["sites"]} == {"quarantined"}
+    assert fednode("unblock", root).code == 0
+    nonsense = fednode("block", "nonsense")
+    assert nonsense.code == 1
+    assert nonsense.err.startswith("error: ")
+
+
+def test_blocklists(fednode: Fednode, home: Path, sites: list[str]) -> None:
+    (home / "list.txt").write_text(f"# bad ones\n/ipns/{sites[1]}\nnonsense\n")
+    added = fednode("blocklist", "add", "list.txt")
+    assert added.code == 0
+    assert "1 rule in force" in added.out
+    assert "line 3 left out" in added.out
+    assert fednode("show", sites[1], "--json").json["blocked"]["list"] == f"{home}/list.txt"
+    (status,) = fednode("blocklist", "show", "--json").json["blocklists"]
+    assert (status["path"], status["rule_count"], status["problem_count"]) == (f"{home}/list.txt", 1, 1)
+    assert f"{home}/list.txt: 1 rule, read" in fednode("blocklist", "show").out
+    assert "1 rule" in fednode("status").out
+    assert fednode("blocklist", "add", "missing.txt").code == 2
+    (home / "list.txt").unlink()
+    assert fednode("blocklist", "remove", "list.txt").code == 0
+    assert fednode("blocklist", "remove", "list.txt").code == 1
+    assert "no blocklists" in fednode("blocklist", "show").out
+
+
+def test_follow_and_unfollow(fednode: Fednode, sites: list[str]) -> None:
+    assert fednode("follow", sites[0], "--json").json == {"site": sites[0]}
+    assert fednode("status", "--json").json["hosting"]["follow"] == [sites[0]]
+    assert fednode("unfollow", sites[0]).code == 0
+    assert fednode("unfollow", sites[0]).code == 1
+    assert fednode("follow", "nonsense").code == 1
+
+
+def test_peers(fednode: Fednode, daemon: SmallDaemon) -> None:
+    assert fednode("peers", "--json").json == {"peers": []}
+    assert "no peers" in fednode("peers").out
+    failed = fednode("peers", "--connect", NOBODY)
+    assert failed.code == 1
+    assert failed.err.startswith("error: ")
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["status"],
+        ["sites"],
+        ["peers"],
+        ["show", "k51"],
+        ["block", "k51"],
+        ["unblock", "k51"],
+        ["blocklist", "show"],
+        ["follow", "k51"],
+        ["unfollow", "k51"],
+        ["unpublish", "--yes"],
+    ],
+    ids=" ".join,
+)
+def test_without_a_daemon(fednode: Fednode, home: Path, command: list[str]) -> None:
+    ran = fednode(*command, "--json")
+    assert ran.code == 3
+    lines = ran.err.splitlines()
+    assert lines[0].startswith(f"error: no fednode daemon at {home}/data/fednode/run/")
+    assert lines[1] == "hint: fednode start"
+    assert ran.json["error"]["code"] == "no-daemon"
+
+
+def test_what_a_peer_or_publisher_wrote_cannot_steer_the_terminal(fednode: Fednode, sites: list[str]) -> None:
+    fednode("block", sites[0], "--reason", "‮evil")
+    shown = fednode("show", sites[0])
+    assert "evil" in shown.out
+    assert "‮" not in shown.out
+    assert json.loads(fednode("show", sites[0], "--json").out)["blocked"]["reason"] == "‮evil"
+
+
+def test_site_ids_are_completed_from_the_daemon(sites: list[str]) -> None:
+    show = cli.get_command(cli.make_context("fednode", ["show"]), "show")
+    assert show is not None
+    context = show.make_context("show", [], resilient_parsing=True)
+    found = SITE.shell_complete(context, show.params[0], sites[0][:20])
+    assert [item.value for item in found] == [site for site in sites if site.startswith(sites[0][:20])]
+    assert sites[0] in [item.value for item in found]
+
+
+def test_completion_without_a_daemon_is_silent(home: Path) -> None:
+    show = cli.get_command(cli.make_context("fednode", ["show"]), "show")
+    assert show is not None
+    context = show.make_context("show", [], resilient_parsing=True)
+    assert SITE.shell_complete(context, show.params[0], "k51") == []
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_scripts(fednode: Fednode, shell: str) -> None:
+    ran = fednode("completion", shell)
+    assert ran.code == 0
+    assert "_FEDNODE_COMPLETE" in ran.out
+
+
+def test_every_verb_has_a_short_help_that_its_own_help_begins_with() -> None:
+    context = cli.make_context("fednode", ["version"])
+    for name in VERBS:
+        command = cli.get_command(context, name)
+        assert command is not None
+        assert command.name == name
+        assert command.help, name
