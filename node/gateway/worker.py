@@ -48,7 +48,11 @@ def main(argv: list[str]) -> int:
     settings = WorkerSettings.from_json(_read_line(control))
     set_up_logging(settings.log_level, settings.log_format)
     check_descriptors(settings.limits)
-    trio.run(run_worker, settings, control, listeners)
+    try:
+        trio.run(run_worker, settings, control, listeners)
+    except OperatorError as error:
+        log.error("a gateway worker cannot run: %s", error)
+        return 1
     return 0
 
 

@@ -1,0 +1,285 @@
+"""Gateway workers as real processes: start, restart, stop, and the end of the daemon."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+
+from config import Config, Paths
+from config.schema import GatewaySettings, LogSettings
+from node.gateway.limits import Limits
+from node.gateway.listening import CannotListen
+from node.gateway.supervisor import GatewaySupervisor, WorkerFailed
+from node.policy.model import Rule
+from node.policy.rules import row_of
+from node.store.disk import DiskStore, open_store
+from protocol.site_id import SiteId
+from tests.unit.gateway.http_client import Answer, connect, fetch
+from tests.unit.gateway.nodes import Neighbour, new_key
+from tests.unit.gateway.sites import build, publish, sign
+
+pytestmark = pytest.mark.integration
+
+MIB = 1024 * 1024
+QUOTA_BYTES = 512 * MIB
+
+
+@dataclass
+class Gateway:
+    """A supervisor in this process with workers of its own, over a real store."""
+
+    store: DiskStore
+    neighbour: Neighbour
+    supervisor: GatewaySupervisor
+    stop: Callable[[], None]
+    stopped: trio.Event
+
+    @property
+    def port(self) -> int:
+        return int(self.supervisor.addresses()[0].rpartition(":")[2])
+
+    @property
+    def pids(self) -> list[int]:
+        return [status["pid"] for status in self.supervisor.statuses() if status["pid"] is not None]
+
+    async def get(self, site: SiteId, target: str) -> Answer:
+        return await fetch(self.port, target, f"{site}.ipns.localhost:{self.port}")
+
+
+@asynccontextmanager
+async def running_gateway(directory: Path, *, limits: Limits | None = None, **settings: Any) -> AsyncIterator[Gateway]:
+    paths = Paths(directory)
+    config = Config(
+        data_dir=directory,
+        gateway=GatewaySettings(**{"listen": ("127.0.0.1:0",), **settings}),
+        log=LogSettings(level="warning"),
+    )
+    store = open_store(paths.store_dir, quota_bytes=QUOTA_BYTES, cache_bytes=QUOTA_BYTES)
+    neighbour = Neighbour(store)
+    supervisor = GatewaySupervisor(config, paths, neighbour, limits=limits)
+    scope, stopped = trio.CancelScope(), trio.Event()
+
+    async def run(*, task_status: trio.TaskStatus[None]) -> None:
+        try:
+            with scope:
+                await supervisor.run(task_status=task_status)
+        finally:
+            stopped.set()
+
+    try:
+        async with trio.open_nursery() as nursery:
+            await nursery.start(run)
+            yield Gateway(store, neighbour, supervisor, scope.cancel, stopped)
+            scope.cancel()
+    finally:
+        store.close()
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return False
+    return state != "Z"
+
+
+async def until(condition: Callable[[], bool], seconds: float = 15) -> None:
+    with trio.fail_after(seconds):
+        while True:
+            if condition():
+                return
+            await trio.sleep(0.02)
+
+
+async def test_workers_serve_and_know_of_changes_at_once(tmp_path: Path) -> None:
+    async with running_gateway(tmp_path, workers=2) as gateway:
+        assert gateway.supervisor.workers() == 2
+        key = new_key()
+        site = SiteId.of(key)
+        assert (await gateway.get(site, "/")).status == 404
+        publish(gateway.store, key, {"index.html": b"one"})
+        assert (await gateway.get(site, "/")).body == b"one"
+        publish(gateway.store, key, {"index.html": b"two"}, seq=2)
+        assert (await gateway.get(site, "/")).body == b"two"
+        row = row_of(Rule(site, "quarantine", "policy", "", int(time.time())))
+        gateway.store.add_rule(row)
+        for _ in range(5):
+            assert (await gateway.get(site, "/")).status == 410
+        gateway.store.remove_rule(row.target)
+        assert (await gateway.get(site, "/")).body == b"two"
+
+
+async def test_workers_reach_the_daemon_for_what_is_elsewhere(tmp_path: Path) -> None:
+    async with running_gateway(tmp_path) as gateway:
+        built = build({"index.html": b"from afar", "big.bin": bytes(3 * MIB)})
+        signed = sign(new_key(), built)
+        gateway.neighbour.heads[signed.site] = signed
+        gateway.neighbour.blocks.update(built.blocks)
+        assert (await gateway.get(signed.site, "/")).body == b"from afar"
+        assert (await gateway.get(signed.site, "/big.bin")).body == bytes(3 * MIB)
+        assert gateway.supervisor.urls(signed.site) == [f"http://{signed.site}.ipns.localhost:{gateway.port}/"]
+
+
+async def test_a_new_rule_cuts_an_answer_within_a_second(tmp_path: Path) -> None:
+    async with running_gateway(tmp_path) as gateway:
+        key = new_key()
+        publish(gateway.store, key, {"big.bin": b"".join(bytes([n]) * MIB for n in range(64))})
+        site = SiteId.of(key)
+        client = await connect(gateway.port)
+        with client.sock:
+            await client.send(f"GET /big.bin HTTP/1.1\r\nHost: {site}.ipns.localhost\r\n\r\n".encode())
+            assert await client.sock.recv(100)
+            gateway.store.add_rule(row_of(Rule(site, "refuse", "policy", "", int(time.time()))))
+            with trio.fail_after(5), pytest.raises(ConnectionResetError):
+                await client.ends()
+
+
+async def test_a_worker_that_is_killed_is_started_again_and_no_reader_is_lost(tmp_path: Path) -> None:
+    async with running_gateway(tmp_path) as gateway:
+        key = new_key()
+        publish(gateway.store, key, {"index.html": b"here"})
+        (pid,) = gateway.pids
+        os.kill(pid, signal.SIGKILL)
+        # The daemon holds the listening socket: whoever connects now waits for the next worker.
+        with trio.fail_after(20):
+            assert (await gateway.get(SiteId.of(key), "/")).body == b"here"
+        assert gateway.supervisor.statuses()[0]["restarts"] == 1
+        assert gateway.pids != [pid]
+
+
+async def test_a_dead_worker_does_not_hold_up_the_readers_of_the_others(tmp_path: Path) -> None:
+    async with running_gateway(tmp_path, workers=2) as gateway:
+        key = new_key()
+        publish(gateway.store, key, {"index.html": b"here"})
+        os.kill(gateway.pids[0], signal.SIGSTOP)
+        try:
+            for _ in range(10):
+                with trio.fail_after(20):
+                    assert (await gateway.get(SiteId.of(key), "/")).status == 200
+        finally:
+            os.kill(gateway.pids[0], signal.SIGCONT)
+
+
+async def test_stop_takes_less_than_two_seconds_whatever_readers_do(tmp_path: Path) -> None:
+    async with running_gateway(tmp_path) as gateway:
+        key = new_key()
+        publish(gateway.store, key, {"big.bin": b"".join(bytes([n]) * MIB for n in range(32))})
+        (pid,) = gateway.pids
+        host = f"{SiteId.of(key)}.ipns.localhost"
+        stalled, silent, slow = [await connect(gateway.port) for _ in range(3)]
+        with stalled.sock, silent.sock, slow.sock:
+            await stalled.send(f"GET /big.bin HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
+            assert await stalled.sock.recv(10)
+            await slow.send(b"GET / HTTP/1.1\r\nHo")
+            began = time.monotonic()
+            gateway.stop()
+            await gateway.stopped.wait()
+            assert time.monotonic() - began < 2
+            assert not is_alive(pid)
+
+
+async def test_a_worker_that_does_not_stop_is_killed(tmp_path: Path) -> None:
+    async with running_gateway(tmp_path) as gateway:
+        (pid,) = gateway.pids
+        os.kill(pid, signal.SIGSTOP)
+        began = time.monotonic()
+        gateway.stop()
+        await gateway.stopped.wait()
+        assert time.monotonic() - began < 3
+        assert not is_alive(pid)
+
+
+async def test_signals_of_the_terminal_are_the_daemons_business(tmp_path: Path) -> None:
+    async with running_gateway(tmp_path) as gateway:
+        (pid,) = gateway.pids
+        for number in (signal.SIGINT, signal.SIGHUP):
+            os.kill(pid, number)
+        assert (await fetch(gateway.port, "/healthz", "localhost")).status == 200
+        assert gateway.pids == [pid]
+
+
+async def test_an_address_that_is_in_use_stops_the_start(tmp_path: Path) -> None:
+    async with running_gateway(tmp_path / "a") as first:
+        with pytest.raises(CannotListen) as caught:
+            async with running_gateway_alone(tmp_path / "b", f"127.0.0.1:{first.port}"):
+                pass
+        assert "in use" in str(caught.value)
+
+
+@asynccontextmanager
+async def running_gateway_alone(directory: Path, listen: str) -> AsyncIterator[None]:
+    """Without a nursery around it, so that its error comes as it is."""
+    config = Config(data_dir=directory, gateway=GatewaySettings(listen=(listen,)))
+    store = open_store(directory / "store", quota_bytes=QUOTA_BYTES)
+    try:
+        await GatewaySupervisor(config, Paths(directory), Neighbour(store)).run()
+        yield
+    finally:
+        store.close()
+
+
+async def test_a_worker_that_cannot_start_stops_the_start(tmp_path: Path) -> None:
+    config = Config(data_dir=tmp_path, gateway=GatewaySettings(listen=("127.0.0.1:0",)))
+    store = open_store(tmp_path / "elsewhere", quota_bytes=QUOTA_BYTES)
+    try:
+        with pytest.raises(WorkerFailed):
+            await GatewaySupervisor(config, Paths(tmp_path), Neighbour(store)).run()
+    finally:
+        store.close()
+
+
+async def test_no_address_means_no_gateway(tmp_path: Path) -> None:
+    config = Config(data_dir=tmp_path, gateway=GatewaySettings(listen=()))
+    store = open_store(tmp_path / "store", quota_bytes=QUOTA_BYTES)
+    try:
+        supervisor = GatewaySupervisor(config, Paths(tmp_path), Neighbour(store))
+        async with trio.open_nursery() as nursery:
+            await nursery.start(supervisor.run)
+        assert supervisor.addresses() == []
+        assert supervisor.urls(SiteId.of(new_key())) == []
+    finally:
+        store.close()
+
+
+DAEMON = """
+import sys, trio
+from pathlib import Path
+from tests.integration.test_gateway_workers import running_gateway
+
+async def main():
+    async with running_gateway(Path(sys.argv[1])) as gateway:
+        print(gateway.pids[0], gateway.port, flush=True)
+        await trio.sleep_forever()
+
+trio.run(main)
+"""
+
+
+@pytest.mark.parametrize("hangs", [False, True])
+async def test_workers_end_with_the_daemon_however_it_ends(tmp_path: Path, hangs: bool) -> None:
+    process = subprocess.Popen([sys.executable, "-c", DAEMON, str(tmp_path)], stdout=subprocess.PIPE)  # noqa: ASYNC220
+    try:
+        assert process.stdout is not None
+        pid, port = map(int, (await trio.to_thread.run_sync(process.stdout.readline)).split())
+        client = await connect(port)
+        with client.sock:
+            if hangs:
+                await client.send(b"GET / HTTP/1.1\r\nHo")
+            process.kill()
+            await until(lambda: not is_alive(pid), 10)
+    finally:
+        process.kill()
+        process.wait()
+        assert process.stdout is not None
+        process.stdout.close()
