@@ -241,6 +241,7 @@ class DiskStore(DiskRows):
     def close(self) -> None:
         """Write what is pending, if the disk takes it, and give up the lock. May be called twice."""
         with self._index.lock:
+            self._ballast.release_if_low()
             try:
                 self.sync()
             except OperatorError as error:

@@ -74,8 +74,8 @@ class Intake:
         return fresh_bytes
 
     def link(self, hold: Hold, cids: Sequence[Cid]) -> list[Cid]:
-        missing: list[Cid] = []
         wanted = dict.fromkeys(cids)
+        self._settle()
         with self._index.transaction(durable=False) as tx:
             row = holds.load(tx, hold)
             known = blocks.lookup(tx, wanted, row.id)
@@ -152,8 +152,9 @@ class Intake:
             raise
 
     def _settle(self) -> None:
-        while self._lost:
-            with self._index.transaction(durable=True) as tx:
-                pack, synced = self._lost[-1]
-                forget_beyond(tx, pack, synced)
-            self._lost.pop()
+        with self._index.lock:
+            while self._lost:
+                with self._index.transaction(durable=True) as tx:
+                    pack, synced = self._lost[-1]
+                    forget_beyond(tx, pack, synced)
+                self._lost.pop()

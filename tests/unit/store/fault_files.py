@@ -15,8 +15,13 @@ from node.store import layout
 from node.store.files import Buffer, OsFiles
 
 T = TypeVar("T")
+Fails = Callable[[int], int | None]
 
 _GRAIN = 64  # bytes that reach the disk together or not; small, so that small packs can tear
+
+
+def never(step: int) -> None:
+    return None
 
 
 class PowerCut(BaseException):
@@ -34,7 +39,7 @@ class FaultFiles(OsFiles):
         *,
         stop_at: int | None = None,
         how: str = "before",
-        fails: Callable[[int], int | None] = lambda step: None,
+        fails: Fails = never,
         seed: int = 0,
     ) -> None:
         self.steps = 0
@@ -42,7 +47,7 @@ class FaultFiles(OsFiles):
         self.log: list[str] = []
         self._stop_at = stop_at
         self._how = how
-        self._fails = fails
+        self.fails = fails
         self._random = random.Random(seed)
         self._synced: dict[Path, bytes] = {}
         self._lasting_names: set[Path] = set()
@@ -60,7 +65,7 @@ class FaultFiles(OsFiles):
             elif self._how == "torn":
                 part()
             raise PowerCut
-        code = self._fails(step)
+        code = self.fails(step)
         if code is not None:
             part()
             if name == "commit":
@@ -106,10 +111,14 @@ class FaultFiles(OsFiles):
 
     def commit(self, connection: sqlite3.Connection, *, durable: bool) -> None:
         def whole() -> None:
+            (_, _, database) = connection.execute("PRAGMA database_list").fetchone()
+            log = _log_of(Path(database))
+            before = log.stat().st_size
             super(FaultFiles, self).commit(connection, durable=durable)
-            if durable:
-                (_, _, database) = connection.execute("PRAGMA database_list").fetchone()
-                self._lasting_log_bytes = _log_of(Path(database)).stat().st_size
+            (synchronous,) = connection.execute("PRAGMA synchronous").fetchone()
+            after = log.stat().st_size
+            if synchronous == 2 and after > before:  # only then does SQLite sync its log
+                self._lasting_log_bytes = after
 
         self._step("commit", whole)
 
