@@ -97,14 +97,21 @@ class Control:
         }
 
     async def sites(self) -> list[Json]:
-        records = await trio.to_thread.run_sync(self._store.sites)
-        return [self._report(record) for record in records]
+        return [self._report(record) for record in await self._records()]
 
     async def site(self, site: str) -> Json:
-        record = await trio.to_thread.run_sync(self._store.site, self._read_site(site))
+        wanted = self._read_site(site)
+        record = next((record for record in await self._records() if record.site == wanted), None)
         if record is None:
             raise NotFound(f"this node knows no site {site}", hint="fednode sites lists the known ones")
         return self._report(record)
+
+    async def _records(self) -> list[SiteRecord]:
+        """What the store knows, and the sites that are being fetched for the first time."""
+        records = await trio.to_thread.run_sync(self._store.sites)
+        known = {record.site for record in records}
+        coming = [signed for signed, _ in self._replicator.fetching() if signed.site not in known]
+        return records + [SiteRecord(signed.site, signed, None, None, False, 0, int(time.time())) for signed in coming]
 
     async def peers(self) -> list[Json]:
         connected = {info.peer: info for info in self._network.peers()}

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import socket
+import ssl
 from pathlib import Path
 from types import TracebackType
 from typing import Any, ClassVar
@@ -55,7 +56,8 @@ class AdminClient:
         self._socket_path = socket_path
         self._knocked = False
         self._http = httpx.Client(
-            transport=httpx.HTTPTransport(uds=str(socket_path)),
+            # No TLS on a Unix socket: an empty context spares a tenth of a second for reading the machine's roots.
+            transport=httpx.HTTPTransport(uds=str(socket_path), verify=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)),
             base_url="http://fednode",
             timeout=httpx.Timeout(timeout_s, connect=CONNECT_DEADLINE_S),
             trust_env=False,

@@ -14,6 +14,7 @@ from urllib.parse import quote
 from cli.demo.nodes import DemoFailed, DemoNode, fednode
 from config.keyfile import create_key
 from node.admin.client import AdminClient
+from protocol.errors import FednodeError
 from protocol.site_id import SiteId
 
 T = TypeVar("T")
@@ -146,7 +147,7 @@ def eventually(check: Callable[[], T], deadline_s: float = DEADLINE_S) -> T:
     while True:
         try:
             return check()
-        except (DemoFailed, AssertionError):
+        except (FednodeError, AssertionError):
             if time.monotonic() >= end_s:
                 raise
             time.sleep(0.05)

@@ -146,7 +146,10 @@ class RawYamux:
     async def _exactly(self, count: int) -> bytes:
         data = b""
         while len(data) < count:
-            more = await self.session.read(count - len(data))
+            try:
+                more = await self.session.read(count - len(data))
+            except ConnectionClosedError:
+                raise EOFError from None
             if not more:
                 raise EOFError
             data += more

@@ -1,0 +1,64 @@
+"""Two real processes: one ends, is killed, comes back, on the same port or on another."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+import trio
+
+from tests.integration.net_kit import NodeProcess, eventually
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.fixture
+def one() -> Iterator[NodeProcess]:
+    with NodeProcess() as started:
+        yield started
+
+
+def is_connected(node: NodeProcess, other: NodeProcess) -> bool:
+    return any(peer["peer"] == other.peer for peer in node.ask("peers"))
+
+
+async def test_peer_that_was_killed_is_seen_as_gone_and_found_on_another_port(one: NodeProcess) -> None:
+    seed = os.urandom(32)
+    with NodeProcess(seed=seed) as other, trio.fail_after(20):
+        one.ask(f"connect {other.addresses[0]}")
+        assert one.ask(f"echo {other.peer}")
+        other.kill()
+        await eventually(lambda: not is_connected(one, other))
+        with pytest.raises(AssertionError, match="peer-unreachable"):
+            one.ask(f"echo {other.peer}")
+        with NodeProcess(seed=seed) as again:
+            assert again.endpoint != other.endpoint
+            one.ask(f"remember {again.peer} {again.addresses[0]}")
+            started = trio.current_time()
+            assert one.ask(f"echo {again.peer}")
+            assert trio.current_time() - started < 2
+
+
+async def test_same_port_can_be_bound_again_at_once(one: NodeProcess) -> None:
+    seed = os.urandom(32)
+    with NodeProcess(seed=seed) as other:
+        one.ask(f"connect {other.addresses[0]}")
+        other.kill()
+    listen = (other.addresses[0].partition("/p2p/")[0],)
+    with NodeProcess(listen, seed=seed) as again, trio.fail_after(20):
+        await eventually(lambda: not is_connected(one, other))
+        assert one.ask(f"echo {again.peer}")
+
+
+async def test_stop_is_quick_while_a_peer_is_frozen(one: NodeProcess) -> None:
+    with NodeProcess() as frozen:
+        one.ask(f"connect {frozen.addresses[0]}")
+        frozen.process.send_signal(19)  # SIGSTOP
+        try:
+            started = trio.current_time()
+            one.stop()
+            assert trio.current_time() - started < 3
+            assert one.process.returncode == 0
+        finally:
+            frozen.process.send_signal(18)  # SIGCONT

@@ -1,0 +1,115 @@
+"""Start and stop as a service manager sees them, and what may not hold the stop up."""
+
+from __future__ import annotations
+
+import os
+import socket
+import stat
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import trio
+
+from node.net import FrameChannel
+from node.replication.context import PUBLISH_PROTOCOL, SYNC_PROTOCOL
+from protocol import messages as msg
+from protocol.site_id import SiteId
+from tests.integration.daemons import Site, daemon_folder, federation
+from tests.integration.peers import DEADLINE_S, head_of, peer_of
+
+pytestmark = [pytest.mark.integration]
+STOP_S = 5.0
+
+
+async def test_sigterm_stops_within_five_seconds_whatever_readers_and_peers_do(tmp_path: Path) -> None:
+    site = Site(tmp_path)
+    site.write("index.html", "stalled")
+    site.write("large.bin", os.urandom(30_000_000))
+    with federation(1) as (daemon,):
+        site.publish(daemon)
+        host, _, port = daemon.gateway.rpartition(":")
+        readers = [socket.create_connection((host, int(port))) for _ in range(5)]
+        for reader in readers:
+            reader.sendall(f"GET /large.bin HTTP/1.1\r\nHost: {site.id}.ipns.localhost\r\n\r\n".encode())
+        admin = socket.socket(socket.AF_UNIX)
+        admin.connect(str(daemon.data_dir / "run" / "admin.sock"))
+        admin.sendall(b"GET /v1/status HTTP/1.1\r\n")
+        async with peer_of(daemon) as (network, peer):
+            head = await head_of(network, peer, site.id)
+            wanting = await network.open(peer, SYNC_PROTOCOL, deadline_s=DEADLINE_S)
+            channel = FrameChannel(wanting, idle_s=DEADLINE_S, write_s=DEADLINE_S)
+            await channel.send(msg.Fetch(SiteId.from_text(site.id), head.cid))
+            assert head.release.root is not None
+            await channel.send(msg.Want((head.release.root,)))
+            await network.open(peer, PUBLISH_PROTOCOL, deadline_s=DEADLINE_S)
+            began_s = time.monotonic()
+            os.kill(daemon.pid, 15)
+            assert await trio.to_thread.run_sync(daemon.wait, 2 * STOP_S) == 0
+            assert time.monotonic() - began_s < STOP_S
+        for reader in [*readers, admin]:
+            reader.close()
+
+
+def test_readiness_and_stop_are_told_to_systemd() -> None:
+    with daemon_folder() as folder:
+        path = folder / "notify"
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+            manager.bind(str(path))
+            manager.settimeout(30)
+            process = subprocess.Popen(
+                [sys.executable, "-m", "cli", "start", "--data-dir", str(folder / "data")]
+                + ["--gateway", "127.0.0.1:0", "--listen", "/ip4/127.0.0.1/tcp/0"],
+                env=os.environ | {"NOTIFY_SOCKET": str(path)},
+                stderr=subprocess.DEVNULL,
+            )
+            try:
+                assert b"READY=1" in manager.recv(1000)
+                process.terminate()
+                assert b"STOPPING=1" in manager.recv(1000)
+                assert process.wait(STOP_S) == 0
+            finally:
+                process.kill()
+                process.wait()
+
+
+def test_keys_and_sockets_belong_to_their_owner_alone() -> None:
+    with federation(1) as (daemon,):
+        files = [daemon.data_dir / "node.pem", *(daemon.data_dir / "run").glob("*.sock")]
+        assert len(files) == 4
+        for path in files:
+            assert stat.S_IMODE(path.stat().st_mode) == 0o600, path
+        assert stat.S_IMODE((daemon.data_dir / "run").stat().st_mode) == 0o700
+
+
+def test_a_second_daemon_on_the_same_data_says_why_it_does_not_start() -> None:
+    with federation(1) as (daemon,):
+        second = subprocess.run(
+            [sys.executable, "-m", "cli", "start", *daemon.at, "--gateway", "127.0.0.1:0"],
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,
+        )
+        assert second.returncode != 0
+        assert "already uses" in second.stderr
+        assert "hint:" in second.stderr
+        assert daemon.status()["network"]["state"] == "running"
+
+
+def test_a_port_that_is_taken_is_named() -> None:
+    with federation(1) as (daemon,), daemon_folder() as folder:
+        for options in (["--gateway", daemon.gateway], ["--listen", daemon.p2p, "--gateway", "127.0.0.1:0"]):
+            done = subprocess.run(
+                [sys.executable, "-m", "cli", "start", "--data-dir", str(folder / "x"), *options],
+                capture_output=True,
+                text=True,
+                timeout=30,
+                check=False,
+                env=os.environ | {"FEDNODE_NETWORK_LISTEN": "/ip4/127.0.0.1/tcp/0"} if len(options) == 2 else None,
+            )
+            assert done.returncode not in (0, -9)
+            assert "error:" in done.stderr
+            assert "Traceback" not in done.stderr
