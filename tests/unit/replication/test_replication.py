@@ -1,0 +1,208 @@
+"""What the driver does when hosts are honest, absent, slow or lying, and when policy changes under it."""
+
+from __future__ import annotations
+
+import trio
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from node.core import inputs as ins
+from node.net import FrameChannel, Stream
+from node.policy.model import CidPath, Hosting, Rule
+from node.replication.context import PUBLISH_PROTOCOL, SYNC_PROTOCOL
+from node.replication.standing import SCORE_MAX, WEIGHT_DEFAULT
+from protocol import messages as msg
+from protocol.cid import RAW, Cid
+from protocol.release import Release, sign_release
+from tests.unit.replication.kit import DEADLINE_S, MemoryNode, TreeSite, connect, ring, until
+
+FILES = {f"{number}.txt": b"%d" % number * 1000 for number in range(20)}
+
+
+def quarantine(site: TreeSite) -> Rule:
+    return Rule(site.signed.site, "quarantine", "policy", "no", 1)
+
+
+def served_wants(node: MemoryNode, site: TreeSite, *, lie: bool = False, stall_after: int | None = None) -> list[Cid]:
+    """Makes `node` serve `site` by hand; returns the list of what is wanted of it, which grows."""
+    wanted: list[Cid] = []
+
+    async def serve(stream: Stream) -> None:
+        channel = FrameChannel(stream, idle_s=DEADLINE_S, write_s=DEADLINE_S)
+        first = await channel.receive()
+        if isinstance(first, msg.Heads):
+            await channel.send(msg.Offer(site.signed))
+            await channel.send(msg.End())
+        if isinstance(first, msg.Offer):
+            await channel.send(msg.End())
+        if not isinstance(first, msg.Fetch):
+            return
+        while isinstance(want := await channel.receive(), msg.Want):
+            for cid in want.cids:
+                if stall_after is not None and len(wanted) >= stall_after:
+                    await trio.sleep_forever()
+                wanted.append(cid)
+                block = site.blocks[cid]
+                await channel.send(msg.Block(cid, block[:-1] + b"!" if lie else block))
+
+    node.network.serve(SYNC_PROTOCOL, serve)
+    return wanted
+
+
+async def test_a_release_reaches_every_connected_node() -> None:
+    site = TreeSite(FILES)
+    async with ring(3) as (_, nodes):
+        await connect(nodes[1], nodes[0])
+        await connect(nodes[2], nodes[1])
+        nodes[0].host(site)
+        await until(lambda: nodes[1].holds(site) and nodes[2].holds(site))
+
+
+async def test_a_node_that_was_cut_off_catches_up_when_it_is_back() -> None:
+    first = TreeSite(FILES)
+    second = TreeSite(FILES | {"new.txt": b"new"}, seq=2, key=first.key)
+    async with ring(2) as (air, nodes):
+        await connect(nodes[1], nodes[0])
+        nodes[0].host(first)
+        await until(lambda: nodes[1].holds(first))
+        air.cut(nodes[0].network.local_peer, nodes[1].network.local_peer)
+        nodes[0].host(second)
+        air.heal(nodes[0].network.local_peer, nodes[1].network.local_peer)
+        await connect(nodes[1], nodes[0])
+        await until(lambda: nodes[1].holds(second))
+
+
+async def test_an_update_asks_only_for_what_changed() -> None:
+    first = TreeSite(FILES)
+    second = TreeSite(FILES | {"3.txt": b"changed"}, seq=2, key=first.key)
+    async with ring(2) as (_, nodes):
+        nodes[1].host(first)
+        wanted = served_wants(nodes[0], second)
+        await connect(nodes[1], nodes[0])
+        await until(lambda: nodes[1].holds(second))
+        assert set(wanted) == {second.signed.release.root, Cid.of(RAW, b"changed")}
+
+
+async def test_a_lying_host_costs_one_try_and_is_remembered() -> None:
+    site = TreeSite(FILES)
+    async with ring(3) as (_, nodes):
+        served_wants(nodes[0], site, lie=True)
+        await connect(nodes[2], nodes[0])
+        liar = nodes[0].network.local_peer
+        await until(lambda: bool(nodes[2].replicator.context.standing.faults(liar)))
+        assert not nodes[2].holds(site)
+        nodes[1].host(site)
+        await connect(nodes[2], nodes[1])
+        await until(lambda: nodes[2].holds(site))
+        assert "hash-mismatch" in nodes[2].replicator.context.standing.faults(liar)
+
+
+async def test_what_arrived_before_a_host_vanished_is_not_fetched_again() -> None:
+    site = TreeSite({f"{number}.bin": bytes([number]) * 600_000 for number in range(40)})
+    async with ring(3) as (air, nodes):
+        before = served_wants(nodes[0], site, stall_after=30)
+        await connect(nodes[2], nodes[0])
+        await until(lambda: len(before) == 30)
+        await until(lambda: any(info.done_blocks >= 10 for info in nodes[2].store.holds()))
+        air.cut(nodes[0].network.local_peer, nodes[2].network.local_peer)
+        kept = nodes[2].store.holds()[0].done_blocks
+        after = served_wants(nodes[1], site)
+        await connect(nodes[2], nodes[1])
+        await until(lambda: nodes[2].holds(site))
+        assert len(after) <= len(site.blocks) - kept
+
+
+async def test_a_refusal_during_a_fetch_stops_it() -> None:
+    site = TreeSite(FILES)
+    async with ring(2) as (_, nodes):
+        wanted = served_wants(nodes[0], site, stall_after=5)
+        await connect(nodes[1], nodes[0])
+        await until(lambda: len(wanted) == 5)
+        assert nodes[1].replicator.fetching()
+        nodes[1].set_rules(quarantine(site))
+        assert not nodes[1].replicator.fetching()
+        served_wants(nodes[0], site)
+        nodes[1].set_rules()
+        await until(lambda: nodes[1].holds(site))
+
+
+async def test_a_release_with_a_refused_block_is_not_kept() -> None:
+    site = TreeSite(FILES)
+    refused = Cid.of(RAW, FILES["7.txt"])
+    async with ring(2) as (_, nodes):
+        nodes[1].set_rules(Rule(CidPath(refused.multihash, "", False), "refuse", "legal", "no", 1))
+        nodes[0].host(site)
+        wanted = served_wants(nodes[0], site)
+        await connect(nodes[1], nodes[0])
+        await until(lambda: bool(wanted))
+        await until(lambda: not nodes[1].replicator.fetching())
+        assert refused not in wanted
+        assert not nodes[1].holds(site)
+        assert nodes[1].store.usage().used_bytes == 0
+
+
+async def test_a_quarantined_block_is_kept_and_given_to_nobody() -> None:
+    site = TreeSite(FILES)
+    kept = Cid.of(RAW, FILES["7.txt"])
+    async with ring(2) as (_, nodes):
+        nodes[0].set_rules(Rule(CidPath(kept.multihash, "", False), "quarantine", "policy", "no", 1))
+        nodes[0].host(site)
+        await connect(nodes[1], nodes[0])
+        stream = await nodes[1].network.open(nodes[0].network.local_peer, SYNC_PROTOCOL, deadline_s=DEADLINE_S)
+        async with FrameChannel(stream, idle_s=DEADLINE_S, write_s=DEADLINE_S) as channel:
+            await channel.send(msg.Fetch(site.signed.site, site.signed.cid))
+            await channel.send(msg.Want((kept, Cid.of(RAW, FILES["8.txt"]))))
+            assert isinstance(await channel.receive(), msg.Refuse)
+            assert isinstance(await channel.receive(), msg.Block)
+
+
+async def test_a_full_node_takes_nothing_and_blames_nobody() -> None:
+    site = TreeSite(FILES)
+    async with ring(2, quota_bytes=1000) as (_, nodes):
+        wanted = served_wants(nodes[0], site)
+        await connect(nodes[1], nodes[0])
+        await until(lambda: nodes[1].replicator.context.core.state_of(site.signed.site) is not None)
+        await until(lambda: not nodes[1].replicator.fetching())
+        assert not wanted
+        assert not nodes[1].replicator.context.standing.faults(nodes[0].network.local_peer)
+
+
+async def test_a_followed_site_is_found_and_others_are_left() -> None:
+    wanted, other = TreeSite(FILES), TreeSite({"other.txt": b"other"})
+    async with ring(2, hosting=Hosting("follow", frozenset({wanted.signed.site}))) as (_, nodes):
+        nodes[0].gate.policy = type(nodes[0].gate.policy)((), Hosting("open"))
+        nodes[0].host(wanted)
+        nodes[0].host(other)
+        await connect(nodes[1], nodes[0])
+        await until(lambda: nodes[1].holds(wanted))
+        assert nodes[1].store.site(other.signed.site) is None
+
+
+async def test_an_end_reaches_hosts_and_frees_their_blocks() -> None:
+    site = TreeSite(FILES)
+    async with ring(2) as (_, nodes):
+        await connect(nodes[1], nodes[0])
+        nodes[0].host(site)
+        await until(lambda: nodes[1].holds(site))
+        end = Release.end_of(site.signed.site, prev=site.signed.cid, created_s=1_700_000_001)
+        signed = sign_release(end, site.key)
+        nodes[0].store.end_site(signed)
+        nodes[0].replicator.tell(ins.Stored(signed))
+        await until(lambda: nodes[1].store.usage().used_bytes == 0)
+        record = nodes[1].store.site(site.signed.site)
+        assert record is not None
+        assert record.ended
+
+
+async def test_who_lies_too_often_is_not_listened_to() -> None:
+    async with ring(2) as (_, nodes):
+        await connect(nodes[1], nodes[0])
+        liar = nodes[1].network.local_peer
+        for _ in range(1 + int(SCORE_MAX / WEIGHT_DEFAULT)):
+            nodes[0].replicator.context.standing.count(trio.current_time(), liar, "bad-signature")
+        stream = await nodes[1].network.open(nodes[0].network.local_peer, PUBLISH_PROTOCOL, deadline_s=DEADLINE_S)
+        async with FrameChannel(stream, idle_s=DEADLINE_S, write_s=DEADLINE_S) as channel:
+            site = TreeSite(FILES, key=Ed25519PrivateKey.generate())
+            await channel.send(msg.Offer(site.signed))
+            answer = await channel.receive()
+        assert isinstance(answer, msg.Refuse)
+        assert answer.code == "busy"
