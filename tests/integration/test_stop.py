@@ -60,8 +60,10 @@ def test_readiness_and_stop_are_told_to_systemd() -> None:
             manager.bind(str(path))
             manager.settimeout(30)
             process = subprocess.Popen(
-                [sys.executable, "-m", "cli", "start", "--data-dir", str(folder / "data")]
-                + ["--gateway", "127.0.0.1:0", "--listen", "/ip4/127.0.0.1/tcp/0"],
+                [
+                    *(sys.executable, "-m", "cli", "start", "--data-dir", str(folder / "data")),
+                    *("--gateway", "127.0.0.1:0", "--listen", "/ip4/127.0.0.1/tcp/0"),
+                ],
                 env=os.environ | {"NOTIFY_SOCKET": str(path)},
                 stderr=subprocess.DEVNULL,
             )
