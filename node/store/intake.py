@@ -15,11 +15,11 @@ from node.store.port import Hold
 from node.store.recovery import forget_beyond
 from protocol.cid import IDENTITY, Cid
 from protocol.errors import OperatorError, OverLimit, UnsupportedHash
-from protocol.limits import CID_MAX_BYTES, FOREIGN_BLOCK_MAX_BYTES, VARINT_MAX_BYTES
+from protocol.limits import FOREIGN_BLOCK_MAX_BYTES
 
 _log = logging.getLogger(__name__)
 
-_PREFIX_MAX_BYTES: Final = CID_MAX_BYTES + VARINT_MAX_BYTES
+_LENGTH_MAX_BYTES: Final = 4  # a section's length before it: blocks are at most 2 MiB
 
 
 def verified(batch: Iterable[tuple[Cid, bytes]]) -> dict[Cid, bytes]:
@@ -124,7 +124,7 @@ class Intake:
 
     def _make_room(self, batch: dict[Cid, bytes]) -> None:
         self._settle()
-        if not self._packs.has_room(sum(len(data) + _PREFIX_MAX_BYTES for data in batch.values())):
+        if not self._packs.has_room(sum(_LENGTH_MAX_BYTES + len(cid) + len(data) for cid, data in batch.items())):
             self.sync_packs()
             self._packs.roll()
 

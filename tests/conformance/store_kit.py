@@ -88,12 +88,13 @@ class Publisher:
         return sign_release(Release(self.site, SEQ_MAX, None, None, 0, 0, ended=True), self.key)
 
 
-def publish(store: Store, signed: SignedRelease, content: Blocks, *, origin: Origin = Origin.PUBLISHED) -> None:
-    """Begin, link what is there, put the rest, finish."""
+def publish(store: Store, signed: SignedRelease, content: Blocks, *, batch: int = 500) -> None:
+    """Begin, link what is there, put the rest in batches, finish."""
     hold = store.begin_hold(signed)
     missing = store.link_blocks(hold, list(content))
-    store.put_blocks(hold, [(cid, content[cid]) for cid in missing])
-    store.finish_hold(hold, origin=origin)
+    for first in range(0, len(missing), batch):
+        store.put_blocks(hold, [(cid, content[cid]) for cid in missing[first : first + batch]])
+    store.finish_hold(hold, origin=Origin.PUBLISHED)
 
 
 @dataclass
