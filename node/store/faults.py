@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from node.store import layout
 from node.store.errors import StoreDamaged, StoreFailed, StoreFull, StoreReadOnly
 from protocol.errors import OperatorError
 
@@ -58,23 +59,25 @@ def from_sqlite(error: sqlite3.Error, directory: Path, doing: str) -> OperatorEr
 
 def _full(directory: Path, doing: str) -> OperatorError:
     return StoreFull(
-        f"no space left on the disk of {directory} while {doing}",
+        f"{doing} failed: no space left on the disk of {directory}",
         hint="free space on this disk or lower hosting.quota_bytes; reading goes on meanwhile",
     )
 
 
 def _read_only(directory: Path, doing: str) -> OperatorError:
     return StoreReadOnly(
-        f"{directory} cannot be written while {doing}",
+        f"{doing} failed: {directory} cannot be written",
         hint="check that the disk is mounted writable and that the directory belongs to this user",
     )
 
 
 def _is_read_only(directory: Path) -> bool:
+    """SQLite reports it as a plain I/O error; and of a disk that failed, ext4 says it only to who tries."""
     try:
-        return bool(os.statvfs(directory).f_flag & os.ST_RDONLY)
-    except OSError:
-        return False
+        os.utime(directory / layout.LOCK_NAME)
+    except OSError as error:
+        return error.errno in _READ_ONLY
+    return False
 
 
 def _is_full(directory: Path) -> bool:

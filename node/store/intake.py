@@ -147,8 +147,8 @@ class Intake:
             self._lost.append(self._packs.abandon())
             try:
                 self._settle()
-            except OperatorError:
-                _log.exception("the index still names blocks that the disk did not take; tried again later")
+            except OperatorError as error:
+                _log.error("the index still names blocks that the disk did not take; tried again later: %s", error)
             raise
 
     def _settle(self) -> None:
