@@ -39,9 +39,9 @@ class DagWalk:
     - an inner node (dag-pb): open until feed(cid, block) or skip(cid). feed() takes the VERIFIED block and
       makes its links known; skip() says that the whole subtree is settled (it is known to be complete).
 
-    The walk is over (`done`) when nothing is left to name and no node is open; [] with `done` False means
-    that open nodes must be answered first. Answers may come in any order. `open_nodes` lists what to ask
-    again when a peer went away.
+    The walk is over (`done`) when nothing is left to name and no node is open. [] means that open nodes must be
+    answered first or, when what was left had all been named before, that `done` is True now. Answers may come
+    in any order. `open_nodes` lists what to ask again when a peer went away.
 
     Order. With in_order=True want() never names anything behind an open node, so the blocks come in exact DFS
     pre-order (what a bundle needs), still many leaves at once. Otherwise it goes on with later siblings
