@@ -19,7 +19,7 @@ DEADLINE_S = 20.0
 
 
 def try_to_forge(address: str, site: SiteId) -> str:
-    """Offers the site's next release, signed by a stranger; the node's reason for refusing. DemoFailed if it takes it."""
+    """Offers the site's next release, signed by a stranger; why the node refused it. DemoFailed if it took it."""
     return trio.run(_try, address, site)
 
 
