@@ -30,6 +30,7 @@ class GatewayApp:
         blocks = Blocks(reader, backend)
         heads = Heads(self._view, backend, fetch_on_miss=settings.fetch_on_miss)
         self._sites = SiteAnswers(self._view, blocks, heads, self._me, settings.fetch_limits)
+        self._view.refresh()
         self._rules_version = self._view.rules_version
 
     async def answer(self, request: Request) -> Response:
@@ -38,6 +39,7 @@ class GatewayApp:
         found = route(request.host, request.target, self._domains, scheme)
         match found:
             case SitePath():
+                self._view.refresh()
                 return await self._sites.answer(request, found)
             case Redirect(location):
                 if request.headers.get("service-worker") == "script":
@@ -54,16 +56,16 @@ class GatewayApp:
 
     def apply_new_rules(self) -> None:
         """Cut the answers on their way that rules made since the last call refuse."""
-        version = self._view.rules_version
-        if version != self._rules_version:
-            self._rules_version = version
+        self._view.refresh()
+        if self._view.rules_version != self._rules_version:
+            self._rules_version = self._view.rules_version
             self._sites.check_bodies()
 
     def _node(self, path: str) -> Response:
         if path == "/":
             return page(200, self._front())
         if path == "/healthz":
-            self._view.policy()  # fails when the store cannot be read
+            self._view.refresh()  # fails when the store cannot be read
             return Response(
                 200, [("Content-Type", "text/plain; charset=utf-8"), ("Cache-Control", "no-store")], b"ok\n"
             )

@@ -173,11 +173,15 @@ class Connection:
         while left:
             self._scope.deadline = give_up
             piece = await _next_piece(body, left)
+            self._scope.deadline = min(trio.current_time() + self._limits.stall_s, give_up)
             await self._send_all(piece, give_up)
             left -= len(piece)
 
     async def _send_all(self, data: bytes | memoryview, give_up: float, flags: int = 0) -> None:
-        view = memoryview(data)
+        sent = await self._sock.send(data, flags)
+        if sent == len(data):
+            return
+        view = memoryview(data)[sent:]
         while view:
             self._scope.deadline = min(trio.current_time() + self._limits.stall_s, give_up)
             view = view[await self._sock.send(view, flags) :]

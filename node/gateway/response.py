@@ -8,8 +8,7 @@ from http import HTTPStatus
 from typing import Protocol
 
 Header = tuple[str, str]
-_REASONS = {status.value: status.phrase.encode() for status in HTTPStatus}
-_FORBIDDEN = ("\r", "\n", "\0")
+_REASONS = {status.value: status.phrase for status in HTTPStatus}
 
 
 class Body(Protocol):
@@ -46,14 +45,14 @@ class Response:
 
 def encode_head(response: Response, *, keep_alive: bool, date: str) -> bytes:
     """Status line and headers, with the empty line; ValueError for a header that would break out of its line."""
-    lines = [b"HTTP/1.1 %d %b" % (response.status, _REASONS.get(response.status, b""))]
-    for name, value in response.headers:
-        if any(char in value for char in _FORBIDDEN):
-            raise ValueError(f"line break in header {name}")
-        lines.append(f"{name}: {value}".encode("latin-1"))
+    lines = [f"HTTP/1.1 {response.status} {_REASONS.get(response.status, '')}"]
+    lines += [f"{name}: {value}" for name, value in response.headers]
     if response.status != HTTPStatus.NOT_MODIFIED:
-        lines.append(b"Content-Length: %d" % response.length)
-    lines.append(b"Date: " + date.encode("ascii"))
+        lines.append(f"Content-Length: {response.length}")
+    lines.append(f"Date: {date}")
     if not keep_alive:
-        lines.append(b"Connection: close")
-    return b"\r\n".join(lines) + b"\r\n\r\n"
+        lines.append("Connection: close")
+    head = "\r\n".join(lines)
+    if head.count("\r") != len(lines) - 1 or head.count("\n") != len(lines) - 1 or "\0" in head:
+        raise ValueError("line break in a header")
+    return f"{head}\r\n\r\n".encode("latin-1")

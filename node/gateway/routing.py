@@ -26,10 +26,14 @@ _PATH_SAFE = "!$&'()*+,;=:@-._~"
 
 @dataclass(frozen=True, slots=True)
 class SitePath:
-    """A place in a site. base: what precedes it in the URL's path, "" on the site's own origin. home: the node's
-    front page, as a URL."""
+    """A place in a site.
+
+    name: the site id as text. base: what precedes the place in the URL's path, "" on the site's own origin.
+    home: the node's front page, as a URL.
+    """
 
     site: SiteId
+    name: str
     segments: tuple[str, ...]
     trailing_slash: bool
     query: str
@@ -96,6 +100,7 @@ class Host:
         return _is_address(self.name)
 
 
+@functools.lru_cache(maxsize=1024)
 def parse_host(text: str) -> Host:
     """A Host header. Raises BadRequest."""
     matched = _HOST.fullmatch(text)
@@ -131,35 +136,37 @@ def _on_subdomain(label: str, domain: str, path: str, query: str, scheme: Scheme
     name, dot, namespace = label.rpartition(".")
     if not dot or namespace != "ipns" or "." in name:
         return Nothing(404, "There is nothing at this address. A site has the form SITE.ipns.DOMAIN.")
-    site = _site(name)
-    if site is None:
+    found = _site(name)
+    if found is None:
         return Nothing(400, "The first part of the address is not a site id; those begin with k51.")
-    if name != str(site):
-        return Redirect(f"{scheme}://{site}.ipns.{domain}{path}{query}")
-    return _site_path(site, path, query, base="", home=f"{scheme}://{domain}/")
+    site, canonical = found
+    if name != canonical:
+        return Redirect(f"{scheme}://{canonical}.ipns.{domain}{path}{query}")
+    return _site_path(site, canonical, path, query, base="", home=f"{scheme}://{domain}/")
 
 
 def _on_domain(domain: str, path: str, query: str, scheme: Scheme) -> Route:
     name, rest = _split_ipns(path)
     if name is None:
         return NodePath(path)
-    site = _site(name)
-    if site is None:
+    found = _site(name)
+    if found is None:
         return Nothing(400, "What follows /ipns/ is not a site id; those begin with k51.")
-    return Redirect(f"{scheme}://{site}.ipns.{domain}{rest or '/'}{query}")
+    return Redirect(f"{scheme}://{found[1]}.ipns.{domain}{rest or '/'}{query}")
 
 
 def _on_address(path: str, query: str) -> Route:
     name, rest = _split_ipns(path)
     if name is None:
         return NodePath(path)
-    site = _site(name)
-    if site is None:
+    found = _site(name)
+    if found is None:
         return Nothing(400, "What follows /ipns/ is not a site id; those begin with k51.")
-    base = f"/ipns/{site}"
-    if not rest or name != str(site):
+    site, canonical = found
+    base = f"/ipns/{canonical}"
+    if not rest or name != canonical:
         return Redirect(f"{base}{rest or '/'}{query}")
-    return _site_path(site, rest, query, base=base, home="/")
+    return _site_path(site, canonical, rest, query, base=base, home="/")
 
 
 def _split_ipns(path: str) -> tuple[str | None, str]:
@@ -171,18 +178,20 @@ def _split_ipns(path: str) -> tuple[str | None, str]:
 
 
 @functools.lru_cache(maxsize=1024)
-def _site(name: str) -> SiteId | None:
+def _site(name: str) -> tuple[SiteId, str] | None:
+    """The site of that name in any form, and its one canonical name."""
     try:
-        return SiteId.from_text(name)
+        site = SiteId.from_text(name)
     except DecodeError:
         return None
+    return site, str(site)
 
 
-def _site_path(site: SiteId, path: str, query: str, *, base: str, home: str) -> SitePath | Nothing:
+def _site_path(site: SiteId, name: str, path: str, query: str, *, base: str, home: str) -> SitePath | Nothing:
     segments = decode_segments(path)
     if len(segments) > PATH_SEGMENTS_MAX:
         return Nothing(404, "There is nothing at this address.")
-    return SitePath(site, segments, path.endswith("/"), query, base, home)
+    return SitePath(site, name, segments, path.endswith("/"), query, base, home)
 
 
 def decode_segments(path: str) -> tuple[str, ...]:
@@ -206,6 +215,7 @@ def decode_segments(path: str) -> tuple[str, ...]:
     return tuple(segments)
 
 
+@functools.lru_cache(maxsize=1024)
 def _is_address(name: str) -> bool:
     try:
         ipaddress.ip_address(name.strip("[]"))

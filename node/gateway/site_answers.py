@@ -29,7 +29,7 @@ from protocol.walk import FileCursor, NotFoundInTree
 
 INDEX = "index.html"
 NOT_FOUND_PAGE = "404.html"
-_ROOTS_MAX = 32  # in X-Ipfs-Roots; a deeper path goes without
+_ROOTS_MAX_CHARS = 2048  # of X-Ipfs-Roots, about 34 names; a deeper path goes without
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +143,7 @@ class SiteAnswers:
         gate = self._gate(reading.current, found, *paths)
         insist(gate(None))
         size, is_get = found.entry.size_bytes, reading.request.method == "GET"
-        etag = f'"{found.entry.cid}"'
+        etag = f'"{found.cid_text}"'
         if is_other(reading.asked("if-match"), etag):
             return page(412, pages.plain("Another version", "The file has changed.", self._me))
         if is_unchanged(reading.asked("if-none-match"), etag):
@@ -208,9 +208,9 @@ def _headers(reading: Reading, found: Found | None, kind: str | None, etag: str 
         headers += [("ETag", etag), ("Cache-Control", CACHE_CONTROL)]
     else:
         headers.append(("Cache-Control", "no-cache"))
-    headers.append(("X-Ipfs-Path", f"/ipns/{place.site}{place.url_path}"))
-    if found is not None and len(found.roots) <= _ROOTS_MAX:
-        headers.append(("X-Ipfs-Roots", ",".join(map(str, found.roots))))
+    headers.append(("X-Ipfs-Path", f"/ipns/{place.name}{place.url_path}"))
+    if found is not None and len(found.roots_text) <= _ROOTS_MAX_CHARS:
+        headers.append(("X-Ipfs-Roots", found.roots_text))
     if not place.isolated:
         headers += [("Content-Security-Policy", SANDBOX), ("Access-Control-Allow-Origin", "*")]
     return headers

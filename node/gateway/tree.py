@@ -20,12 +20,16 @@ class LoadBlock(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """Where a path leads. path: after symlinks. trail: every CID passed. roots: one CID for each name of it."""
+    """Where a path leads. path: after symlinks. trail: every CID passed. cid_text: of the entry.
+
+    roots_text: CIDs of the site's root and of each name on the way, separated by commas.
+    """
 
     entry: Entry
     path: tuple[str, ...]
     trail: tuple[Cid, ...]
-    roots: tuple[Cid, ...]
+    cid_text: str
+    roots_text: str
 
 
 class PathCache:
@@ -61,7 +65,7 @@ async def _walk(root: Cid, segments: tuple[str, ...], load: LoadBlock) -> Found:
         walk.feed(await load(cid))
     if walk.result.kind == "symlink":
         raise NotFoundInTree("too many symbolic links")
-    return Found(walk.result, walk.path, tuple(walk.trail), tuple(roots))
+    return Found(walk.result, walk.path, tuple(walk.trail), str(walk.result.cid), ",".join(map(str, roots)))
 
 
 async def list_directory(cid: Cid, limit: int, load: LoadBlock) -> tuple[list[DirEntry], bool]:

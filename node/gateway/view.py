@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import logging
+import time
 from collections import OrderedDict
 
 from node.gateway.limits import SITES_CACHED_MAX
@@ -13,7 +13,7 @@ from node.store.port import SiteRecord, StoreReader
 from protocol.cid import Cid
 from protocol.site_id import SiteId
 
-log = logging.getLogger(__name__)
+SAME_MOMENT_S = 0.001  # questions of one request, asked one after the other
 
 
 class Refused(Exception):
@@ -31,38 +31,40 @@ def insist(verdict: Verdict) -> None:
 
 
 class StoreView:
-    """Each question first asks the store, in microseconds, whether what is kept here still holds.
-
-    Errors of the store go through: without its rules nothing may be served.
-    """
+    """Asks the store, in microseconds, whether what is kept here still holds: for every request, and again whenever
+    more than SAME_MOMENT_S went by. Errors of the store go through: without its rules nothing may be served."""
 
     def __init__(self, reader: StoreReader) -> None:
         self._reader = reader
-        self._rules_version: int | None = None
-        self._policy = Policy()
+        self._checked_s = float("-inf")
         self._data_version: int | None = None
+        self._policy = Policy()
         self._sites: OrderedDict[SiteId, SiteRecord | None] = OrderedDict()
         self._hosted: list[SiteId] | None = None
-
-    @property
-    def rules_version(self) -> int:
+        self.rules_version: int | None = None
         """Changes with any rule."""
-        return self._reader.rules_version()
 
-    def policy(self) -> Policy:
-        """The rules in force now."""
-        version = self._reader.rules_version()
-        if version != self._rules_version:
-            self._policy = Policy(rules_of(self._reader.rules()))
-            self._rules_version = version
-            log.debug("rules were read again")
-        return self._policy
+    def refresh(self, *, same_moment_s: float = 0.0) -> None:
+        """See what has changed in the store, unless that was done within the last `same_moment_s`."""
+        now = time.monotonic()
+        if now - self._checked_s < same_moment_s:
+            return
+        version = self._reader.data_version()
+        if version != self._data_version:
+            rules_version = self._reader.rules_version()
+            if rules_version != self.rules_version:
+                self._policy = Policy(rules_of(self._reader.rules()))
+                self.rules_version = rules_version
+            self._sites.clear()
+            self._hosted = None
+            self._data_version = version
+        self._checked_s = now
 
     def decide(self, site: SiteId, root: Cid | None, paths: tuple[str, ...], trail: tuple[Cid, ...]) -> Verdict:
         """May this be served? One thing may be reached under several paths: the first refusal counts."""
-        policy = self.policy()
+        self.refresh(same_moment_s=SAME_MOMENT_S)
         for path in paths:
-            verdict = policy.decide(Act.HTTP_SERVE, Subject(site=site, root=root, path=path, trail=trail))
+            verdict = self._policy.decide(Act.HTTP_SERVE, Subject(site=site, root=root, path=path, trail=trail))
             if not verdict.allowed:
                 return verdict
         return ALLOW
@@ -73,7 +75,7 @@ class StoreView:
 
     def site(self, site: SiteId) -> SiteRecord | None:
         """What the node has of a site."""
-        self._refresh()
+        self.refresh(same_moment_s=SAME_MOMENT_S)
         try:
             self._sites.move_to_end(site)
         except KeyError:
@@ -84,14 +86,7 @@ class StoreView:
 
     def hosted(self) -> list[SiteId]:
         """The sites whose blocks are all here."""
-        self._refresh()
+        self.refresh(same_moment_s=SAME_MOMENT_S)
         if self._hosted is None:
             self._hosted = [record.site for record in self._reader.sites() if record.held is not None]
         return self._hosted
-
-    def _refresh(self) -> None:
-        version = self._reader.data_version()
-        if version != self._data_version:
-            self._sites.clear()
-            self._hosted = None
-            self._data_version = version

@@ -22,7 +22,7 @@ def at(host: str | None, target: str) -> object:
 
 def test_the_origin_of_a_site_is_its_root() -> None:
     found = at(f"{SITE}.ipns.localhost:8080", "/a/b%20c/?x=1&y")
-    assert found == SitePath(SITE, ("a", "b c"), True, "?x=1&y", "", "http://localhost:8080/")
+    assert found == SitePath(SITE, str(SITE), ("a", "b c"), True, "?x=1&y", "", "http://localhost:8080/")
     assert found.isolated
 
 
@@ -60,7 +60,7 @@ def test_paths_on_a_domain_lead_to_the_sites_origin() -> None:
 @pytest.mark.parametrize("host", ["127.0.0.1:8080", "[::1]:8080", "[::1]", "192.168.0.7", "box.lan", None, ""])
 def test_addresses_serve_sites_as_paths(host: str | None) -> None:
     found = at(host, f"/ipns/{SITE}/a/b?c")
-    assert found == SitePath(SITE, ("a", "b"), False, "?c", f"/ipns/{SITE}", "/")
+    assert found == SitePath(SITE, str(SITE), ("a", "b"), False, "?c", f"/ipns/{SITE}", "/")
     assert not found.isolated
     assert at(host, f"/ipns/{SITE}") == Redirect(f"/ipns/{SITE}/")
     assert at(host, "/") == NodePath("/")
