@@ -20,6 +20,7 @@ from protocol.cid import Cid
 from protocol.errors import DecodeError
 from protocol.site_id import SiteId
 
+_BUSY_TIMEOUT_S: Final = 10.0  # only while the writer recovers the log after a crash
 _TRIES: Final = 5  # a block may move or go while it is read; that it does so more often is damage
 
 
@@ -40,14 +41,20 @@ class PackReader:
         with translated(directory, "opening the index"):
             uri = (directory / layout.DATABASE_NAME).absolute().as_uri() + "?mode=ro"
             self._connection = sqlite3.connect(
-                uri, uri=True, timeout=10.0, isolation_level=None, check_same_thread=False
+                uri, uri=True, timeout=_BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
             )
-            self._connection.execute("PRAGMA cache_size = -4000")
-            (version,) = self._connection.execute("PRAGMA user_version").fetchone()
+            try:
+                self._set_up()
+            except BaseException:
+                self._connection.close()
+                raise
+
+    def _set_up(self) -> None:
+        self._connection.execute("PRAGMA cache_size = -4000")  # KiB
+        (version,) = self._connection.execute("PRAGMA user_version").fetchone()
         if version != layout.SCHEMA_VERSION:
-            self._connection.close()
             raise StoreTooNew(
-                f"the store in {directory} has layout {version}, this process reads {layout.SCHEMA_VERSION}",
+                f"the store in {self.directory} has layout {version}, this process reads {layout.SCHEMA_VERSION}",
                 hint="restart the node, so that all its processes are of one version",
             )
 

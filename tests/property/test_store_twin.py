@@ -176,4 +176,4 @@ def _without_id(info: HoldInfo) -> object:
 
 
 TestTwins = Twins.TestCase
-TestTwins.settings = settings(max_examples=50, stateful_step_count=30, deadline=None)
+TestTwins.settings = settings(max_examples=30, stateful_step_count=30, deadline=None)

@@ -71,7 +71,7 @@ def interrupted_start(path: Path, source: random.Random) -> None:
         open_disk(path, files)
 
 
-@pytest.mark.parametrize("seed", range(110))
+@pytest.mark.parametrize("seed", range(90))
 def test_what_was_done_survives_the_death_of_the_process(seed: int) -> None:
     source = random.Random(seed)
     files = FaultFiles(stop_at=source.randrange(STEPS), how=source.choice(HOWS), seed=seed)
@@ -87,7 +87,7 @@ def test_what_was_done_survives_the_death_of_the_process(seed: int) -> None:
             check_after(path / "after", scenario, whole_state, allowed)
 
 
-@pytest.mark.parametrize("seed", range(190))
+@pytest.mark.parametrize("seed", range(160))
 def test_what_was_acknowledged_survives_loss_of_power(seed: int) -> None:
     source = random.Random(seed)
     files = FaultFiles(stop_at=source.randrange(STEPS), how=source.choice(HOWS), seed=seed)

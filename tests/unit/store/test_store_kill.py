@@ -20,7 +20,7 @@ from tests.conformance.store_check import problems
 from tests.conformance.store_kit import SMALL, Publisher, readable, scratch
 from tests.unit.store.writer import SITES, content_of
 
-ROUNDS = 8
+ROUNDS = 5
 
 
 def test_kill_9_under_load() -> None:
