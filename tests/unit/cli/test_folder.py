@@ -71,7 +71,7 @@ def check_same(folder: Path, tree: Tree) -> dict[Cid, bytes]:
 
 
 @given(TREES)
-@settings(max_examples=60)
+@settings(max_examples=40)
 def test_any_tree(tree: Tree) -> None:
     with TemporaryDirectory() as folder:
         write(Path(folder), tree)

@@ -18,9 +18,9 @@ def opened(config: Config, *, has_ipv6: bool) -> Config:
     return load(env={"HOME": str(config.data_dir)}, flags=open_flags(config, has_ipv6=has_ipv6)).config
 
 
-def test_public_opens_every_address_on_the_same_ports(tmp_path: Path) -> None:
+def test_public_opens_every_address_on_the_same_ports(home: Path) -> None:
     config = Config(
-        data_dir=tmp_path,
+        data_dir=home,
         gateway=GatewaySettings(listen=("127.0.0.1:8080", "[::1]:8080", "127.0.0.1:9000")),
         network=NetworkSettings(listen=("/ip4/127.0.0.1/tcp/4101",)),
     )
@@ -32,10 +32,10 @@ def test_public_opens_every_address_on_the_same_ports(tmp_path: Path) -> None:
     assert only4.network.listen == ("/ip4/0.0.0.0/tcp/4101",)
 
 
-def test_what_is_open_is_what_is_not_loopback(tmp_path: Path) -> None:
-    assert open_addresses(Config(data_dir=tmp_path)) == []
+def test_what_is_open_is_what_is_not_loopback(home: Path) -> None:
+    assert open_addresses(Config(data_dir=home)) == []
     config = Config(
-        data_dir=tmp_path,
+        data_dir=home,
         gateway=GatewaySettings(listen=("127.0.0.2:1", "[::1]:1", "192.0.2.1:1", "[2001:db8::1]:1", "0.0.0.0:1")),
         network=NetworkSettings(listen=("/ip6/::1/tcp/1", "/ip6/::/tcp/1")),
     )
@@ -47,7 +47,7 @@ def test_what_is_open_is_what_is_not_loopback(tmp_path: Path) -> None:
     ]
 
 
-def test_it_is_said_in_the_form_of_the_log(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_it_is_said_in_the_form_of_the_log(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     gateway = GatewaySettings(listen=("0.0.0.0:1",))
     say_what_is_open(Config(data_dir=tmp_path, log=LogSettings(format="json")))
     assert capsys.readouterr().err == ""
