@@ -177,7 +177,8 @@ def _check_finish(tx: sqlite3.Connection, row: HoldRow, signed: SignedRelease, r
 
 def has_corrupt(tx: sqlite3.Connection, hold: int) -> bool:
     found = tx.execute(
-        "SELECT 1 FROM blocks JOIN refs ON refs.block = blocks.id WHERE blocks.corrupt = 1 AND refs.hold = ? LIMIT 1",
+        "SELECT 1 FROM blocks INDEXED BY blocks_corrupt CROSS JOIN refs ON refs.block = blocks.id AND refs.hold = ?"
+        " WHERE blocks.corrupt = 1 LIMIT 1",
         (hold,),
     ).fetchone()
     return found is not None

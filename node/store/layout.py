@@ -99,6 +99,7 @@ CREATE TABLE holds (
     charged_bytes INTEGER NOT NULL DEFAULT 0, started_s INTEGER NOT NULL
 );
 CREATE INDEX holds_by_site ON holds (site, state);
+CREATE INDEX holds_by_state ON holds (state, id);
 CREATE INDEX holds_by_release ON holds (release_cid);
 
 CREATE TABLE refs (
