@@ -37,11 +37,12 @@ class NodeProcess:
         *,
         seed: bytes | None = None,
         limits: dict[str, float] | None = None,
+        module: str = "tests.integration.net_node",
     ) -> None:
         self.seed = seed or os.urandom(32)
         config = {"listen": listen, "seed": self.seed.hex(), "limits": limits or {}}
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "tests.integration.net_node", json.dumps(config)],
+            [sys.executable, "-m", module, json.dumps(config)],
             cwd=ROOT,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
