@@ -49,13 +49,13 @@ def test_what_is_open_is_what_is_not_loopback(home: Path) -> None:
 
 def test_it_is_said_in_the_form_of_the_log(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     gateway = GatewaySettings(listen=("0.0.0.0:1",))
-    say_what_is_open(Config(data_dir=tmp_path, log=LogSettings(format="json")))
+    say_what_is_open(Config(data_dir=home, log=LogSettings(format="json")))
     assert capsys.readouterr().err == ""
-    say_what_is_open(Config(data_dir=tmp_path, gateway=gateway, log=LogSettings(format="json")))
+    say_what_is_open(Config(data_dir=home, gateway=gateway, log=LogSettings(format="json")))
     line = json.loads(capsys.readouterr().err)
     assert line["opened"] == [{"what": "gateway", "address": "0.0.0.0:1"}]
     assert (line["level"], line["message"]) == ("warning", "open to the network")
-    say_what_is_open(Config(data_dir=tmp_path, gateway=gateway, log=LogSettings(format="human")))
+    say_what_is_open(Config(data_dir=home, gateway=gateway, log=LogSettings(format="human")))
     assert capsys.readouterr().err == "open to the network:\n  gateway  0.0.0.0:1\n"
 
 
