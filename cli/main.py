@@ -109,7 +109,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
     """Run one command line; the exit code. Prints fednode's own errors; others are bugs, and raised."""
     arguments = sys.argv[1:] if arguments is None else arguments
     try:
-        result = cli.main(args=list(arguments), prog_name="fednode", standalone_mode=False)
+        result = _invoke(arguments)
     except click.exceptions.NoArgsIsHelpError as error:
         error.show()
         return error.exit_code
@@ -124,6 +124,18 @@ def run(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     return result if isinstance(result, int) else 0
+
+
+def _invoke(arguments: Sequence[str]) -> object:
+    """Errors and Ctrl-C inside trio's nurseries come in groups; the first one in is what happened."""
+    try:
+        return cli.main(args=list(arguments), prog_name="fednode", standalone_mode=False)
+    except BaseExceptionGroup as group:
+        found: BaseException = group
+        while isinstance(found, BaseExceptionGroup):
+            found = found.subgroup(KeyboardInterrupt) or found
+            found = found.exceptions[0] if isinstance(found, BaseExceptionGroup) else found
+        raise found from group
 
 
 def _from_click(error: click.ClickException) -> OperatorError:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,6 +16,7 @@ import click
 import pytest
 
 from cli.main import VERBS, cli
+from config.keyfile import create_key
 from tests.unit.cli.conftest import Fednode
 
 ROOT = Path(__file__).parents[3]
@@ -158,6 +161,33 @@ def test_it_runs_as_a_module_too(tmp_path: Path) -> None:
         check=True,
     )
     assert json.loads(ran.stdout)["version"]
+
+
+def test_ctrl_c_while_a_node_keeps_us_waiting(home: Path, site_dir: Path) -> None:
+    create_key(home / "site.pem")
+    run_dir = home / "data/fednode/run"
+    run_dir.mkdir(parents=True)
+    with socket.socket(socket.AF_UNIX) as silent:
+        silent.bind(str(run_dir / "publish.sock"))
+        silent.listen()
+        silent.settimeout(30)
+        process = subprocess.Popen(
+            [sys.executable, "-m", "cli", "publish", str(site_dir), "--key", "site.pem"],
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        with process:
+            probe, _ = silent.accept()  # looks whether anybody listens
+            asking, _ = silent.accept()
+            asking.settimeout(30)
+            assert asking.recv(1)
+            process.send_signal(signal.SIGINT)
+            printed, said = process.communicate(timeout=30)
+        probe.close()
+        asking.close()
+    assert (process.returncode, printed, said) == (130, "", "interrupted\n")
 
 
 def test_a_reader_of_the_output_may_go_away(tmp_path: Path) -> None:
