@@ -15,6 +15,7 @@ from node.gateway.settings import WorkerSettings
 from node.gateway.site_answers import SiteAnswers
 from node.gateway.view import StoreView
 from node.store.port import StoreReader
+from protocol.errors import OperatorError
 
 FRONT_LINKS_MAX = 500
 
@@ -30,7 +31,6 @@ class GatewayApp:
         blocks = Blocks(reader, backend)
         heads = Heads(self._view, backend, fetch_on_miss=settings.fetch_on_miss)
         self._sites = SiteAnswers(self._view, blocks, heads, self._me, settings.fetch_limits)
-        self._view.refresh()
         self._rules_version = self._view.rules_version
 
     async def answer(self, request: Request) -> Response:
@@ -39,7 +39,6 @@ class GatewayApp:
         found = route(request.host, request.target, self._domains, scheme)
         match found:
             case SitePath():
-                self._view.refresh()
                 return await self._sites.answer(request, found)
             case Redirect(location):
                 if request.headers.get("service-worker") == "script":
@@ -48,24 +47,28 @@ class GatewayApp:
             case Nothing(status, reason):
                 return page(status, pages.plain("Nothing here", reason, self._me))
             case NodePath(path):
-                return self._node(path)
+                try:
+                    return await self._node(path)
+                except OperatorError:
+                    raise BadRequest(503, "this node cannot read its store") from None
 
     def error_page(self, error: BadRequest) -> Response:
         """The answer to a request that is none."""
         return bad_request(error, self._me)
 
-    def apply_new_rules(self) -> None:
+    async def apply_new_rules(self) -> None:
         """Cut the answers on their way that rules made since the last call refuse."""
-        self._view.refresh()
+        await self._view.refresh()
         if self._view.rules_version != self._rules_version:
             self._rules_version = self._view.rules_version
             self._sites.check_bodies()
 
-    def _node(self, path: str) -> Response:
+    async def _node(self, path: str) -> Response:
         if path == "/":
+            await self._view.refresh()
             return page(200, self._front())
         if path == "/healthz":
-            self._view.refresh()  # fails when the store cannot be read
+            await self._view.refresh()  # fails when the store cannot be read
             return Response(
                 200, [("Content-Type", "text/plain; charset=utf-8"), ("Cache-Control", "no-store")], b"ok\n"
             )

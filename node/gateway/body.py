@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 import trio
 
@@ -19,16 +19,22 @@ from protocol.walk import FileCursor
 Gate = Callable[[Cid | None], Verdict]
 """May this block of the file, or (None) the file at all, be sent now?"""
 
+Refresh = Callable[[], Awaitable[None]]
+"""Makes sure that the gate asks the rules in force now."""
+
 log = logging.getLogger(__name__)
 
 
 class FileBody:
     """Bytes start to stop of a file. Call `prime` before the head is sent: so far an error can still be said."""
 
-    def __init__(self, cursor: FileCursor, length: int, load: LoadBlock, gate: Gate, *, block_s: float) -> None:
+    def __init__(
+        self, cursor: FileCursor, length: int, load: LoadBlock, refresh: Refresh, gate: Gate, *, block_s: float
+    ) -> None:
         self.length = length
         self._cursor = cursor
         self._load = load
+        self._refresh = refresh
         self._gate = gate
         self._block_s = block_s
         self._first: bytes | memoryview = b""
@@ -66,8 +72,9 @@ class FileBody:
 
     async def _next(self) -> bytes | memoryview:
         while (cid := self._cursor.want()) is not None:
-            insist(self._gate(cid))
             piece = self._cursor.feed(await self._load(cid))
+            await self._refresh()  # last, because loading may have taken long
+            insist(self._gate(cid))
             if piece:
                 return piece
         return b""

@@ -18,6 +18,7 @@ from node.gateway.limits import Limits
 from node.gateway.response import Response
 
 ACCEPT_PAUSE_S = 0.1  # when the process has no file descriptor left
+COMPLAIN_EVERY_S = 10.0
 _OUT_OF_RESOURCES = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 
 log = logging.getLogger(__name__)
@@ -45,6 +46,7 @@ class HttpServer:
         self._idle: dict[Connection, None] = {}  # longest idle first
         self._by_address: Counter[str] = Counter()
         self._rejecting = 0
+        self._complained_s = float("-inf")
         self._stop = trio.Event()
         self._empty = trio.Event()
         self.stats = ServerStats()
@@ -81,11 +83,17 @@ class HttpServer:
                 sock, address = await listener.accept()
             except OSError as error:
                 if error.errno in _OUT_OF_RESOURCES:
-                    log.error("cannot accept a connection: %s", error.strerror)
-                    await trio.sleep(ACCEPT_PAUSE_S)
+                    await self._pause(error)
                 continue  # otherwise the reader was gone before it was accepted
             self.stats.accepted += 1
             self._start(sock, str(address[0]), readers)
+
+    async def _pause(self, error: OSError) -> None:
+        """Until connections end and give back what is short."""
+        if trio.current_time() - self._complained_s > COMPLAIN_EVERY_S:
+            self._complained_s = trio.current_time()
+            log.error("cannot accept connections at the moment: %s", error.strerror)
+        await trio.sleep(ACCEPT_PAUSE_S)
 
     def _start(self, sock: trio.socket.SocketType, host: str, readers: trio.Nursery) -> None:
         key = address_key(host)

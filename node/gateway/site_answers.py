@@ -72,12 +72,14 @@ class SiteAnswers:
             return site_failure(error, place, self._me)
 
     async def _answer(self, request: Request, place: SitePath) -> Response:
+        await self._view.refresh()
         self._view.ask(place.site, None, (place.path,), ())
         current = await self._heads.current(place.site)
         try:
             return await self._answer_from(current, request, place)
         except Unavailable:
             # The release may have been replaced, and its blocks freed, while it was being read.
+            await self._view.refresh()
             newer = await self._heads.current(place.site)
             if newer.seq == current.seq:
                 raise
@@ -91,6 +93,7 @@ class SiteAnswers:
             found = await self._paths.resolve(current.root, place.segments, load)
         except NotFoundInTree:
             return await self._not_found(reading)
+        await self._view.refresh(unless_just_done=True)  # fetching may have taken long
         insist(self._gate(current, found, place.path)(None))
         if found.entry.kind == "directory":
             return await self._directory(reading, found)
@@ -194,7 +197,8 @@ class SiteAnswers:
             in_thread=found.entry.size_bytes > INLINE_READ_MAX_BYTES,
         )
         cursor = FileCursor(found.entry.cid, part.start, part.stop)
-        body = FileBody(cursor, part.stop - part.start, load, gate, block_s=self._limits.block_s)
+        refresh = partial(self._view.refresh, unless_just_done=True)
+        body = FileBody(cursor, part.stop - part.start, load, refresh, gate, block_s=self._limits.block_s)
         self._bodies.add(body)
         return body
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import time
 from collections import OrderedDict
+
+import trio
 
 from node.gateway.limits import SITES_CACHED_MAX
 from node.policy.decide import Policy
@@ -13,7 +14,7 @@ from node.store.port import SiteRecord, StoreReader
 from protocol.cid import Cid
 from protocol.site_id import SiteId
 
-SAME_MOMENT_S = 0.001  # questions of one request, asked one after the other
+SAME_MOMENT_S = 0.001  # two questions of one request
 
 
 class Refused(Exception):
@@ -31,11 +32,16 @@ def insist(verdict: Verdict) -> None:
 
 
 class StoreView:
-    """Asks the store, in microseconds, whether what is kept here still holds: for every request, and again whenever
-    more than SAME_MOMENT_S went by. Errors of the store go through: without its rules nothing may be served."""
+    """A snapshot of rules and sites. `refresh` asks the store, in microseconds, whether it still holds.
+
+    Whoever serves something refreshes first: at the start of a request, and before each further piece of a body. While
+    new rules are read everybody waits for them, so that nothing goes out under old ones. Errors of the store go
+    through: without its rules nothing may be served.
+    """
 
     def __init__(self, reader: StoreReader) -> None:
         self._reader = reader
+        self._lock = trio.Lock()
         self._checked_s = float("-inf")
         self._data_version: int | None = None
         self._policy = Policy()
@@ -44,25 +50,33 @@ class StoreView:
         self.rules_version: int | None = None
         """Changes with any rule."""
 
-    def refresh(self, *, same_moment_s: float = 0.0) -> None:
-        """See what has changed in the store, unless that was done within the last `same_moment_s`."""
-        now = time.monotonic()
-        if now - self._checked_s < same_moment_s:
+    async def refresh(self, *, unless_just_done: bool = False) -> None:
+        """Bring the snapshot up to what the store says at the time of the call."""
+        if unless_just_done and trio.current_time() - self._checked_s < SAME_MOMENT_S:
             return
-        version = self._reader.data_version()
-        if version != self._data_version:
-            rules_version = self._reader.rules_version()
-            if rules_version != self.rules_version:
-                self._policy = Policy(rules_of(self._reader.rules()))
-                self.rules_version = rules_version
-            self._sites.clear()
-            self._hosted = None
-            self._data_version = version
+        now = trio.current_time()
+        if self._reader.data_version() != self._data_version:
+            async with self._lock:
+                await self._read_again()
         self._checked_s = now
+
+    async def _read_again(self) -> None:
+        version = self._reader.data_version()
+        if version == self._data_version:
+            return
+        rules_version = self._reader.rules_version()
+        if rules_version != self.rules_version:
+            self._policy = await trio.to_thread.run_sync(self._load_policy)
+            self.rules_version = rules_version
+        self._sites.clear()
+        self._hosted = None
+        self._data_version = version
+
+    def _load_policy(self) -> Policy:
+        return Policy(rules_of(self._reader.rules()))
 
     def decide(self, site: SiteId, root: Cid | None, paths: tuple[str, ...], trail: tuple[Cid, ...]) -> Verdict:
         """May this be served? One thing may be reached under several paths: the first refusal counts."""
-        self.refresh(same_moment_s=SAME_MOMENT_S)
         for path in paths:
             verdict = self._policy.decide(Act.HTTP_SERVE, Subject(site=site, root=root, path=path, trail=trail))
             if not verdict.allowed:
@@ -75,7 +89,6 @@ class StoreView:
 
     def site(self, site: SiteId) -> SiteRecord | None:
         """What the node has of a site."""
-        self.refresh(same_moment_s=SAME_MOMENT_S)
         try:
             self._sites.move_to_end(site)
         except KeyError:
@@ -86,7 +99,6 @@ class StoreView:
 
     def hosted(self) -> list[SiteId]:
         """The sites whose blocks are all here."""
-        self.refresh(same_moment_s=SAME_MOMENT_S)
         if self._hosted is None:
             self._hosted = [record.site for record in self._reader.sites() if record.held is not None]
         return self._hosted

@@ -95,7 +95,7 @@ async def _stop_on_signal(server: HttpServer) -> None:
 async def _watch_rules(app: GatewayApp) -> None:
     while True:
         try:
-            app.apply_new_rules()
+            await app.apply_new_rules()
         except OperatorError as error:  # requests fail by themselves until the store can be read again
             log.error("the rules cannot be read: %s", error)
         await trio.sleep(RULES_EVERY_S)

@@ -138,9 +138,9 @@ async def test_a_new_rule_cuts_answers_on_their_way(node: Node) -> None:
         for client, wanted in ((cut, site), (whole, other)):
             await client.send(f"GET /big.bin HTTP/1.1\r\nHost: {node.origin(wanted)}\r\n\r\n".encode())
             assert await client.sock.recv(1, socket.MSG_PEEK)
-        node.app.apply_new_rules()
+        await node.app.apply_new_rules()
         node.block(site)
-        node.app.apply_new_rules()
+        await node.app.apply_new_rules()
         with trio.fail_after(10):
             assert await is_reset(cut)
             assert (await whole.answer()).body == content[::-1]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+import resource
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
@@ -402,3 +404,22 @@ async def test_stop_does_not_wait_for_readers_that_do_not_read() -> None:
             await running.stopped.wait()
         assert await is_reset(stalled)
         assert await silent.ends() == b""
+
+
+async def test_running_out_of_descriptors_is_waited_out(caplog: pytest.LogCaptureFixture) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    late = trio.socket.socket()
+    async with serving() as running, connected(running) as early:
+        await early.ask("/", "a")
+        with late:
+            lowest_free = os.dup(0)
+            os.close(lowest_free)
+            resource.setrlimit(resource.RLIMIT_NOFILE, (lowest_free, hard))
+            try:
+                await late.connect(("127.0.0.1", running.port))
+                await until(lambda: "cannot accept" in caplog.text)
+                assert (await early.ask("/", "a")).status == 200
+            finally:
+                resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+            assert (await Client(late).ask("/", "a")).status == 200
+    assert caplog.text.count("cannot accept") == 1
