@@ -49,13 +49,13 @@ def checks(
         _check(
             "quota",
             usage.used_bytes + usage.reserved_bytes <= NEARLY_FULL * usage.quota_bytes,
-            f"{usage.used_bytes} of {usage.quota_bytes} bytes used",
+            f"{_size(usage.used_bytes)} of {_size(usage.quota_bytes)} used",
             "raise [hosting] quota_bytes or drop a site; new sites are refused when it is full",
         ),
         _check(
             "disk",
             free_bytes - DISK_RESERVE_BYTES >= min(room, DISK_RESERVE_BYTES),
-            f"{free_bytes} bytes free on the disk of {data_dir}, the quota allows {room} more",
+            f"{_size(free_bytes)} free on the disk of {data_dir}, the quota allows {_size(room)} more",
             "free some space or lower [hosting] quota_bytes",
         ),
         _check(
@@ -81,3 +81,7 @@ def checks(
 
 def _check(name: str, ok: bool, message: str, hint: str) -> Json:
     return {"name": name, "ok": ok, "message": message, "hint": None if ok else hint}
+
+
+def _size(size_bytes: int) -> str:
+    return f"{size_bytes / 1024**3:.1f} GiB" if size_bytes >= 1024**3 else f"{size_bytes / 1024**2:.1f} MiB"
