@@ -67,7 +67,7 @@ class DiskStore(DiskRows):
         self._cache_quota_bytes = cache_bytes
         self._clock = clock
         self._files = files
-        self._lock = StoreLock(directory)
+        self._lock = StoreLock(directory, files)
         try:
             self._ballast = Ballast(directory, files, limits.ballast_bytes)
             self._ballast.release_if_low()

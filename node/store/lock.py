@@ -19,10 +19,9 @@ _log = logging.getLogger(__name__)
 class StoreLock:
     """Holds the directory until closed or until the process ends. Raises StoreLocked."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, files: Files) -> None:
         with translated(directory, "opening the store"):
-            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-            layout.packs_dir(directory).mkdir(mode=0o700, exist_ok=True)
+            _make_private(layout.packs_dir(directory), files)
             path = directory / layout.LOCK_NAME
             self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
             try:
@@ -42,6 +41,16 @@ class StoreLock:
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
+
+
+def _make_private(directory: Path, files: Files) -> None:
+    """Make the directory and those above it, 0700, each on the disk before anything is acknowledged in it."""
+    if directory.is_dir():
+        return
+    if directory.parent != directory:
+        _make_private(directory.parent, files)
+    directory.mkdir(mode=0o700, exist_ok=True)
+    files.fsync_dir(directory.parent)
 
 
 class Ballast:

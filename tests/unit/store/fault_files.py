@@ -126,6 +126,7 @@ class FaultFiles(OsFiles):
 
     def copy_after_kill(self, store: Path, target: Path) -> None:
         """The kernel goes on: all that was written is there."""
+        layout.packs_dir(store).mkdir(parents=True, exist_ok=True)  # the end may have come before
         shutil.copytree(store, target, ignore=shutil.ignore_patterns("*-shm"))
 
     def copy_after_power_loss(self, store: Path, target: Path) -> None:
