@@ -13,6 +13,7 @@ from node.net.channel import FrameChannel
 from node.net.port import PeerId
 from node.replication.context import IDLE_S, OPEN_DEADLINE_S, SYNC_PROTOCOL, Context
 from node.replication.lookup import find_heads
+from node.replication.pull import SourceRefuses
 from node.store.errors import BlockCorrupt, BlockMissing
 from node.store.port import Store
 from protocol import messages as msg
@@ -154,8 +155,8 @@ class OnDemand:
                 case msg.Block(got, data) if got == cid:
                     cid.verify(data)
                     return data
-                case msg.Missing() | msg.Refuse():
-                    raise MissingBlock("the host does not give this block away")
+                case msg.Missing() | msg.Refuse() | None:
+                    raise SourceRefuses("the host does not give this block away")
                 case other:
                     raise Malformed(f"expected a block, got {type(other).__name__}")
 
@@ -173,9 +174,3 @@ def _is_readable(store: Store, cid: Cid) -> bool:
     except (BlockMissing, BlockCorrupt):
         return False
     return True
-
-
-class MissingBlock(PeerError):
-    """A host that should have a block does not send it."""
-
-    code = "missing-block"

@@ -33,9 +33,15 @@ PROGRESS_S = 0.25
 
 
 class SourceLacks(PeerError):
-    """The other side does not give a block that belongs to its own release."""
+    """The other side does not have a block that belongs to its own release."""
 
     code = "missing-block"
+
+
+class SourceRefuses(PeerError):
+    """The other side may not or does not want to give a block, which is its right."""
+
+    code = "source-refuses"
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,8 +149,10 @@ class _Pull:
         match message:
             case msg.Block(got, data) if got == cid:
                 pass
-            case msg.Missing() | msg.Refuse() | None:
-                raise SourceLacks(f"block {cid} is not given")
+            case msg.Refuse(code, reason):
+                raise SourceRefuses(f"block {cid} is refused: {code}, {reason}")
+            case msg.Missing() | None:
+                raise SourceLacks(f"block {cid} is not there")
             case other:
                 raise Malformed(f"expected block {cid}, got {type(other).__name__}")
         self._outstanding.popleft()

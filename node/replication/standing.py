@@ -8,8 +8,10 @@ from dataclasses import dataclass, field
 PEERS_MAX = 4096
 # Lagging behind is honest as a rule; a bad signature never is.
 WEIGHTS = {"stale-release": 1, "peer-timeout": 1, "missing-block": 2}
-# The network's doing, or a peer of another kind.
-NO_FAULTS = frozenset({"peer-unreachable", "peer-gone", "protocol-unsupported", "network-stopped", "bad-address"})
+# The network's doing, a peer of another kind, or a peer that is free to refuse.
+NO_FAULTS = frozenset(
+    {"peer-unreachable", "peer-gone", "protocol-unsupported", "network-stopped", "bad-address", "source-refuses"}
+)
 WEIGHT_DEFAULT = 10
 # Ten plain lies, or a hundred stale heads, within the time in which a score halves.
 SCORE_MAX = 100.0
