@@ -16,6 +16,10 @@ from protocol.site_id import SiteId
 from protocol.walk import inline_block
 
 
+class PartMissing(Unavailable):
+    """A block of a site that is there cannot be had; another try may have more luck."""
+
+
 class Blocks:
     """Every byte that comes out of here was checked against its CID by this process."""
 
@@ -62,7 +66,7 @@ class Blocks:
         while (running := self._flights.get(cid)) is not None:
             await running.landed.wait()
             if running.error is not None:
-                raise Unavailable(running.error.kind, running.error.reason)
+                raise PartMissing(running.error.kind, running.error.reason)
             if running.done:
                 return
         flight = self._flights[cid] = _Flight()
@@ -71,7 +75,7 @@ class Blocks:
             flight.done = True
         except Unavailable as error:
             flight.error = error
-            raise
+            raise PartMissing(error.kind, error.reason) from error
         finally:
             del self._flights[cid]
             flight.landed.set()

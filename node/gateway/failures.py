@@ -6,6 +6,7 @@ import trio
 
 from node.gateway import pages
 from node.gateway.backend import Unavailable
+from node.gateway.blocks import PartMissing
 from node.gateway.heads import NotHosted, SiteEnded
 from node.gateway.http1 import BadRequest
 from node.gateway.limits import NAME_MAX_AGE_S
@@ -82,6 +83,8 @@ def _describe(error: Exception, place: SitePath, me: Self) -> tuple[int, bytes, 
             return 502, pages.unavailable("Broken site", text, site, me), []
         case Unavailable(kind="refused", reason=reason):
             return _refused(Verdict("refuse", reason=reason), place, me)
+        case PartMissing(kind="not-found", reason=reason):
+            return _unavailable(502, "A part is missing", reason, place, me)
         case Unavailable(kind=kind, reason=reason):
             status, title = _UNAVAILABLE[kind]
             return _unavailable(status, title, reason, place, me)

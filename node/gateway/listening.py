@@ -2,7 +2,8 @@
 
 The daemon binds them, once, and hands the same listening sockets to all workers. So an address that is in use is
 found out at start, port 0 has one answer, and a worker that dies takes no waiting connection with it: with one
-SO_REUSEPORT socket per worker, the kernel would go on queueing readers for the dead one (docs/adr).
+SO_REUSEPORT socket per worker, the kernel would go on queueing readers for the dead one
+(docs/adr/0007-one-listening-socket-for-all-workers.md).
 """
 
 from __future__ import annotations

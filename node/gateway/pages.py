@@ -39,8 +39,8 @@ class Self:
 
     @property
     def label(self) -> str:
-        """What the node is called on its pages."""
-        return self.name or "unnamed"
+        """What the node is called on its pages; text."""
+        return f"the node {self.name}" if self.name else "a node without a name"
 
 
 def page(title: str, content: Iterable[str], me: Self) -> bytes:
@@ -50,7 +50,7 @@ def page(title: str, content: Iterable[str], me: Self) -> bytes:
         '<meta name="viewport" content="width=device-width,initial-scale=1">'
         f"<title>{escape(title)}</title><style>{_STYLE}</style>"
         f"<h1>{escape(title)}</h1>{''.join(content)}"
-        f"<footer>Answered by the fednode node <b>{escape(me.label)}</b>.</footer></html>\n"
+        f"<footer>Answered by {escape(me.label)} (fednode).</footer></html>\n"
     ).encode("utf-8", "replace")
 
 
@@ -83,7 +83,7 @@ def refused(verdict: Verdict, site: SiteId, me: Self) -> bytes:
             paragraph(f"The operator of this node refuses it, because of {why}. The refusal holds for this node only."),
             facts(
                 [
-                    ("Refused by", f"the operator of {me.label}"),
+                    ("Refused by", f"the operator of {me.name or 'this node'}"),
                     ("Reason", verdict.reason or "none was given"),
                     ("Rule", verdict.rule or "the settings of this node"),
                     ("From list", verdict.list_name or ""),
