@@ -9,7 +9,7 @@ from typing import Protocol
 from node.gateway.limits import CACHED_PATH_MAX_BYTES, FILES_CACHED_MAX, SYMLINKS_MAX
 from protocol.cid import Cid
 from protocol.unixfs import DirEntry
-from protocol.walk import DirectoryList, Entry, NotFoundInTree, PathWalk
+from protocol.walk import DirectoryList, Entry, PathWalk
 
 
 class LoadBlock(Protocol):
@@ -63,8 +63,6 @@ async def _walk(root: Cid, segments: tuple[str, ...], load: LoadBlock) -> Found:
             del roots[last:]
             roots.append(cid)
         walk.feed(await load(cid))
-    if walk.result.kind == "symlink":
-        raise NotFoundInTree("too many symbolic links")
     return Found(walk.result, walk.path, tuple(walk.trail), str(walk.result.cid), ",".join(map(str, roots)))
 
 
