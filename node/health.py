@@ -30,7 +30,7 @@ def checks(
 ) -> list[Json]:
     """All checks, passed ones too."""
     free_bytes = shutil.disk_usage(data_dir).free
-    room = usage.quota_bytes - usage.used_bytes - usage.reserved_bytes
+    room = usage.free_bytes
     bad_lists = [status for status in lists if status.error]
     return [
         _check(
@@ -48,7 +48,7 @@ def checks(
         ),
         _check(
             "quota",
-            usage.used_bytes + usage.reserved_bytes <= NEARLY_FULL * usage.quota_bytes,
+            usage.free_bytes >= (1 - NEARLY_FULL) * usage.quota_bytes,
             f"{_size(usage.used_bytes)} of {_size(usage.quota_bytes)} used",
             "raise [hosting] quota_bytes or drop a site; new sites are refused when it is full",
         ),

@@ -28,7 +28,6 @@ from node.logs import set_up_logging
 from node.net import NetSettings, Network, open_network
 from node.policy.blocklists import Blocklists
 from node.policy_loader import PolicyLoader
-from node.replication.context import PUBLISH_PROTOCOL, SYNC_PROTOCOL
 from node.replication.driver import Replicator
 from node.replication.intake import Intake
 from node.replication.neighbours import Neighbours
@@ -37,6 +36,7 @@ from node.replication.serving import serve_sync
 from node.store.disk import DiskStore, open_store
 from node.systemd import notify
 from protocol.errors import OperatorError
+from protocol.messages import PUBLISH_PROTOCOL, SYNC_PROTOCOL
 
 # systemd's default is 90 s; operators and tests expect a daemon to be gone within five.
 STOP_DEADLINE_S = 4.0

@@ -36,6 +36,12 @@ from protocol.schema import (
 )
 from protocol.site_id import SiteId
 
+SYNC_PROTOCOL = "/fednode/sync/1"
+"""libp2p protocol between nodes."""
+
+PUBLISH_PROTOCOL = "/fednode/publish/1"
+"""libp2p protocol between a publisher and a node; also what publish.sock speaks."""
+
 
 class Kind(IntEnum):
     """Frame kinds."""

@@ -9,8 +9,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from cli.demo.nodes import DemoFailed
 from node.net import FrameChannel, NetSettings, open_network
-from node.replication.context import PUBLISH_PROTOCOL
 from protocol import messages as msg
+from protocol.messages import PUBLISH_PROTOCOL
 from protocol.release import SIGNING_DOMAIN, Release, SignedRelease
 from protocol.signing import sign
 from protocol.site_id import SiteId

@@ -20,7 +20,6 @@ from protocol.errors import Malformed, PeerError, WrongSite
 from protocol.release import SignedRelease
 from protocol.site_id import SiteId
 
-PUBLISH_PROTOCOL = "/fednode/publish/1"
 # A node that syncs gigabytes to a slow disk says nothing for a while; one that is gone never comes back.
 IDLE_S = 120.0
 WRITE_S = 60.0

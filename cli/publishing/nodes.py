@@ -10,7 +10,7 @@ from typing import Protocol
 import trio
 
 from cli.errors import NoDaemon
-from cli.publishing.exchange import PUBLISH_PROTOCOL
+from protocol.messages import PUBLISH_PROTOCOL
 
 CONNECT_S = 15.0
 

@@ -30,7 +30,8 @@ _REQUEST_MAX_BYTES = 64 * 1024
 _RESPONSE_MAX_BYTES = 256 * 1024  # 40 peers with 16 addresses and a signed record each
 _PEER_ADDRESSES_MAX = 16
 _RECORD_LIFE_S = 48 * 3600.0  # the specification's
-_REQUEST_S = 8.0  # one request, its dial included
+_REQUEST_S = 6.0  # one request, its dial included
+_WALK_S = 60.0
 _IDLE_S = 30.0  # between two requests on one stream
 _ECHO_S = 2.0
 _REFRESH_S = 600.0
@@ -82,11 +83,12 @@ class Dht:
 
     # Our own questions
 
-    async def provide(self, key: bytes) -> int:
-        """How many of the nearest nodes took the record."""
+    async def provide(self, key: bytes, deadline_s: float) -> int:
+        """How many of the nearest nodes took the record. At most half of the time goes into finding them."""
+        deadline = trio.current_time() + deadline_s
         own = Provider(self._host.local_peer, tuple(self._host.addresses()), time.time() + _RECORD_LIFE_S)
         self._records.add(key, own)
-        nearest = await self._walk(key, lambda _: False)
+        nearest = await self._walk(key, lambda _: False, walk_s=deadline_s / 2)
         request = _message(Message.ADD_PROVIDER, key)
         _add_peer(request.providerPeers, own.peer, own.addresses)
         taken = 0
@@ -96,6 +98,7 @@ class Dht:
             taken += await self._tell(peer, request)
 
         async with trio.open_nursery() as nursery:
+            nursery.cancel_scope.deadline = deadline
             for peer in nearest:
                 nursery.start_soon(send, peer)
         return taken
@@ -112,14 +115,21 @@ class Dht:
         if not take((item.peer, list(item.addresses)) for item in self._records.providers(key, time.time())):
             await self._walk(key, lambda reply: take(_peers_of(reply.providerPeers)), Message.GET_PROVIDERS)
 
-    async def _walk(self, key: bytes, enough: Callable[[Reply], bool], kind: int = Message.FIND_NODE) -> list[PeerId]:
-        """The nearest peers that answered. Ends early when `enough` says so about an answer."""
+    async def _walk(
+        self,
+        key: bytes,
+        enough: Callable[[Reply], bool],
+        kind: int = Message.FIND_NODE,
+        walk_s: float = _WALK_S,
+    ) -> list[PeerId]:
+        """The nearest peers that answered in time. Ends early when `enough` says so about an answer."""
         start = self._table.nearest(position(key))
         if len(start) < NEAREST:  # also those that have not said yet whether they take part
             start += self._host.connected_peers()
         walk = Walk(position(key), start, self._host.local_peer)
         request = _message(kind, key)
         async with trio.open_nursery() as nursery:
+            nursery.cancel_scope.deadline = trio.current_time() + walk_s
             moved = trio.Event()
 
             async def ask(peer: PeerId) -> None:
@@ -151,17 +161,20 @@ class Dht:
         with trio.move_on_after(_REQUEST_S):
             try:
                 stream = await self._host.open_for_dht(peer, PROTOCOL)
-            except PeerError:
+            except PeerError as exc:
+                logger.debug("cannot ask %s: %s", peer, exc)
                 return None
             try:
                 await stream.send_all(_framed(request))
                 await stream.send_eof()
                 reply = await _receive(stream, _RESPONSE_MAX_BYTES)
                 return reply if reply is not None and reply.type == request.type else None
-            except (trio.BrokenResourceError, PeerError):
+            except (trio.BrokenResourceError, PeerError) as exc:
+                logger.debug("no answer from %s: %s", peer, exc)
                 return None
             finally:
                 stream.reset()
+        logger.debug("no answer from %s within %g s", peer, _REQUEST_S)
         return None
 
     async def _tell(self, peer: PeerId, request: Reply) -> bool:
@@ -169,7 +182,8 @@ class Dht:
         with trio.move_on_after(_REQUEST_S):
             try:
                 stream = await self._host.open_for_dht(peer, PROTOCOL)
-            except PeerError:
+            except PeerError as exc:
+                logger.debug("cannot tell %s: %s", peer, exc)
                 return False
             try:
                 await stream.send_all(_framed(request))
@@ -177,7 +191,8 @@ class Dht:
                 with trio.move_on_after(_ECHO_S):
                     await stream.receive_some()
                 return True
-            except trio.BrokenResourceError:
+            except trio.BrokenResourceError as exc:
+                logger.debug("%s refused a record: %s", peer, exc)
                 return False
             finally:
                 await stream.aclose()

@@ -48,13 +48,13 @@ class Muxer(IMuxedConn):  # type: ignore[misc]
         self._lingering: deque[tuple[float, int]] = deque()
         self._scope = trio.CancelScope()
         self._write_wanted = trio.Event()
-        self._last_received = 0.0
+        self.last_received_s = 0.0
         self._write_scope = trio.CancelScope()
         self._torn = False
         self._closed = False
 
     async def run(self) -> None:
-        self._last_received = trio.current_time()
+        self.last_received_s = trio.current_time()
         try:
             with self._scope:
                 async with trio.open_nursery() as nursery:
@@ -83,7 +83,7 @@ class Muxer(IMuxedConn):  # type: ignore[misc]
                 messages = await self._session.receive_messages()
                 if not messages:
                     return
-                self._last_received = trio.current_time()
+                self.last_received_s = trio.current_time()
                 for message in messages:
                     machine.feed(message)
                 self._after_input()
@@ -138,7 +138,7 @@ class Muxer(IMuxedConn):  # type: ignore[misc]
             now = trio.current_time()
             while self._lingering and self._lingering[0][0] <= now:
                 self._guard_machine(self.machine.reset, self._lingering.popleft()[1])
-            silent_s = now - self._last_received
+            silent_s = now - self.last_received_s
             if silent_s > self._limits.idle_ping_s + self._limits.ping_s:
                 logger.debug("%s has been silent for %.0f s", self.peer, silent_s)
                 self._scope.cancel()

@@ -54,6 +54,7 @@ class LibP2PNetwork:
         self._settings = settings
         self._listeners = listeners
         self._keys = Keys(settings.private_key)
+        self._announce = [str(Address.parse(text)) for text in settings.announce]
         self._local_peer = peer_id_of_seed(settings.private_key)
         self._book = AddressBook(self._local_peer, settings.limits)
         self._hub = EventHub(settings.limits.events)
@@ -152,9 +153,7 @@ class LibP2PNetwork:
         return await self.open(peer, protocol, deadline_s=_DHT_OPEN_S)
 
     def announced(self) -> list[str]:
-        if self._settings.announce:
-            return [str(Address.parse(text)) for text in self._settings.announce]
-        return [str(address) for address in dialable(self._listeners)]
+        return self._announce or [str(address) for address in dialable(self._listeners)]
 
     # The port
 
@@ -176,11 +175,16 @@ class LibP2PNetwork:
 
     async def open(self, peer: PeerId, protocol: str, *, deadline_s: float) -> Stream:
         self._refuse_self(peer)
-        deadline = trio.current_time() + deadline_s
-        connection = await self._connected(peer, self.dial_candidates(peer), deadline_s)
         try:
-            with trio.fail_at(deadline):
-                return await (await self._running_session()).open(connection, [protocol])
+            with trio.fail_after(deadline_s):
+                session = await self._running_session()
+                existing = session.connection(peer)
+                if existing is not None:
+                    # A peer that vanished without a word still looks connected: leave time to dial it anew.
+                    with trio.move_on_after(deadline_s / 2), suppress(PeerUnreachable):
+                        return await session.open(existing, [protocol])
+                connection = await session.connect(peer, self.dial_candidates(peer), instead_of=existing)
+                return await session.open(connection, [protocol])
         except trio.TooSlowError:
             raise PeerUnreachable(f"{peer} did not answer within {deadline_s:g} s") from None
 
@@ -230,9 +234,7 @@ class LibP2PNetwork:
         if self._dht is None:
             return 0
         _check_key(key)
-        with trio.move_on_after(deadline_s):
-            return await self._dht.provide(key)
-        return 0
+        return await self._dht.provide(key, deadline_s)
 
     async def find_providers(self, key: bytes, *, limit: int, deadline_s: float) -> list[tuple[PeerId, list[str]]]:
         _check_key(key)

@@ -141,14 +141,24 @@ class Session:
 
     # Outbound
 
-    async def connect(self, peer: PeerId, addresses: Sequence[Address]) -> Connection:
-        """A live connection with the peer, dialled if there is none. Raises PeerUnreachable."""
+    def connection(self, peer: PeerId) -> Connection | None:
+        """The connection with this peer that was heard from last."""
+        return max(self.connections(peer), key=lambda item: item.muxer.last_received_s, default=None)
+
+    async def connect(
+        self, peer: PeerId, addresses: Sequence[Address], *, instead_of: Connection | None = None
+    ) -> Connection:
+        """A live connection with the peer other than `instead_of`, dialled if there is none.
+
+        Raises PeerUnreachable.
+        """
         slot = self._dials.setdefault(peer, _Slot(trio.Lock()))
         slot.users += 1
         try:
             async with slot.lock:
                 for connection in self.connections(peer):
-                    return connection
+                    if connection is not instead_of:
+                        return connection
                 return await race(addresses, self._dial)
         finally:
             slot.users -= 1
@@ -300,7 +310,7 @@ class Session:
 
     async def _open_for_libp2p(self, peer: ID, protocols: Sequence[str]) -> INetStream:
         """Never dials: what libp2p asks by itself (identify, ping) must not bring back a peer that was left."""
-        connection = next(iter(self.connections(peer_text(peer))), None)
+        connection = self.connection(peer_text(peer))
         if connection is None:
             raise SwarmException(f"not connected to {peer_text(peer)}")
         with trio.fail_after(_LIBP2P_DIAL_S):

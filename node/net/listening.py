@@ -13,6 +13,7 @@ from node.net.addresses import Address
 from node.net.port import BadAddress, ListenFailed
 
 _BACKLOG = 256
+_EXAMPLE_HINT = "use an address like /ip4/127.0.0.1/tcp/4101"
 _WHY = {
     errno.EADDRINUSE: ("another program listens there", "stop it, or choose another port"),
     errno.EACCES: ("the system does not allow it", "choose a port above 1023"),
@@ -35,6 +36,15 @@ async def bind_all(listen: Iterable[str]) -> list[trio.SocketListener]:
     return listeners
 
 
+def check_announced(announce: Iterable[str]) -> None:
+    """Raises ListenFailed for an address that could not be told to others."""
+    for text in announce:
+        try:
+            Address.parse(text)
+        except BadAddress as exc:
+            raise ListenFailed(f"cannot announce {text}: {exc}", hint=_EXAMPLE_HINT) from exc
+
+
 def close_all(listeners: Iterable[trio.SocketListener]) -> None:
     for listener in listeners:
         listener.socket.close()
@@ -44,13 +54,11 @@ async def _bind(text: str) -> trio.SocketListener:
     try:
         address = Address.parse(text)
     except BadAddress as exc:
-        raise ListenFailed(
-            f"cannot listen on {text}: {exc}", hint="use an address like /ip4/127.0.0.1/tcp/4101"
-        ) from exc
+        raise ListenFailed(f"cannot listen on {text}: {exc}", hint=_EXAMPLE_HINT) from exc
     if address.kind not in ("ip4", "ip6") or address.peer is not None:
         raise ListenFailed(
             f"cannot listen on {text}: not a plain IP address",
-            hint="use an address like /ip4/127.0.0.1/tcp/4101",
+            hint=_EXAMPLE_HINT,
         )
     family = socket.AF_INET if address.kind == "ip4" else socket.AF_INET6
     sock = trio.socket.socket(family, socket.SOCK_STREAM)

@@ -7,13 +7,14 @@ from contextlib import asynccontextmanager
 
 import trio
 
-from node.net.listening import bind_all, close_all
+from node.net.listening import bind_all, check_announced, close_all
 from node.net.port import NetSettings, Network
 
 
 @asynccontextmanager
 async def open_network(settings: NetSettings) -> AsyncIterator[Network]:
     """A running libp2p network. Raises ListenFailed first; the body's exceptions pass unwrapped."""
+    check_announced(settings.announce)
     listeners = await bind_all(settings.listen)
     body_error: Exception | None = None
     try:

@@ -16,8 +16,6 @@ from node.replication.standing import Standing
 from node.store.port import Store
 from protocol.site_id import SiteId
 
-SYNC_PROTOCOL = "/fednode/sync/1"
-PUBLISH_PROTOCOL = "/fednode/publish/1"
 OPEN_DEADLINE_S = 10.0
 # A peer that says nothing for this long in mid-exchange has gone or stalls; publishers on poor lines get as much.
 IDLE_S = 30.0

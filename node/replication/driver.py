@@ -13,7 +13,7 @@ from node.core import inputs as ins
 from node.core.machine import TICK_S, FederationCore
 from node.net.channel import FrameChannel
 from node.net.port import Network, NetworkStopped, PeerConnected, PeerDisconnected, PeerId, ProtocolUnsupported
-from node.replication.context import IDLE_S, OPEN_DEADLINE_S, SYNC_PROTOCOL, Context
+from node.replication.context import IDLE_S, OPEN_DEADLINE_S, Context
 from node.replication.fetching import Fetched, fetch_release
 from node.replication.gate import Gate
 from node.replication.lookup import dht_key, find_heads
@@ -21,6 +21,7 @@ from node.store.port import Store
 from protocol import messages as msg
 from protocol.errors import FednodeError, Malformed, OperatorError, PeerError
 from protocol.limits import HEADS_PAGE_MAX, HEADS_PAGES_MAX
+from protocol.messages import SYNC_PROTOCOL
 from protocol.release import SignedRelease
 from protocol.site_id import SiteId
 

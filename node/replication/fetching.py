@@ -9,13 +9,14 @@ import trio
 
 from node.net.channel import FrameChannel
 from node.net.port import PeerId
-from node.replication.context import IDLE_S, OPEN_DEADLINE_S, SYNC_PROTOCOL, Context
+from node.replication.context import IDLE_S, OPEN_DEADLINE_S, Context
 from node.replication.gate import Refused
 from node.replication.pull import pull
 from node.store.errors import HoldGone
 from node.store.port import Origin
 from protocol import messages as msg
 from protocol.errors import OperatorError, PeerError
+from protocol.messages import SYNC_PROTOCOL
 from protocol.release import SignedRelease
 
 Fetched = Literal["stored", "source", "local", "refused"]

@@ -9,9 +9,10 @@ import trio
 
 from node.net.channel import FrameChannel
 from node.net.port import PeerId
-from node.replication.context import IDLE_S, OPEN_DEADLINE_S, SYNC_PROTOCOL, Context
+from node.replication.context import IDLE_S, OPEN_DEADLINE_S, Context
 from protocol import messages as msg
 from protocol.errors import Malformed, PeerError, WrongSite
+from protocol.messages import SYNC_PROTOCOL
 from protocol.release import SignedRelease
 from protocol.site_id import SiteId
 

@@ -11,7 +11,7 @@ import trio
 from node.gateway.backend import Unavailable
 from node.net.channel import FrameChannel
 from node.net.port import PeerId
-from node.replication.context import IDLE_S, OPEN_DEADLINE_S, SYNC_PROTOCOL, Context
+from node.replication.context import IDLE_S, OPEN_DEADLINE_S, Context
 from node.replication.lookup import find_heads
 from node.replication.pull import SourceRefuses
 from node.store.errors import BlockCorrupt, BlockMissing
@@ -19,6 +19,7 @@ from node.store.port import Store
 from protocol import messages as msg
 from protocol.cid import Cid
 from protocol.errors import Malformed, OperatorError, PeerError
+from protocol.messages import SYNC_PROTOCOL
 from protocol.release import SignedRelease, check_successor
 from protocol.site_id import SiteId
 

@@ -8,8 +8,8 @@ from contextlib import asynccontextmanager
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from node.net import FrameChannel, NetSettings, Network, open_network
-from node.replication.context import SYNC_PROTOCOL
 from protocol import messages as msg
+from protocol.messages import SYNC_PROTOCOL
 from protocol.release import SignedRelease
 from protocol.site_id import SiteId
 from tests.integration.daemons import Daemon

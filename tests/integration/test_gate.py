@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from cli.demo.nodes import DemoFailed, fednode
-from node.replication.context import PUBLISH_PROTOCOL, SYNC_PROTOCOL
 from protocol import messages as msg
 from protocol.bundle import BundleReader
 from protocol.cid import Cid
+from protocol.messages import PUBLISH_PROTOCOL, SYNC_PROTOCOL
 from protocol.release import SignedRelease
 from protocol.site_id import SiteId
 from tests.integration.daemons import Daemon, Site, eventually, federation, sample_site

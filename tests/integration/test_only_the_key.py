@@ -12,11 +12,11 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from config.keyfile import load_key
 from node.net import FrameChannel, Stream
-from node.replication.context import PUBLISH_PROTOCOL, SYNC_PROTOCOL
 from protocol import canonical
 from protocol import messages as msg
 from protocol.cid import DAG_PB, RAW, Cid
 from protocol.frames import encode_message
+from protocol.messages import PUBLISH_PROTOCOL, SYNC_PROTOCOL
 from protocol.release import SIGNING_DOMAIN, Band, Release, SignedRelease, sign_release
 from protocol.signing import sign
 from protocol.site_id import SiteId

@@ -14,8 +14,8 @@ import pytest
 import trio
 
 from node.net import FrameChannel
-from node.replication.context import PUBLISH_PROTOCOL, SYNC_PROTOCOL
 from protocol import messages as msg
+from protocol.messages import PUBLISH_PROTOCOL, SYNC_PROTOCOL
 from protocol.site_id import SiteId
 from tests.integration.daemons import Site, daemon_folder, federation
 from tests.integration.peers import DEADLINE_S, head_of, peer_of

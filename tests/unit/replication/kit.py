@@ -15,7 +15,6 @@ from node.net import NetSettings, Network
 from node.net.memory import Air, open_memory_network
 from node.policy.decide import Policy
 from node.policy.model import Hosting, Rule
-from node.replication.context import PUBLISH_PROTOCOL, SYNC_PROTOCOL
 from node.replication.driver import Replicator
 from node.replication.gate import Gate
 from node.replication.intake import Intake
@@ -24,6 +23,7 @@ from node.store.memory import MemoryStore
 from node.store.port import Origin
 from protocol.builder import build_directory, leaf
 from protocol.cid import Cid
+from protocol.messages import PUBLISH_PROTOCOL, SYNC_PROTOCOL
 from protocol.release import Band, Release, SignedRelease, sign_release
 from protocol.site_id import SiteId
 from protocol.unixfs import DirEntry

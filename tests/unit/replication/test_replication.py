@@ -8,10 +8,10 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from node.core import inputs as ins
 from node.net import FrameChannel, Stream
 from node.policy.model import CidPath, Hosting, Rule
-from node.replication.context import PUBLISH_PROTOCOL, SYNC_PROTOCOL
 from node.replication.standing import SCORE_MAX, WEIGHT_DEFAULT
 from protocol import messages as msg
 from protocol.cid import RAW, Cid
+from protocol.messages import PUBLISH_PROTOCOL, SYNC_PROTOCOL
 from protocol.release import Release, sign_release
 from tests.unit.replication.kit import DEADLINE_S, MemoryNode, TreeSite, connect, ring, until
 
