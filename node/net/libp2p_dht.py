@@ -157,7 +157,10 @@ class Dht:
         return walk.nearest()
 
     async def _ask(self, peer: PeerId, request: Reply) -> Reply | None:
-        """The answer, or None when the peer fails to give one of the same kind in time."""
+        """The answer, or None when the peer fails to give one of the same kind in time.
+
+        Our side is ended after it, not before: libp2p's server resets a stream at its end, answers on it included.
+        """
         with trio.move_on_after(_REQUEST_S):
             try:
                 stream = await self._host.open_for_dht(peer, PROTOCOL)
@@ -166,14 +169,13 @@ class Dht:
                 return None
             try:
                 await stream.send_all(_framed(request))
-                await stream.send_eof()
                 reply = await _receive(stream, _RESPONSE_MAX_BYTES)
                 return reply if reply is not None and reply.type == request.type else None
             except (trio.BrokenResourceError, PeerError) as exc:
                 logger.debug("no answer from %s: %s", peer, exc)
                 return None
             finally:
-                stream.reset()
+                await stream.aclose()
         logger.debug("no answer from %s within %g s", peer, _REQUEST_S)
         return None
 
@@ -187,7 +189,6 @@ class Dht:
                 return False
             try:
                 await stream.send_all(_framed(request))
-                await stream.send_eof()
                 with trio.move_on_after(_ECHO_S):
                     await stream.receive_some()
                 return True

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import signal
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -54,11 +56,29 @@ async def test_same_port_can_be_bound_again_at_once(one: NodeProcess) -> None:
 async def test_stop_is_quick_while_a_peer_is_frozen(one: NodeProcess) -> None:
     with NodeProcess() as frozen:
         one.ask(f"connect {frozen.addresses[0]}")
-        frozen.process.send_signal(19)  # SIGSTOP
+        frozen.process.send_signal(signal.SIGSTOP)
         try:
             started = trio.current_time()
             one.stop()
             assert trio.current_time() - started < 3
             assert one.process.returncode == 0
         finally:
-            frozen.process.send_signal(18)  # SIGCONT
+            frozen.process.send_signal(signal.SIGCONT)
+
+
+def test_peer_that_vanished_without_a_word_is_found_at_its_new_address(one: NodeProcess) -> None:
+    """It still looks connected, as after a power cut: frozen, it answers nothing and closes nothing."""
+    seed = os.urandom(32)
+    with NodeProcess(seed=seed) as gone:
+        one.ask(f"connect {gone.addresses[0]}")
+        gone.process.send_signal(signal.SIGSTOP)
+        try:
+            with NodeProcess(seed=seed) as back:
+                one.ask(f"remember {back.peer} {back.addresses[0]}")
+                assert is_connected(one, gone)
+                assert one.ask(f"echo {back.peer}")
+                started = time.monotonic()
+                assert one.ask(f"echo {back.peer}")
+                assert time.monotonic() - started < 1
+        finally:
+            gone.process.send_signal(signal.SIGCONT)

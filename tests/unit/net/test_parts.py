@@ -12,7 +12,7 @@ from node.net import Address, ListenFailed, NetEvent, NetLimits, PeerConnected, 
 from node.net.admission import Admission
 from node.net.dialling import race
 from node.net.event_hub import EventHub
-from node.net.listening import bind_all, close_all, dialable
+from node.net.listening import bind_all, check_announced, close_all, dialable
 from node.net.receive_budget import ReceiveBudget
 from node.net.turn import Turn
 
@@ -160,3 +160,9 @@ async def test_wildcard_addresses_become_dialable_ones() -> None:
     close_all(listeners)
     assert {"127.0.0.1", "::1"} <= {address.host for address in found}
     assert not {"0.0.0.0", "::"} & {address.host for address in found}  # noqa: S104 - nothing is bound here
+
+
+def test_announced_addresses_are_checked() -> None:
+    check_announced(["/dns4/example.org/tcp/4101"])
+    with pytest.raises(ListenFailed, match="cannot announce"):
+        check_announced(["example.org:4101"])
