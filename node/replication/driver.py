@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import random
+import time
 from collections.abc import Awaitable, Callable
 
 import trio
@@ -29,6 +30,9 @@ from protocol.site_id import SiteId
 FETCHES_MAX = 4
 EXCHANGES_MAX = 32
 DHT_CALLS_MAX = 4
+SWEEP_S = 3600.0
+# Long enough for the largest site over a poor line, with restarts between.
+HOLD_MAX_AGE_S = 24 * 3600.0
 
 log = logging.getLogger(__name__)
 
@@ -58,6 +62,7 @@ class Replicator:
             self._nursery = nursery
             nursery.start_soon(self._write_heads)
             nursery.start_soon(self._tick)
+            nursery.start_soon(self._sweep_holds)
             nursery.start_soon(self._follow_network, events)
             for info in self.context.network.peers():
                 self.tell(ins.PeerUp(info.peer))
@@ -158,6 +163,17 @@ class Replicator:
         while True:
             await trio.sleep(TICK_S)
             self.tell(ins.Tick())
+
+    async def _sweep_holds(self) -> None:
+        """Gives up transfers that nobody has gone on with for a day, so that they do not keep quota for ever."""
+        store = self.context.store
+        while True:
+            for info in await self.context.in_store(store.holds):
+                site = info.hold.site
+                if info.started_s + HOLD_MAX_AGE_S < time.time() and not self.context.lock_of(site).locked():
+                    log.info("giving up the unfinished release %d of %s", info.hold.signed.seq, site)
+                    await self.context.in_store(store.abort_hold, info.hold)
+            await trio.sleep(SWEEP_S)
 
     async def _follow_network(self, events: trio.MemoryReceiveChannel[object]) -> None:
         async for event in events:

@@ -79,12 +79,15 @@ class TreeSite:
 
 @asynccontextmanager
 async def ring(
-    count: int, *, quota_bytes: int = 10**9, hosting: Hosting | None = None
+    count: int, *, quota_bytes: int = 10**9, hosting: Hosting | None = None, store: MemoryStore | None = None
 ) -> AsyncIterator[tuple[Air, list[MemoryNode]]]:
     """`count` nodes, not connected yet."""
     air = Air()
     async with trio.open_nursery() as nursery:
-        nodes = [await nursery.start(_run_node, air, number, quota_bytes, hosting) for number in range(count)]
+        nodes = []
+        for number in range(count):
+            mine = store or MemoryStore(quota_bytes=quota_bytes, cache_bytes=10**8)
+            nodes.append(await nursery.start(_run_node, air, number, mine, hosting))
         yield air, nodes
         nursery.cancel_scope.cancel()
 
@@ -92,14 +95,13 @@ async def ring(
 async def _run_node(
     air: Air,
     number: int,
-    quota_bytes: int,
+    store: MemoryStore,
     hosting: Hosting | None,
     *,
     task_status: trio.TaskStatus[MemoryNode],
 ) -> None:
     settings = NetSettings(listen=("/ip4/127.0.0.1/tcp/0",), private_key=bytes([number + 1]) * 32)
     async with open_memory_network(air, settings) as network, trio.open_nursery() as nursery:
-        store = MemoryStore(quota_bytes=quota_bytes, cache_bytes=10**8)
         gate = Gate(Policy((), hosting))
         replicator = Replicator(store, network, gate)
         await nursery.start(replicator.run)

@@ -9,6 +9,7 @@ from node.core import inputs as ins
 from node.net import FrameChannel, Stream
 from node.policy.model import CidPath, Hosting, Rule
 from node.replication.standing import SCORE_MAX, WEIGHT_DEFAULT
+from node.store.memory import MemoryStore
 from protocol import messages as msg
 from protocol.cid import RAW, Cid
 from protocol.messages import PUBLISH_PROTOCOL, SYNC_PROTOCOL
@@ -206,3 +207,14 @@ async def test_who_lies_too_often_is_not_listened_to() -> None:
             answer = await channel.receive()
         assert isinstance(answer, msg.Refuse)
         assert answer.code == "busy"
+
+
+async def test_a_transfer_that_nobody_goes_on_with_gives_its_quota_back() -> None:
+    site = TreeSite(FILES)
+    long_ago = MemoryStore(quota_bytes=10**8, clock=lambda: 1.0)
+    hold = long_ago.begin_hold(site.signed)
+    long_ago.put_blocks(hold, list(site.blocks.items())[:5])
+    async with ring(1, store=long_ago):
+        await until(lambda: not long_ago.holds())
+    assert long_ago.usage().reserved_bytes == 0
+    assert long_ago.usage().used_bytes == 0
