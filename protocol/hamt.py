@@ -31,16 +31,20 @@ def hash_name(name: bytes) -> int:
     return int(first)
 
 
-def bucket(name_hash: int, depth: int, fanout: int) -> int:
-    """Index of a name in the shard at `depth` (root: 0): bits are used up from the highest.
+def first_bits(name_hash: int, depth: int, fanout: int) -> int:
+    """The bits that lead to a name down to the shard at `depth` (root: 0), bucket there included.
 
-    Raises Malformed at the end.
+    Raises Malformed below the depth where the hash is used up.
     """
-    bits = fanout.bit_length() - 1
-    shift = _HASH_BITS - bits * (depth + 1)
+    shift = _HASH_BITS - (fanout.bit_length() - 1) * (depth + 1)
     if shift < 0:
         raise Malformed("unixfs: HAMT is deeper than its hash")
-    return name_hash >> shift & (fanout - 1)
+    return name_hash >> shift
+
+
+def bucket(name_hash: int, depth: int, fanout: int) -> int:
+    """Index of a name in the shard at `depth`. Raises as first_bits()."""
+    return first_bits(name_hash, depth, fanout) & (fanout - 1)
 
 
 def build_hamt(entries: Sequence[NamedLink], emit: Emit) -> Link:

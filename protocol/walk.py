@@ -225,25 +225,26 @@ class PathWalk:
 
 
 class DirectoryList:
-    """Lists a directory. feed() returns the entries of that block: of a plain directory all, of a HAMT those
-    of a shard.
+    """Lists a directory. feed() returns the entries of that block: of a plain directory all, of a HAMT those of a
+    shard.
 
-    Order is that of the blocks (HAMT: by hash); a name that occurs again in one block is left out. Raises
-    Malformed for names that no directory may have ('', '.', '..', '/' or NUL inside), and for anything that
-    is not a directory.
+    Order is that of the blocks (HAMT: by hash). A name is listed once: of equal names in a plain directory the first,
+    and a HAMT with a name in another place than its hash says is Malformed. So are names that no directory may have
+    ('', '.', '..', '/' or NUL inside), and anything that is not a directory.
     """
 
     __slots__ = ("_fanout", "_pending")
 
     def __init__(self, cid: Cid) -> None:
-        self._pending: list[tuple[Cid, int]] = [(cid, 0)]
+        # Next one last: CID, depth of the shard, and the first bits of the hashes of all names below it.
+        self._pending: list[tuple[Cid, int, int]] = [(cid, 0, 0)]
         self._fanout = 0
 
     def want(self) -> Cid | None:
         return self._pending[-1][0] if self._pending else None
 
     def feed(self, block: bytes) -> list[DirEntry]:
-        cid, depth = self._pending.pop()
+        cid, depth, hash_bits = self._pending.pop()
         node, data = _decode(cid, block)
         if data.type is DataType.DIRECTORY and depth == 0:
             return _entries((link.name or b"", link) for link in node.links)
@@ -254,12 +255,23 @@ class DirectoryList:
             self._fanout = shard.fanout
         elif shard.fanout != self._fanout:
             raise Malformed("unixfs: fanout changes inside a HAMT")
-        hamt.bucket(0, depth, shard.fanout)  # a shard at a depth that no name can reach is an error
-        below = [(slot.link.cid, depth + 1) for slot in shard.slots if slot.name is None]
+        return self._take(shard, depth, hash_bits)
+
+    def _take(self, shard: hamt.Shard, depth: int, hash_bits: int) -> list[DirEntry]:
+        below: list[tuple[Cid, int, int]] = []
+        named: list[tuple[bytes, PBLink]] = []
+        for slot in shard.slots:
+            place = hash_bits * shard.fanout + slot.index
+            if slot.name is None:
+                below.append((slot.link.cid, depth + 1, place))
+            elif hamt.first_bits(hamt.hash_name(slot.name), depth, shard.fanout) == place:
+                named.append((slot.name, slot.link))
+            else:
+                raise Malformed("unixfs: a name stands in another bucket than its hash says")
         if len(self._pending) + len(below) > NODE_MAX_LINKS:
             raise OverLimit("unixfs: too many shards of one HAMT are pending")
         self._pending += reversed(below)
-        return _entries((slot.name, slot.link) for slot in shard.slots if slot.name is not None)
+        return _entries(named)
 
 
 def _entries(named: Iterable[tuple[bytes, PBLink]]) -> list[DirEntry]:

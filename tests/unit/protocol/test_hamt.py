@@ -222,6 +222,30 @@ def test_a_trie_deeper_than_its_hash_is_refused() -> None:
         blocks.list(cid)
 
 
+def test_a_name_in_the_wrong_place_is_not_listed() -> None:
+    blocks = Blocks()
+    blocks[CID] = b"x"
+    right = hamt.hash_name(b"x") >> 56
+    name = b"%02Xx"
+    assert blocks.list(shard(blocks, {name % right: CID}))[0].name == "x"
+    with pytest.raises(Malformed):
+        blocks.list(shard(blocks, {name % (right ^ 1): CID}))
+    # In the right bucket of a shard that stands in a wrong one.
+    inner = shard(blocks, {name % hamt.bucket(hamt.hash_name(b"x"), 1, 256): CID})
+    assert blocks.list(shard(blocks, {b"%02X" % right: inner}))[0].name == "x"
+    with pytest.raises(Malformed):
+        blocks.list(shard(blocks, {b"%02X" % (right ^ 1): inner}))
+
+
+def test_a_name_in_two_places_is_not_listed() -> None:
+    blocks = Blocks()
+    blocks[CID] = b"x"
+    right = hamt.hash_name(b"x") >> 56
+    inner = shard(blocks, {b"%02Xx" % hamt.bucket(hamt.hash_name(b"x"), 1, 256): CID})
+    with pytest.raises(Malformed):
+        blocks.list(shard(blocks, {b"%02X" % right: inner, b"%02Xx" % (right ^ 1): CID}))
+
+
 def test_shards_decode_as_unixfs() -> None:
     blocks = Blocks()
     link = hamt.build_hamt(entries(300), blocks.add)
