@@ -139,6 +139,7 @@ class SimNode:
 
     def start_fetch(self, signed: SignedRelease, source: str) -> None:
         token = next(self.world.counter)
+        assert self.wants(signed), "fetches what policy refuses"
         assert signed.site not in self.fetches, "two fetches of one site at once"
         self.fetches[signed.site] = token
         self.world.later(self.world.rng.uniform(0.05, 3.0), lambda: self.end_fetch(self.core, signed, source, token))
