@@ -42,6 +42,7 @@ class Connection(SwarmConn):  # type: ignore[misc]
         self.peer = self.muxer.peer
         self.inbound = inbound
         self.since_s = time.time()
+        self.casual = False  # dialled for the DHT, and nothing else has used it yet
         self.set_transport_info(session.get_transport_addresses(), session.get_connection_type())
         self.set_negotiated_protocols("/noise", "/yamux/1.0.0")
 

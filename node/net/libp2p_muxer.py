@@ -98,7 +98,7 @@ class Muxer(IMuxedConn):  # type: ignore[misc]
             self._on_stream(self._add_stream(machine.accepted.popleft()))
         self._wake_streams()
         self.wake_writer()
-        self._budget.update(self, machine.buffered_bytes)
+        self._account()
 
     async def _write_all(self) -> None:
         machine = self.machine
@@ -192,13 +192,17 @@ class Muxer(IMuxedConn):  # type: ignore[misc]
             self._guard_machine(self.machine.reset, stream_id)
         if self.machine.release(stream_id):
             self._lingering.append((trio.current_time() + _LINGER_S, stream_id))
-        self._budget.update(self, self.machine.buffered_bytes)
+        self._account()
         self.wake_writer()
 
     def after_read(self) -> None:
-        self._budget.update(self, self.machine.buffered_bytes)
+        self._account()
         if self.machine.wants_output:
             self.wake_writer()
+
+    def _account(self) -> None:
+        if not self._closed:  # streams are still read and released after the end
+            self._budget.update(self, self.machine.buffered_bytes)
 
     def wake_writer(self) -> None:
         self._write_wanted.set()

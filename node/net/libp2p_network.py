@@ -150,7 +150,11 @@ class LibP2PNetwork:
         return {connection.peer for connection in self._connections()}
 
     async def open_for_dht(self, peer: PeerId, protocol: str) -> Stream:
-        return await self.open(peer, protocol, deadline_s=_DHT_OPEN_S)
+        return await self._open(peer, protocol, _DHT_OPEN_S, casual=True)
+
+    def walk_ended(self) -> None:
+        if self._session is not None:
+            self._session.trim_casual()
 
     def announced(self) -> list[str]:
         return self._announce or [str(address) for address in dialable(self._listeners)]
@@ -174,6 +178,9 @@ class LibP2PNetwork:
         return parsed.peer
 
     async def open(self, peer: PeerId, protocol: str, *, deadline_s: float) -> Stream:
+        return await self._open(peer, protocol, deadline_s, casual=False)
+
+    async def _open(self, peer: PeerId, protocol: str, deadline_s: float, *, casual: bool) -> Stream:
         self._refuse_self(peer)
         try:
             with trio.fail_after(deadline_s):
@@ -181,9 +188,10 @@ class LibP2PNetwork:
                 existing = session.connection(peer)
                 if existing is not None:
                     # A peer that vanished without a word still looks connected: leave time to dial it anew.
+                    existing.casual &= casual
                     with trio.move_on_after(deadline_s / 2), suppress(PeerUnreachable):
                         return await session.open(existing, [protocol])
-                connection = await session.connect(peer, self.dial_candidates(peer), instead_of=existing)
+                connection = await session.connect(peer, self.dial_candidates(peer), instead_of=existing, casual=casual)
                 return await session.open(connection, [protocol])
         except trio.TooSlowError:
             raise PeerUnreachable(f"{peer} did not answer within {deadline_s:g} s") from None

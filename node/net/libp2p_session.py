@@ -32,9 +32,11 @@ from protocol.errors import PeerError
 
 logger = logging.getLogger(__name__)
 
+KAD_PROTOCOL = "/ipfs/kad/1.0.0"
 _NOISE = "/noise"
 _YAMUX = "/yamux/1.0.0"
 _LIBP2P_DIAL_S = 10.0
+_SETTLE_S = 1.0
 
 
 class Owner(Protocol):
@@ -69,6 +71,7 @@ class Session:
         self._admission = Admission(limits)
         self.budget = ReceiveBudget(limits.receive_bytes)
         self.streams = 0
+        self._trimming = False
         self._dials: dict[PeerId, _Slot] = {}
         self.swarm = ContainedSwarm(keys, self._dial_for_libp2p)
         self.host = ContainedHost(self.swarm, nursery, owner.announced(), self._open_for_libp2p, self._on_identified)
@@ -146,7 +149,12 @@ class Session:
         return max(self.connections(peer), key=lambda item: item.muxer.last_received_s, default=None)
 
     async def connect(
-        self, peer: PeerId, addresses: Sequence[Address], *, instead_of: Connection | None = None
+        self,
+        peer: PeerId,
+        addresses: Sequence[Address],
+        *,
+        instead_of: Connection | None = None,
+        casual: bool = False,
     ) -> Connection:
         """A live connection with the peer other than `instead_of`, dialled if there is none.
 
@@ -158,8 +166,11 @@ class Session:
             async with slot.lock:
                 for connection in self.connections(peer):
                     if connection is not instead_of:
+                        connection.casual &= casual
                         return connection
-                return await race(addresses, self._dial)
+                dialled = await race(addresses, self._dial)
+                dialled.casual = casual
+                return dialled
         finally:
             slot.users -= 1
             if not slot.users:
@@ -238,6 +249,20 @@ class Session:
         except Exception:  # root of a task that runs libp2p code
             logger.debug("libp2p failed on %s of %s", what, connection.peer, exc_info=True)
 
+    def trim_casual(self) -> None:
+        """Leave the peers that a DHT walk has met, but for a few: it would get to know the whole network."""
+        if not self._trimming:
+            self._trimming = True
+            self.nursery.start_soon(self._trim_casual)
+
+    async def _trim_casual(self) -> None:
+        await trio.sleep(_SETTLE_S)  # identify still talks to those that were met last
+        self._trimming = False
+        idle = [item for item in self.connections() if item.casual and not item.muxer.open_streams]
+        idle.sort(key=lambda item: item.since_s)
+        for connection in idle[: -self._limits.casual_connections]:
+            connection.muxer.abort()
+
     # Streams
 
     async def open(self, connection: Connection, protocols: Sequence[str]) -> LibP2PStream:
@@ -283,6 +308,8 @@ class Session:
             logger.debug("no protocol agreed with %s: %s", connection.peer, exc)
             stream.reset()
             return
+        if stream.protocol in self._owner.handlers and stream.protocol != KAD_PROTOCOL:
+            connection.casual = False
         handler = self._owner.handlers.get(stream.protocol) or self._handler_of_libp2p(connection, stream.protocol)
         await run_handler(handler, stream, self._owner.counts)
 

@@ -70,6 +70,8 @@ class NetLimits:
     """inbound connections that have not proved their key yet"""
     connections_per_peer: int = 4
     """connections with one peer; the oldest is closed when one more is made"""
+    casual_connections: int = 16
+    """connections that were dialled for a DHT walk only and are kept when it is over"""
     streams: int = 2048
     """inbound streams with a running handler, all peers together; more are reset at once"""
     receive_bytes: int = 128 * 1024 * 1024
