@@ -5,12 +5,12 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from typing import Any
 
 import trio
-from libp2p.network.connection.swarm_connection import SwarmConn
-from libp2p.network.swarm import Swarm
+from libp2p.abc import INetConn, INetStream
+from libp2p.connection_types import ConnectionType
 from libp2p.rcmgr.metrics import Direction
+from multiaddr import Multiaddr
 
 from node.net.libp2p_muxer import Muxer
 from node.net.libp2p_noise import NoiseSession
@@ -24,27 +24,26 @@ logger = logging.getLogger(__name__)
 OnStream = Callable[["Connection", LibP2PStream], None]
 
 
-class Connection(SwarmConn):  # type: ignore[misc]
+class Connection(INetConn):  # type: ignore[misc]
     """Runs in `serve`, which returns when the connection has ended for whatever reason and never raises."""
 
     def __init__(
         self,
         session: NoiseSession,
-        swarm: Swarm,
         limits: NetLimits,
         budget: ReceiveBudget,
         on_stream: OnStream,
         *,
         inbound: bool,
     ) -> None:
-        self.muxer = Muxer(session, limits, budget, lambda stream: on_stream(self, stream))
-        super().__init__(self.muxer, swarm, Direction.INBOUND if inbound else Direction.OUTBOUND)
+        self.muxer = self.muxed_conn = Muxer(session, limits, budget, lambda stream: on_stream(self, stream))
+        self.event_started = trio.Event()
+        self.direction = Direction.INBOUND if inbound else Direction.OUTBOUND
         self.peer = self.muxer.peer
         self.inbound = inbound
         self.since_s = time.time()
         self.casual = False  # dialled for the DHT, and nothing else has used it yet
-        self.set_transport_info(session.get_transport_addresses(), session.get_connection_type())
-        self.set_negotiated_protocols("/noise", "/yamux/1.0.0")
+        self._closed = False
 
     async def serve(self) -> None:
         try:
@@ -53,7 +52,7 @@ class Connection(SwarmConn):  # type: ignore[misc]
         except Exception:  # root of the tasks of one connection: it dies alone
             logger.warning("connection with %s failed", self.peer, exc_info=True)
         finally:
-            self.event_closed.set()
+            self._closed = True
 
     def open_stream(self) -> LibP2PStream:
         """A new stream before negotiation. Raises StreamLostError when the connection cannot have one."""
@@ -61,10 +60,25 @@ class Connection(SwarmConn):  # type: ignore[misc]
             raise StreamLostError("the connection is closed")
         return self.muxer.open_local()
 
-    async def new_stream(self) -> Any:
+    @property
+    def is_closed(self) -> bool:
+        return self._closed
+
+    async def new_stream(self) -> INetStream:
         return NetStreamView(self.open_stream(), self, Direction.OUTBOUND)
 
     async def close(self) -> None:
-        self.event_closed.set()
+        self._closed = True
         self.muxer.abort()
         await trio.lowlevel.checkpoint()
+
+    # What libp2p asks
+
+    def get_streams(self) -> tuple[INetStream, ...]:
+        return ()
+
+    def get_transport_addresses(self) -> list[Multiaddr]:
+        return self.muxer.get_transport_addresses()
+
+    def get_connection_type(self) -> ConnectionType:
+        return self.muxer.get_connection_type()

@@ -31,6 +31,7 @@ def apply() -> None:
     yamux.MAX_MESSAGE_SIZE = YAMUX_FRAME_MAX_BYTES
     # libp2p formats and logs whole values and keys at its lower levels, and expected network churn as errors.
     logging.getLogger("libp2p").setLevel(logging.CRITICAL)
+    logging.getLogger("multiaddr").setLevel(logging.WARNING)
     RSAPublicKey.from_bytes = classmethod(_plain_rsa_key)
     key_type_to_public_key_deserializer[KeyType.RSA.value] = RSAPublicKey.from_bytes
 

@@ -219,7 +219,7 @@ class Session:
         if session.get_remote_peer() == self._keys.peer:
             raise BadAddress("that is this node itself")
         await agree(session.read, session.write, [_YAMUX])
-        return Connection(session, self.swarm, self._limits, self.budget, self._start_stream, inbound=inbound)
+        return Connection(session, self._limits, self.budget, self._start_stream, inbound=inbound)
 
     async def _run_connection(self, connection: Connection) -> None:
         table = self.swarm.connections.setdefault(connection.muxed_conn.peer_id, [])

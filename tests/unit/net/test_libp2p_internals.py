@@ -13,7 +13,6 @@ from Crypto.PublicKey import RSA
 from libp2p.crypto.keys import KeyType
 from libp2p.crypto.serialization import deserialize_public_key, key_type_to_public_key_deserializer
 from libp2p.host.basic_host import BasicHost
-from libp2p.network.connection.swarm_connection import SwarmConn
 from libp2p.network.swarm import Swarm
 from libp2p.peer.id import ID
 from libp2p.peer.peerstore import PeerStore
@@ -46,7 +45,6 @@ def test_version_is_the_one_that_was_read() -> None:
         (Swarm, "notify_disconnected", ["self", "conn"]),
         (Swarm, "_notify", ["self", "method", "args"]),
         (Swarm, "remove_conn", ["self", "swarm_conn"]),
-        (SwarmConn, "close", ["self"]),
         (PeerStore, "add_addrs", ["self", "peer_id", "addrs", "ttl"]),
         (PeerStore, "add_protocols", ["self", "peer_id", "protocols"]),
         (PeerStore, "_enforce_peer_limit", ["self"]),
