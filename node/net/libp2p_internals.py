@@ -15,12 +15,8 @@ from libp2p.crypto.keys import KeyType
 from libp2p.crypto.rsa import RSAPublicKey
 from libp2p.crypto.serialization import key_type_to_public_key_deserializer
 from libp2p.security.secure_session import SecureSession
-from libp2p.stream_muxer.yamux import yamux
 
 LIBP2P_VERSION = "0.8.1"
-
-# A Yamux frame of libp2p's multiplexer then fits one Noise message; its 64 KiB spills 17 bytes into a second.
-YAMUX_FRAME_MAX_BYTES = 65519
 
 _RSA_MAX_BITS = 4096
 _RSA_MAX_EXPONENT = 2**32
@@ -28,7 +24,6 @@ _RSA_MAX_EXPONENT = 2**32
 
 def apply() -> None:
     """Settings of module globals, before the first host is made. Calling again changes nothing."""
-    yamux.MAX_MESSAGE_SIZE = YAMUX_FRAME_MAX_BYTES
     # libp2p formats and logs whole values and keys at its lower levels, and expected network churn as errors.
     logging.getLogger("libp2p").setLevel(logging.CRITICAL)
     logging.getLogger("multiaddr").setLevel(logging.WARNING)

@@ -23,7 +23,6 @@ from node.net.port import (
     NetEvent,
     NetHealth,
     NetSettings,
-    Network,
     NetworkStopped,
     PeerConnected,
     PeerDisconnected,
@@ -276,8 +275,3 @@ async def open_memory_network(air: Air, settings: NetSettings) -> AsyncIterator[
         nursery.cancel_scope.cancel()
     if body_error is not None:
         raise body_error
-
-
-def _is_network(network: MemoryNetwork) -> Network:
-    """mypy's proof that the twin has every method of the port."""
-    return network
