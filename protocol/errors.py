@@ -118,6 +118,12 @@ class BadSignature(DecodeError):
     code: ClassVar[str] = "bad-signature"
 
 
+class BadIpnsRecord(DecodeError):
+    """The IPNS record of a release is not the one that this release has."""
+
+    code: ClassVar[str] = "bad-ipns-record"
+
+
 class WrongSite(DecodeError):
     """A valid record of another site, or a key that is not the site's."""
 

@@ -58,10 +58,19 @@ CANONICAL_MAX_DEPTH: Final = 8  # nesting of arrays and maps; the deepest of our
 CANONICAL_MAX_ITEMS: Final = 1024
 
 # Releases
-RELEASE_MAX_BYTES: Final = 4096  # a signed release; small enough that heads travel in one message
+RELEASE_MAX_BYTES: Final = 5120  # a signed release; small enough that heads travel in one message
+RELEASE_RECORD_MAX_BYTES: Final = 512  # the IPNS record in it; ours have about 400
 DOMAINS_MAX: Final = 12  # domain names that one release may wish for; what fits the size above
 DOMAIN_MAX_CHARS: Final = 253  # RFC 1035, 2.3.4, as text without the final dot
 BAND_MAX_HOSTS: Final = 10_000  # replica band; more hosts than any federation is planned for
+
+# IPNS
+IPNS_RECORD_MAX_BYTES: Final = 10 * KIB  # IPNS spec, "Record Size Limit"
+RSA_MIN_BITS: Final = 2048  # peer-id spec: shorter keys are not to be accepted
+RSA_MAX_BITS: Final = 8192  # go-libp2p; verifying longer ones costs too much
+CBOR_MAX_DEPTH: Final = 64  # nesting of lists and maps; our own need 1
+RELEASE_RECORD_VALIDITY_S: Final = 100 * 31_557_600  # 100 years of 365.25 days: a site outlives its publisher
+RELEASE_RECORD_TTL_S: Final = 3600  # how long resolvers may cache a site's name
 
 # Frames and messages
 FRAME_HEADER_BYTES: Final = 5  # u32 length and u8 kind
@@ -86,7 +95,11 @@ _MAP_KEYS_BYTES = 256  # generous sum of a record's keys, small integers and hea
 assert BLOCK_MAX_BYTES <= FOREIGN_BLOCK_MAX_BYTES
 assert FRAME_MAX_BYTES < 2**32
 assert MESSAGE_MAX_BYTES < FRAME_MAX_BYTES
-assert DOMAINS_MAX * (DOMAIN_MAX_CHARS + 2) + 4 * CID_BYTES + SIGNATURE_BYTES + 2 * _MAP_KEYS_BYTES <= RELEASE_MAX_BYTES
+assert (
+    DOMAINS_MAX * (DOMAIN_MAX_CHARS + 2) + 4 * CID_BYTES + SIGNATURE_BYTES + 2 * _MAP_KEYS_BYTES
+    <= RELEASE_MAX_BYTES - RELEASE_RECORD_MAX_BYTES
+)
+assert RELEASE_RECORD_MAX_BYTES <= IPNS_RECORD_MAX_BYTES
 assert RELEASE_MAX_BYTES + _MAP_KEYS_BYTES <= MESSAGE_MAX_BYTES
 assert WANT_MAX_CIDS * (CID_BYTES + 2) + _MAP_KEYS_BYTES <= MESSAGE_MAX_BYTES
 assert HEADS_PAGE_MAX * (1 + SITE_ID_BYTES + 2 + 9) + _MAP_KEYS_BYTES <= MESSAGE_MAX_BYTES

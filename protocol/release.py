@@ -18,6 +18,7 @@ from protocol.limits import (
     SEQ_MAX,
     SIGNATURE_BYTES,
 )
+from protocol.release_record import check_record, make_record
 from protocol.schema import (
     take_bool,
     take_bytes,
@@ -175,6 +176,8 @@ class SignedRelease:
     release: Release
     payload: bytes = field(repr=False)
     signature: bytes = field(repr=False)
+    ipns_record: bytes = field(repr=False)
+    """The site's name as IPNS has it, at this release; empty when the site is ended."""
 
     @property
     def site(self) -> SiteId:
@@ -185,8 +188,8 @@ class SignedRelease:
         return self.release.seq
 
     def encode(self) -> bytes:
-        """The canonical envelope `[1, payload, signature]`; these bytes are the release block."""
-        return canonical.pack([VERSION, self.payload, self.signature])
+        """The canonical envelope `[1, payload, signature, ipns_record]`; these bytes are the release block."""
+        return canonical.pack([VERSION, self.payload, self.signature, self.ipns_record])
 
     @property
     def cid(self) -> Cid:
@@ -194,32 +197,35 @@ class SignedRelease:
 
     @classmethod
     def decode(cls, raw: bytes, *, site: SiteId | None = None) -> "SignedRelease":
-        """The release of an envelope, with its signature checked against the site that it names.
+        """The release of an envelope, with its signature and IPNS record checked against the site that it names.
 
-        Raises DecodeError: BadSignature, WrongSite (not `site`), UnknownVersion, OverLimit, …
+        Raises DecodeError: BadSignature, BadIpnsRecord, WrongSite (not `site`), UnknownVersion, OverLimit, …
         """
         envelope = canonical.unpack(raw, max_bytes=RELEASE_MAX_BYTES)
         if not isinstance(envelope, list) or not envelope or type(envelope[0]) is not int:
             raise Malformed("a signed release is an array that begins with its version")
         if envelope[0] != VERSION:
             raise UnknownVersion(f"release version {envelope[0]}")
-        if len(envelope) != 3:
-            raise Malformed("a signed release has three elements")
+        if len(envelope) != 4:
+            raise Malformed("a signed release has four elements")
         payload = take_bytes(envelope[1], "payload")
         signature = take_bytes(envelope[2], "signature", SIGNATURE_BYTES)
+        record = take_bytes(envelope[3], "ipns_record")
         release = Release.decode(payload)
         if site is not None and release.site != site:
             raise WrongSite(f"a release of {release.site}, not of {site}")
         signing.verify(release.site, SIGNING_DOMAIN, payload, signature)
-        return cls(release, payload, signature)
+        check_record(release, record)
+        return cls(release, payload, signature, record)
 
 
 def sign_release(release: Release, private_key: Ed25519PrivateKey) -> SignedRelease:
-    """Signs `release`. Raises WrongSite if the key is not the site's."""
+    """Signs `release` and its IPNS record. Raises WrongSite if the key is not the site's."""
     if SiteId.of(private_key) != release.site:
         raise WrongSite("the key is not that of the site")
     payload = release.encode()
-    return SignedRelease(release, payload, signing.sign(private_key, SIGNING_DOMAIN, payload))
+    signature = signing.sign(private_key, SIGNING_DOMAIN, payload)
+    return SignedRelease(release, payload, signature, make_record(release, private_key))
 
 
 def check_successor(current: SignedRelease | None, new: SignedRelease) -> None:

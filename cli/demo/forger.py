@@ -12,6 +12,7 @@ from node.net import FrameChannel, NetSettings, open_network
 from protocol import messages as msg
 from protocol.messages import PUBLISH_PROTOCOL
 from protocol.release import SIGNING_DOMAIN, Release, SignedRelease
+from protocol.release_record import make_record
 from protocol.signing import sign
 from protocol.site_id import SiteId
 
@@ -47,7 +48,7 @@ async def _exchange(stream: trio.abc.HalfCloseableStream, message: msg.Message) 
 
 
 def _forge(release: Release, stranger: Ed25519PrivateKey) -> SignedRelease:
-    """The next release of somebody else's site: right in everything but the signature."""
+    """The next release of somebody else's site: right in everything but the signatures."""
     following = replace(release, seq=release.seq + 1)
     payload = following.encode()
-    return SignedRelease(following, payload, sign(stranger, SIGNING_DOMAIN, payload))
+    return SignedRelease(following, payload, sign(stranger, SIGNING_DOMAIN, payload), make_record(following, stranger))

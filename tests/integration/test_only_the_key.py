@@ -47,7 +47,7 @@ def following(head: SignedRelease, **changes: object) -> Release:
 
 
 def unsigned(release: Release, signature: bytes = bytes(64)) -> SignedRelease:
-    return SignedRelease(release, release.encode(), signature)
+    return SignedRelease(release, release.encode(), signature, b"")
 
 
 @pytest.mark.parametrize("protocol", [SYNC_PROTOCOL, PUBLISH_PROTOCOL])

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from protocol import canonical, signing
 from protocol.errors import DecodeError, StaleRelease
 from protocol.limits import RELEASE_MAX_BYTES
-from protocol.release import SIGNING_DOMAIN, SignedRelease, check_successor
+from protocol.release import SIGNING_DOMAIN, Release, SignedRelease, check_successor
+from protocol.release_record import make_record
 from tests.property.protocol_values import KEYS, mutated, releases, scalars, values
 
 MAX_BYTES = 100_000
@@ -86,14 +87,15 @@ def test_a_changed_field_needs_a_new_signature(signed: SignedRelease, data: st.D
     for key in KEYS:
         signature = signing.sign(key, SIGNING_DOMAIN, payload)
         try:
-            found = SignedRelease.decode(canonical.pack([1, payload, signature]))
+            record = make_record(Release.decode(payload), key)
+            found = SignedRelease.decode(canonical.pack([1, payload, signature, record]))
         except DecodeError:
             continue
         assert found.payload == payload
         assert found.site == key.public_key().public_bytes_raw()
     if payload != signed.payload:
         try:
-            SignedRelease.decode(canonical.pack([1, payload, signed.signature]))
+            SignedRelease.decode(canonical.pack([1, payload, signed.signature, signed.ipns_record]))
         except DecodeError:
             return
         raise AssertionError("a payload was taken under the signature of another")

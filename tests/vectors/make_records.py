@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgpack  # type: ignore[import-untyped]
 
-from protocol import canonical, signing
+from protocol import canonical, ipns, signing
 from protocol.cid import DAG_PB, RAW, Cid
-from protocol.limits import RELEASE_MAX_BYTES, SEQ_MAX
+from protocol.limits import RELEASE_MAX_BYTES, RELEASE_RECORD_TTL_S, RELEASE_RECORD_VALIDITY_S, SEQ_MAX
 from protocol.release import SIGNING_DOMAIN, Band, Release, SignedRelease, sign_release
 from tests.vectors.make_ids import KEYS, SITES
 
@@ -145,16 +147,17 @@ def releases() -> dict[str, object]:
                 "payload": signed.payload.hex(),
                 "signed_bytes": (SIGNING_DOMAIN + b"\0" + signed.payload).hex(),
                 "signature": signed.signature.hex(),
+                "ipns_record": signed.ipns_record.hex(),
                 "envelope": signed.encode().hex(),
                 "cid": str(signed.cid),
             }
         )
-    return {"valid": valid, "invalid": [*_bad_envelopes(), *_bad_payloads()]}
+    return {"valid": valid, "invalid": [*_bad_envelopes(), *_bad_ipns_records(), *_bad_payloads()]}
 
 
 def _bad_envelopes() -> list[dict[str, str]]:
     signed = first_release()
-    raw, payload, signature = signed.encode(), signed.payload, signed.signature
+    raw, payload, signature, record = signed.encode(), signed.payload, signed.signature, signed.ipns_record
     flipped = bytes([signature[0] ^ 1]) + signature[1:]
     other_key = signing.sign(KEYS[1], SIGNING_DOMAIN, payload)
     other_domain = signing.sign(KEYS[0], b"fednode/other/1", payload)
@@ -164,22 +167,54 @@ def _bad_envelopes() -> list[dict[str, str]]:
         _bad("one byte short", raw[:-1], "truncated"),
         _bad("one byte more", raw + b"\0", "trailing-bytes"),
         _bad("over the limit", raw + bytes(RELEASE_MAX_BYTES), "over-limit"),
-        _bad("version 2", canonical.pack([2, payload, signature]), "unknown-version"),
-        _bad("version as string", canonical.pack(["1", payload, signature]), "malformed"),
-        _bad("version as boolean", canonical.pack([True, payload, signature]), "malformed"),
-        _bad("version as uint8", b"\x93\xcc" + raw[1:], "not-canonical"),
+        _bad("version 2", canonical.pack([2, payload, signature, record]), "unknown-version"),
+        _bad("version as string", canonical.pack(["1", payload, signature, record]), "malformed"),
+        _bad("version as boolean", canonical.pack([True, payload, signature, record]), "malformed"),
+        _bad("version as uint8", b"\x94\xcc" + raw[1:], "not-canonical"),
         _bad("two elements", canonical.pack([1, payload]), "malformed"),
-        _bad("four elements", canonical.pack([1, payload, signature, None]), "malformed"),
+        _bad("three elements", canonical.pack([1, payload, signature]), "malformed"),
+        _bad("five elements", canonical.pack([1, payload, signature, record, None]), "malformed"),
         _bad("a map", canonical.pack({"payload": payload}), "malformed"),
-        _bad("payload as string", canonical.pack([1, "payload", signature]), "malformed"),
-        _bad("signature of 63 bytes", canonical.pack([1, payload, signature[:63]]), "bad-signature"),
-        _bad("signature of 65 bytes", canonical.pack([1, payload, signature + b"\0"]), "over-limit"),
-        _bad("a flipped bit in the signature", canonical.pack([1, payload, flipped]), "bad-signature"),
-        _bad("signed by another key", canonical.pack([1, payload, other_key]), "bad-signature"),
-        _bad("signed in another domain", canonical.pack([1, payload, other_domain]), "bad-signature"),
-        _bad("signed without a domain", canonical.pack([1, payload, undecorated]), "bad-signature"),
-        _bad("S not below the group order", canonical.pack([1, payload, _malleated(signature)]), "bad-signature"),
+        _bad("payload as string", canonical.pack([1, "payload", signature, record]), "malformed"),
+        _bad("signature of 63 bytes", canonical.pack([1, payload, signature[:63], record]), "bad-signature"),
+        _bad("signature of 65 bytes", canonical.pack([1, payload, signature + b"\0", record]), "over-limit"),
+        _bad("a flipped bit in the signature", canonical.pack([1, payload, flipped, record]), "bad-signature"),
+        _bad("signed by another key", canonical.pack([1, payload, other_key, record]), "bad-signature"),
+        _bad("signed in another domain", canonical.pack([1, payload, other_domain, record]), "bad-signature"),
+        _bad("signed without a domain", canonical.pack([1, payload, undecorated, record]), "bad-signature"),
+        _bad(
+            "S not below the group order", canonical.pack([1, payload, _malleated(signature), record]), "bad-signature"
+        ),
     ]
+
+
+def _bad_ipns_records() -> list[dict[str, str]]:
+    first, end = first_release(), end_release()
+    value, seq = f"/ipfs/{ROOT}".encode(), 1
+    until_s = first.release.created_s + RELEASE_RECORD_VALIDITY_S
+
+    def record(key: int = 0, **changes: Any) -> bytes:
+        parts: dict[str, Any] = {"value": value, "sequence": seq, "validity_s": until_s, "ttl_s": RELEASE_RECORD_TTL_S}
+        return ipns.create(KEYS[key], **(parts | changes))
+
+    v1 = ipns.IpnsRecord.decode(first.ipns_record).signature_v1 or b""
+    made = [
+        ("the IPNS record as nil", None, "malformed"),
+        ("no IPNS record", b"", "bad-ipns-record"),
+        ("an IPNS record cut short", first.ipns_record[:-1], "bad-ipns-record"),
+        ("an IPNS record with an unknown field", first.ipns_record + b"\x50\x01", "bad-ipns-record"),
+        ("an IPNS record without V1 fields", record(with_v1=False), "bad-ipns-record"),
+        ("an IPNS record with another V1 signature", first.ipns_record.replace(v1, bytes(64)), "bad-ipns-record"),
+        ("an IPNS record of another key", record(1), "bad-ipns-record"),
+        ("an IPNS record of another root", record(value=b"/ipfs/bafkqaaa"), "bad-ipns-record"),
+        ("an IPNS record of another number", record(sequence=2), "bad-ipns-record"),
+        ("an IPNS record of another validity", record(validity_s=until_s - 1), "bad-ipns-record"),
+        ("an IPNS record of another TTL", record(ttl_s=RELEASE_RECORD_TTL_S + 1), "bad-ipns-record"),
+        ("an IPNS record over the limit", record(value=value + bytes(512)), "bad-ipns-record"),
+    ]
+    found = [_bad(why, canonical.pack([1, first.payload, first.signature, raw]), error) for why, raw, error in made]
+    ended = canonical.pack([1, end.payload, end.signature, first.ipns_record])
+    return [*found, _bad("an end with an IPNS record", ended, "bad-ipns-record")]
 
 
 def _malleated(signature: bytes) -> bytes:
@@ -189,7 +224,9 @@ def _malleated(signature: bytes) -> bytes:
 
 
 def _envelope(payload: bytes) -> bytes:
-    return canonical.pack([1, payload, signing.sign(KEYS[0], SIGNING_DOMAIN, payload)])
+    """Signed by the site; its record is that of the first release, so it fits only when that is what was changed."""
+    signature = signing.sign(KEYS[0], SIGNING_DOMAIN, payload)
+    return canonical.pack([1, payload, signature, first_release().ipns_record])
 
 
 def _bad_payloads() -> list[dict[str, str]]:

@@ -117,8 +117,9 @@ def _bad_values() -> list[tuple[str, bytes, str]]:
     refuse: dict[str, canonical.Packable] = {"type": "refuse", "code": "full", "reason": "", "subject": b""}
     progress: dict[str, canonical.Packable] = {"type": "progress", "done_bytes": 1, "total_bytes": 2, "new_bytes": 1}
     heads: dict[str, canonical.Packable] = {"type": "heads", "known": [], "done": True}
-    tampered = first_release().encode()[:-1] + b"\0"
-    swapped = canonical.pack([1, second_release().payload, first_release().signature])
+    first = first_release()
+    tampered = first.encode().replace(first.signature, first.signature[:-1] + b"\0")
+    swapped = canonical.pack([1, second_release().payload, first_release().signature, second_release().ipns_record])
     return [
         ("a site of 31 bytes", _message({"type": "ask", "site": site[:31]}), "malformed"),
         ("a site as text", _message({"type": "ask", "site": str(SITES[0])}), "malformed"),

@@ -162,7 +162,7 @@ def test_the_payloads_refused_for_their_content_are_signed_well() -> None:
         try:
             envelope = canonical.unpack(bytes.fromhex(entry["hex"]), max_bytes=RELEASE_MAX_BYTES)
             assert isinstance(envelope, list)
-            _, payload, signature = envelope
+            _, payload, signature, _ = envelope
             assert isinstance(payload, bytes)
             assert isinstance(signature, bytes)
             signing.verify(SITES[0], SIGNING_DOMAIN, payload, signature)

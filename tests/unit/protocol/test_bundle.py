@@ -19,7 +19,7 @@ from protocol.errors import (
     Truncated,
     UnsupportedHash,
 )
-from protocol.limits import BLOCK_MAX_BYTES
+from protocol.limits import BLOCK_MAX_BYTES, RELEASE_MAX_BYTES
 from protocol.release import Release, SignedRelease, sign_release
 from protocol.unixfs import Link
 from tests.unit.protocol.blocks import Blocks
@@ -176,7 +176,7 @@ def test_the_first_block_must_be_the_release(parts: Parts) -> None:
     header = encode_header(roots_of(signed))
     with pytest.raises(DecodeError):
         read(header + b"".join(b"".join(encode_block(*block)) for block in blocks))
-    large = bytes(5000)
+    large = bytes(RELEASE_MAX_BYTES + 1)
     with pytest.raises(OverLimit):
         read(header + b"".join(encode_block(Cid.of(RAW, large), large)))
 
@@ -184,7 +184,7 @@ def test_the_first_block_must_be_the_release(parts: Parts) -> None:
 def test_a_release_of_another_key(parts: Parts) -> None:
     signed, blocks = parts
     payload = sign_release(signed.release, KEY).payload
-    forged = SignedRelease(signed.release, payload, Ed25519PrivateKey.generate().sign(payload))
+    forged = SignedRelease(signed.release, payload, Ed25519PrivateKey.generate().sign(payload), signed.ipns_record)
     with pytest.raises(BadSignature):
         read(join(forged, blocks))
 

@@ -123,6 +123,11 @@ def test_an_offer_must_carry_a_release_that_is_signed() -> None:
     raw[-1] ^= 1
     with pytest.raises(DecodeError) as caught:
         decode_message(Kind.MESSAGE, canonical.pack({"type": "offer", "release": bytes(raw)}))
+    assert caught.value.code == "bad-ipns-record"
+    raw[-1] ^= 1
+    raw[raw.index(offer.release.signature)] ^= 1
+    with pytest.raises(DecodeError) as caught:
+        decode_message(Kind.MESSAGE, canonical.pack({"type": "offer", "release": bytes(raw)}))
     assert caught.value.code == "bad-signature"
 
 

@@ -173,4 +173,4 @@ def test_the_highest_sequence_is_for_the_end_alone() -> None:
 def test_a_signature_over_another_release_of_the_same_site() -> None:
     one, two = signed(1), signed(2)
     with pytest.raises(BadSignature):
-        SignedRelease.decode(canonical.pack([1, two.payload, one.signature]))
+        SignedRelease.decode(canonical.pack([1, two.payload, one.signature, two.ipns_record]))
