@@ -8,9 +8,9 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from node.store import blocks, cache, holds, layout, sites
+from node.store import blocks, cache, holds, layout, notes, sites
 from node.store.disk_rows import DiskRows
-from node.store.errors import StoreClosed, StoreFull
+from node.store.errors import StoreClosed, StoreDamaged, StoreFull
 from node.store.files import Files, OsFiles
 from node.store.index import Index
 from node.store.intake import Intake
@@ -69,6 +69,10 @@ class DiskStore(DiskRows):
         self._files = files
         self._lock = StoreLock(directory, files)
         try:
+            if (directory / layout.REBUILDING_NAME).exists():
+                raise StoreDamaged(
+                    f"a rebuild of the index in {directory} was broken off", hint="fednode store rebuild"
+                )
             self._ballast = Ballast(directory, files, limits.ballast_bytes)
             self._ballast.release_if_low()
             self._index = Index(directory, files)
@@ -82,6 +86,7 @@ class DiskStore(DiskRows):
                 self._index, self._packs, limits, quota_bytes=quota_bytes, cache_quota_bytes=cache_bytes
             )
             recover(directory, self._index, self._packs, files, limits)
+            self._note_missing()
             super().__init__(self._index, PackReader(directory), self._ballast, limits)
         except BaseException:
             self._packs.close()
@@ -89,6 +94,13 @@ class DiskStore(DiskRows):
             self._lock.close()
             raise
         self._free()
+
+    def _note_missing(self) -> None:
+        with self._index.transaction(durable=False) as tx:
+            notes.free(tx, None)
+            missing = list(notes.missing(tx))
+        for signed, kind in missing:
+            self._intake.note(signed, kind)
 
     # --- holds ---------------------------------------------------------------------------------------------
 
@@ -133,11 +145,16 @@ class DiskStore(DiskRows):
 
     def finish_hold(self, hold: Hold, *, origin: Origin) -> None:
         with self._index.lock:
-            self._intake.sync_packs()
-            with self._urgent() as tx:
+            with self._index.transaction(durable=False) as tx:
                 row = holds.load(tx, hold)
                 if row.state == layout.FINISHED:
                     return
+                holds.check_finish(tx, row, hold.signed)
+            self._ballast.release_if_low()
+            self._intake.note(hold.signed, origin)
+            self._intake.sync_packs()
+            with self._urgent() as tx:
+                row = holds.load(tx, hold)
                 self._packs.note_synced(tx)
                 holds.finish(tx, row, hold.signed, origin=origin, now_s=self._now_s())
         self._free()
@@ -159,13 +176,32 @@ class DiskStore(DiskRows):
         record = self._reader.site(signed.site)
         if record is not None and record.head == signed:
             return False
-        with self._urgent() as tx:
-            self._put_head(tx, signed)
-            if signed.release.ended:
+        if not signed.release.ended:
+            with self._urgent() as tx:
+                self._put_head(tx, signed)
+            return True
+        with self._index.lock:
+            self._note_end(signed)
+            with self._urgent() as tx:
+                self._packs.note_synced(tx)
+                self._put_head(tx, signed)
                 holds.doom_site(tx, signed.site)
-        if signed.release.ended:
-            self._free()
+        self._free()
         return True
+
+    def _note_end(self, signed: SignedRelease) -> None:
+        """That a site which was held here ended shall survive a loss of the index; but ending needs no disk."""
+        with self._reader.reading() as tx:
+            record, was_held = sites.load(tx, signed.site), sites.was_held(tx, signed.site)
+        check_successor(record.head if record else None, signed)
+        if not was_held:
+            return
+        self._ballast.release_if_low()
+        try:
+            self._intake.note(signed, notes.END)
+            self._intake.sync_packs()
+        except OperatorError as error:
+            _log.warning("the end of %s is noted later: %s", signed.site, error)
 
     def end_site(self, signed: SignedRelease) -> None:
         if not signed.release.ended:

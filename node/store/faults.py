@@ -46,7 +46,7 @@ def from_sqlite(error: sqlite3.Error, directory: Path, doing: str) -> OperatorEr
     if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
         return StoreDamaged(
             f"the index of the store in {directory} is damaged: {error}",
-            hint="check the disk, then move the directory away; the node fetches its sites again",
+            hint="check the disk, then run: fednode store rebuild",
         )
     if code == sqlite3.SQLITE_READONLY or _is_read_only(directory):
         return _read_only(directory, doing)

@@ -40,6 +40,9 @@ class Files(Protocol):
     def unlink(self, path: Path) -> None:
         """No error when it is gone already."""
 
+    def replace(self, path: Path, target: Path) -> None:
+        """Rename; a target that is there goes."""
+
     def punch(self, fd: int, offset: int, length: int) -> bool:
         """Give the range back to the disk; it reads as zeros. False when the file system cannot."""
 
@@ -85,6 +88,9 @@ class OsFiles:
 
     def unlink(self, path: Path) -> None:
         path.unlink(missing_ok=True)
+
+    def replace(self, path: Path, target: Path) -> None:
+        path.replace(target)
 
     def punch(self, fd: int, offset: int, length: int) -> bool:
         if _fallocate is None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-from node.store import sites
+from node.store import notes, sites
 from node.store.errors import HoldGone, HoldIncomplete, QuotaExceeded
 from node.store.layout import BLOCK_COST_BYTES, DOOMED, FINISHED, OPEN, cost
 from node.store.port import Hold, HoldInfo, Origin, SiteRecord, Usage
@@ -145,8 +145,7 @@ def count_new(tx: sqlite3.Connection, row: HoldRow, blocks: int, size: int) -> N
 
 def finish(tx: sqlite3.Connection, row: HoldRow, signed: SignedRelease, *, origin: Origin, now_s: int) -> None:
     """The hold becomes the site's; every hold of an earlier release is doomed."""
-    record = sites.load(tx, signed.site)
-    _check_finish(tx, row, signed, record)
+    record = check_finish(tx, row, signed)
     tx.execute("UPDATE holds SET state = ? WHERE id = ?", (FINISHED, row.id))
     tx.execute(
         "UPDATE holds SET state = ? WHERE site = ? AND id <> ? AND (seq <= ? OR state = ?)",
@@ -158,9 +157,12 @@ def finish(tx: sqlite3.Connection, row: HoldRow, signed: SignedRelease, *, origi
         "UPDATE sites SET hold = ?, was_held = 1, origin = ?, updated_s = ? WHERE site = ?",
         (row.id, origin, now_s, signed.site),
     )
+    notes.free(tx, signed.site)
 
 
-def _check_finish(tx: sqlite3.Connection, row: HoldRow, signed: SignedRelease, record: SiteRecord | None) -> None:
+def check_finish(tx: sqlite3.Connection, row: HoldRow, signed: SignedRelease) -> SiteRecord | None:
+    """The site as it is. Raises HoldIncomplete, StaleRelease."""
+    record = sites.load(tx, signed.site)
     if record is not None:
         if record.head.seq == signed.seq or record.ended:
             check_successor(record.head, signed)
@@ -173,6 +175,7 @@ def _check_finish(tx: sqlite3.Connection, row: HoldRow, signed: SignedRelease, r
         )
     if has_corrupt(tx, row.id):
         raise HoldIncomplete("a block of this release is damaged on disk; put it again")
+    return record
 
 
 def has_corrupt(tx: sqlite3.Connection, hold: int) -> bool:
@@ -191,6 +194,7 @@ def doom_hold(tx: sqlite3.Connection, hold: Hold) -> None:
 def doom_site(tx: sqlite3.Connection, site: SiteId) -> None:
     tx.execute("UPDATE holds SET state = ? WHERE site = ?", (DOOMED, site))
     tx.execute("UPDATE sites SET hold = NULL WHERE site = ?", (site,))
+    notes.free(tx, site)
 
 
 def next_doomed(tx: sqlite3.Connection) -> int | None:

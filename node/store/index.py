@@ -29,12 +29,12 @@ _PRAGMAS: Final = (
 class Index:
     """Opens or creates the database; `lock` serialises writers and is re-entrant."""
 
-    def __init__(self, directory: Path, files: Files) -> None:
+    def __init__(self, directory: Path, files: Files, *, name: str = layout.DATABASE_NAME) -> None:
         self.directory = directory
         self.lock = threading.RLock()
         self._files = files
         self._closed = False
-        path = directory / layout.DATABASE_NAME
+        path = self._path = directory / name
         with translated(directory, "opening the index"):
             os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))  # SQLite would make it 0644
             self._connection = sqlite3.connect(
@@ -62,12 +62,19 @@ class Index:
                 f"the store in {self.directory} has layout {version}, this fednode knows {layout.SCHEMA_VERSION}",
                 hint="start the version of fednode that wrote it, or a later one",
             )
-        if version == 0:
-            with self.transaction(durable=True) as tx:
-                for statement in layout.SCHEMA.split(";"):
-                    tx.execute(statement)
-                tx.execute(f"PRAGMA application_id = {layout.APPLICATION_ID}")
-                tx.execute(f"PRAGMA user_version = {layout.SCHEMA_VERSION}")
+        if version == 0 and self._path.name == layout.DATABASE_NAME:
+            _refuse_packs(self.directory)
+        if version < layout.SCHEMA_VERSION:
+            self._bring_up(version)
+
+    def _bring_up(self, version: int) -> None:
+        """From an empty database, or from an earlier layout, in one step."""
+        later = [layout.UPGRADES[each] for each in range(version, layout.SCHEMA_VERSION)] if version else []
+        with self.transaction(durable=True) as tx:
+            for statement in ";".join(later or [layout.SCHEMA]).split(";"):
+                tx.execute(statement)
+            tx.execute(f"PRAGMA application_id = {layout.APPLICATION_ID}")
+            tx.execute(f"PRAGMA user_version = {layout.SCHEMA_VERSION}")
 
     @contextmanager
     def transaction(self, *, durable: bool) -> Iterator[sqlite3.Connection]:
@@ -97,3 +104,9 @@ class Index:
             self._closed = True
             with suppress(sqlite3.Error):
                 self._connection.close()
+
+
+def _refuse_packs(directory: Path) -> None:
+    """Without its index a store looks new, and all packs would be taken for remains."""
+    if any(path.suffix == ".car" for path in layout.packs_dir(directory).iterdir()):
+        raise StoreDamaged(f"the store in {directory} has packs and no index", hint="fednode store rebuild")

@@ -7,7 +7,7 @@ import sqlite3
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from node.store import blocks, cache, holds, layout
+from node.store import blocks, cache, holds, layout, notes
 from node.store.index import Index
 from node.store.layout import cost
 from node.store.packs import PackWriter
@@ -16,6 +16,7 @@ from node.store.recovery import forget_beyond
 from protocol.cid import IDENTITY, Cid
 from protocol.errors import OperatorError, OverLimit, UnsupportedHash
 from protocol.limits import FOREIGN_BLOCK_MAX_BYTES
+from protocol.release import SignedRelease
 
 _log = logging.getLogger(__name__)
 
@@ -122,9 +123,31 @@ class Intake:
             self._sync_if_due()
         return evicted
 
+    def note(self, signed: SignedRelease, kind: str) -> None:
+        """Write the release behind its blocks. Durable after `sync_packs`; raises only what that raises.
+
+        The index is what counts: a note that the disk does not take is written at the next start.
+        """
+        with self._index.lock:
+            has_room = self._packs.has_room(len(notes.encoded(signed, kind)))
+            if not has_room:
+                self.sync_packs()
+            try:
+                if not has_room:
+                    self._packs.roll()
+                with self._index.transaction(durable=False) as tx:
+                    places = [] if notes.has(tx, signed) else notes.write(tx, self._packs, signed, kind)
+                self._packs.committed(places)
+            except OperatorError as error:
+                _log.warning("release %d of %s is noted later: %s", signed.seq, signed.site, error)
+
     def _make_room(self, batch: dict[Cid, bytes]) -> None:
+        self.make_room(sum(_LENGTH_MAX_BYTES + len(cid) + len(data) for cid, data in batch.items()))
+
+    def make_room(self, size: int) -> None:
+        """Begin another pack if the open one cannot take so many more bytes. Call it under the lock."""
         self._settle()
-        if not self._packs.has_room(sum(_LENGTH_MAX_BYTES + len(cid) + len(data) for cid, data in batch.items())):
+        if not self._packs.has_room(size):
             self.sync_packs()
             self._packs.roll()
 

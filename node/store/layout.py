@@ -9,10 +9,13 @@ from typing import Final
 KIB: Final = 1024
 MIB: Final = 1024 * KIB
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 APPLICATION_ID: Final = 0x666E6F64  # "fnod", so that `file` and doctor can tell whose database it is
 
 DATABASE_NAME: Final = "store.db"
+REBUILT_NAME: Final = "store.db.new"  # while it is made
+OLD_NAME: Final = "store.db.old"
+REBUILDING_NAME: Final = "rebuilding"  # there while the index is exchanged
 LOCK_NAME: Final = "lock"
 BALLAST_NAME: Final = "ballast"
 PACKS_NAME: Final = "packs"
@@ -31,6 +34,8 @@ class StoreLimits:
     ballast_bytes: int = 16 * MIB  # room for deleting and refusing when the disk is full
     collect_step_blocks: int = 1000  # rows freed in one transaction: a few MB of log, some 20 ms
     reclaim_cache_bytes: int = 16 * MIB  # evicted bytes that are punched together
+    compact_waste_bytes: int = 8 * MIB  # what rewriting a pack must at least give back
+    compact_step_bytes: int = 4 * MIB  # moved under one lock: some 20 ms with its two syncs
     open_holds_per_site: int = 4
     heard_sites: int = 20_000  # heads of sites that were never held here, about 1 KiB each
     peers: int = 1000
@@ -63,7 +68,7 @@ def pack_path(directory: Path, pack: int) -> Path:
     return directory / PACKS_NAME / pack_name(pack)
 
 
-SCHEMA: Final = """
+_SCHEMA_1: Final = """
 CREATE TABLE totals (
     only INTEGER PRIMARY KEY CHECK (only = 1),
     held_blocks INTEGER NOT NULL, held_bytes INTEGER NOT NULL,
@@ -128,6 +133,29 @@ CREATE TABLE follows (site BLOB PRIMARY KEY) WITHOUT ROWID;
 CREATE TABLE peers (peer TEXT PRIMARY KEY, addresses TEXT NOT NULL, seen_s INTEGER NOT NULL) WITHOUT ROWID;
 CREATE INDEX peers_by_seen ON peers (seen_s);
 """
+
+UPGRADES: Final = {
+    1: """
+CREATE TABLE notes (
+    id INTEGER PRIMARY KEY, site BLOB NOT NULL, release_cid BLOB NOT NULL, kind TEXT NOT NULL,
+    pack INTEGER NOT NULL, start INTEGER NOT NULL, span INTEGER NOT NULL
+);
+CREATE UNIQUE INDEX notes_by_place ON notes (pack, start);
+CREATE INDEX notes_by_site ON notes (site);
+CREATE INDEX notes_by_release ON notes (release_cid);
+
+CREATE TABLE scrub (
+    only INTEGER PRIMARY KEY CHECK (only = 1),
+    pack INTEGER NOT NULL, start INTEGER NOT NULL,
+    began_s INTEGER NOT NULL, read_bytes INTEGER NOT NULL, damaged INTEGER NOT NULL,
+    finished_s INTEGER NOT NULL, last_damaged INTEGER NOT NULL
+);
+INSERT INTO scrub VALUES (1, 0, 0, 0, 0, 0, 0, 0)
+"""
+}
+"""What a store of each earlier layout lacks to be one of the next."""
+
+SCHEMA: Final = ";".join((_SCHEMA_1, *UPGRADES.values()))
 
 # holds.state
 OPEN: Final = 0

@@ -128,6 +128,7 @@ def forget_beyond(tx: sqlite3.Connection, pack: int, cut: int) -> None:
         tx.execute(f"DELETE FROM {keeper} WHERE block IN ({lost})", where)  # noqa: S608 - constants
     tx.execute(f"DELETE FROM blocks WHERE id IN ({lost})", where)  # noqa: S608
     tx.execute("DELETE FROM dead WHERE pack = ? AND start >= ?", where)
+    tx.execute("DELETE FROM notes WHERE pack = ? AND start >= ?", where)
     tx.execute("UPDATE packs SET size_bytes = ? WHERE id = ?", (cut, pack))
 
 

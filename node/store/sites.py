@@ -21,7 +21,7 @@ def decode_release(raw: bytes) -> SignedRelease:
     except DecodeError as error:
         raise StoreDamaged(
             f"a release in the index is damaged: {error}",
-            hint="check the disk, then move the store away; the node fetches its sites again",
+            hint="check the disk, then run: fednode store rebuild",
         ) from error
 
 
@@ -52,6 +52,11 @@ _SELECT: Final = (
 def load(tx: sqlite3.Connection, site: SiteId) -> SiteRecord | None:
     row = tx.execute(f"{_SELECT} WHERE s.site = ?", (site,)).fetchone()
     return None if row is None else _record(row)
+
+
+def was_held(tx: sqlite3.Connection, site: SiteId) -> bool:
+    row = tx.execute("SELECT was_held FROM sites WHERE site = ?", (site,)).fetchone()
+    return row is not None and bool(row[0])
 
 
 def load_all(tx: sqlite3.Connection) -> list[SiteRecord]:

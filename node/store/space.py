@@ -94,7 +94,9 @@ def _take_empty_packs(tx: sqlite3.Connection, active: int) -> list[int]:
     empty = [
         row[0]
         for row in tx.execute(
-            "SELECT id FROM packs WHERE id <> ? AND NOT EXISTS (SELECT 1 FROM blocks WHERE pack = packs.id)", (active,)
+            "SELECT id FROM packs WHERE id <> ? AND NOT EXISTS (SELECT 1 FROM blocks WHERE pack = packs.id)"
+            " AND NOT EXISTS (SELECT 1 FROM notes WHERE pack = packs.id)",
+            (active,),
         )
     ]
     tx.executemany("DELETE FROM packs WHERE id = ?", ((pack,) for pack in empty))

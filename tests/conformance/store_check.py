@@ -35,6 +35,12 @@ _MUST_BE_EMPTY = {
     " count(*) FILTER (WHERE cached), ifnull(sum(length) FILTER (WHERE cached), 0)"
     " FROM (SELECT length, id IN (SELECT block FROM cache) AS cached FROM blocks))",
     "a pack synced beyond its end": "SELECT id FROM packs WHERE synced_bytes > size_bytes",
+    "a held release without a note": "SELECT sites.id FROM sites JOIN holds ON holds.id = sites.hold"
+    " WHERE (SELECT count(*) FROM notes WHERE notes.release_cid = holds.release_cid) <> 1",
+    "an end without a note": "SELECT id FROM sites WHERE ended = 1 AND was_held = 1"
+    " AND (SELECT count(*) FROM notes WHERE notes.site = sites.site) <> 1",
+    "a note of nothing": "SELECT notes.id FROM notes LEFT JOIN sites USING (site) LEFT JOIN holds"
+    " ON holds.id = sites.hold WHERE holds.release_cid IS NOT notes.release_cid AND sites.ended IS NOT 1",
     "a block of no pack": "SELECT id FROM blocks WHERE pack NOT IN (SELECT id FROM packs)",
 }
 
@@ -54,19 +60,29 @@ def problems(directory: Path) -> list[str]:
             sections = connection.execute(
                 "SELECT start, span, cid, corrupt FROM blocks WHERE pack = ? AND start < ? ORDER BY start", (pack, size)
             )
-            found += _pack_problems(layout.pack_path(directory, pack), size, sections.fetchall())
+            notes = connection.execute("SELECT start, span, release_cid FROM notes WHERE pack = ?", (pack,)).fetchall()
+            found += _pack_problems(layout.pack_path(directory, pack), size, sections.fetchall(), notes)
     names = {path.name for path in layout.packs_dir(directory).iterdir()}
     if names != {layout.pack_name(pack) for pack in packs}:
         found.append(f"packs on disk {names}, in the index {sorted(packs)}")
     return found
 
 
-def _pack_problems(path: Path, size: int, rows: list[tuple[int, int, bytes, int]]) -> list[str]:
+def _pack_problems(
+    path: Path, size: int, rows: list[tuple[int, int, bytes, int]], notes: list[tuple[int, int, bytes]]
+) -> list[str]:
     raw = path.read_bytes()
     if len(raw) != size:
         return [f"{path.name} has {len(raw)} bytes, the index says {size}"]
     damaged = {start for start, _, _, corrupt in rows if corrupt}
-    sections = [(start, span, bytes(cid), int(start in damaged)) for start, span, cid in _sections(raw)]
+    in_notes = {at for start, span, _ in notes for at in range(start, start + span)}
+    all_sections = list(_sections(raw))
+    noted = [(start + span, bytes(cid)) for start, span, cid in all_sections if start in in_notes]
+    if sorted(noted)[1::2] != sorted((start + span, cid) for start, span, cid in notes):
+        return [f"{path.name} holds the notes {noted}, the index says {notes}"]
+    sections = [
+        (start, span, bytes(cid), int(start in damaged)) for start, span, cid in all_sections if start not in in_notes
+    ]
     if sections != rows:
         return [f"{path.name} holds {sections}, the index says {rows}"]
     return [

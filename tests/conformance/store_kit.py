@@ -18,7 +18,9 @@ from node.store.disk import open_store
 from node.store.files import Files
 from node.store.memory import MemoryStore
 from node.store.port import Origin, Store
-from protocol.cid import RAW, Cid
+from protocol import dagpb
+from protocol.cid import DAG_PB, RAW, Cid
+from protocol.dagpb import PBLink, PBNode
 from protocol.limits import SEQ_MAX
 from protocol.release import Release, SignedRelease, sign_release
 from protocol.site_id import SiteId
@@ -167,4 +169,11 @@ def place(directory: Path, cid: Cid) -> tuple[int, int, int, int]:
 
 
 def readable(store: Store, content: Iterable[Cid]) -> bool:
-    return all(Cid.of(RAW, store.get_block(cid)) == cid for cid in content)
+    return all(Cid.of(cid.codec, store.get_block(cid)) == cid for cid in content)
+
+
+def tree(content: Blocks) -> Blocks:
+    """The blocks below a root that links them: a rebuild finds what a release keeps by walking its tree."""
+    links = tuple(PBLink(cid, b"%06d" % at, len(data)) for at, (cid, data) in enumerate(content.items()))
+    root = dagpb.encode(PBNode(links))
+    return {Cid.of(DAG_PB, root): root} | content

@@ -102,6 +102,9 @@ class FaultFiles(OsFiles):
     def unlink(self, path: Path) -> None:
         self._step("unlink", lambda: super(FaultFiles, self).unlink(path))
 
+    def replace(self, path: Path, target: Path) -> None:
+        self._step("replace", lambda: super(FaultFiles, self).replace(path, target))
+
     def punch(self, fd: int, offset: int, length: int) -> bool:
         return self._step(
             "punch",

@@ -106,7 +106,7 @@ def test_a_damaged_release_is_not_believed(path: Path) -> None:
     with closing(opened(path)) as store:
         publish(store, publisher.release(blocks(1, 1)), blocks(1, 1))
     with closing(sqlite3.connect(path / layout.DATABASE_NAME)) as connection:
-        connection.execute("UPDATE sites SET head = CAST(substr(head, 1, length(head) - 1) || x'00' AS BLOB)")
+        connection.execute("UPDATE sites SET head = CAST(substr(head, 1, length(head) - 1) || x'FF' AS BLOB)")
         connection.commit()
     with closing(opened(path)) as store, pytest.raises(StoreDamaged):
         store.site(publisher.site)
@@ -117,8 +117,9 @@ def test_a_damaged_release_is_not_believed(path: Path) -> None:
 
 def test_packs_are_carv1_files_of_bounded_size(path: Path) -> None:
     content = blocks(1, 40, 1000)
+    signed = Publisher(1).release(content)
     with closing(opened(path)) as store:
-        publish(store, Publisher(1).release(content), content, batch=10)
+        publish(store, signed, content, batch=10)
     packs = sorted(layout.packs_dir(path).iterdir())
     assert len(packs) == 4
     found = {}
@@ -128,7 +129,9 @@ def test_packs_are_carv1_files_of_bounded_size(path: Path) -> None:
         found.update({section.cid: section.data for section in decoder.feed(pack.read_bytes())})
         decoder.close()
         assert [str(root) for root in decoder.roots or ()] == ["bafkqaaa"]
-    assert found == content
+    (release,) = [cid for cid in found if found[cid] == signed.encode()]
+    (mark,) = set(found) - set(content) - {release}
+    assert found == content | {mark: b"fednode published", release: signed.encode()}
 
 
 def test_a_batch_may_be_larger_than_a_pack(path: Path) -> None:
