@@ -91,7 +91,7 @@ class Node:
             await trio.sleep(0.02)
 
     async def provide(self, key: str) -> bool:
-        return await self.dht.provide(key)
+        return bool(await self.dht.provide(key))
 
     async def find(self, key: str) -> list[list[Any]]:
         found = await self.dht.find_providers(key)
