@@ -131,7 +131,9 @@ class ListRules(NamedTuple):
 
 def list_rules(raw: bytes, *, list_name: str, now_s: int) -> ListRules:
     """The rows of a list. A list gives no ground and no verdict, so its rules quarantine by policy.
-    OverLimit."""
+
+    DecodeError for a list that is refused as a whole (docs/spec/policy.md, "Lists").
+    """
     parsed = parse_denylist(raw)
     rows: dict[str, RuleRow] = {}
     empties = 0
