@@ -10,6 +10,7 @@ from typing import Final, TypeVar
 
 from node.store.packs import Place
 from protocol.cid import Cid
+from protocol.site_id import SiteId
 
 T = TypeVar("T")
 
@@ -105,6 +106,16 @@ def add_held(tx: sqlite3.Connection, count: int, size: int) -> None:
 
 def mark_corrupt(tx: sqlite3.Connection, cid: Cid) -> None:
     tx.execute("UPDATE blocks SET corrupt = 1 WHERE cid = ?", (cid,))
+
+
+def damaged(tx: sqlite3.Connection, limit: int) -> list[tuple[Cid, SiteId | None]]:
+    """Corrupt blocks, each with one of the sites that hold it."""
+    rows = tx.execute(
+        "SELECT cid, (SELECT holds.site FROM refs JOIN holds ON holds.id = refs.hold WHERE refs.block = blocks.id"
+        " AND holds.state = 1 LIMIT 1) FROM blocks WHERE corrupt = 1 ORDER BY id LIMIT ?",
+        (limit,),
+    ).fetchall()
+    return [(Cid(cid), None if site is None else SiteId(site)) for cid, site in rows]
 
 
 def free_slice(tx: sqlite3.Connection, hold: int, limit: int) -> bool:

@@ -8,8 +8,9 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from node.store import blocks, cache, holds, layout, notes, sites
-from node.store.disk_rows import DiskRows
+from node.store import cache, holds, layout, notes, sites
+from node.store.compact import Compactor
+from node.store.disk_care import DiskCare
 from node.store.errors import StoreClosed, StoreDamaged, StoreFull
 from node.store.files import Files, OsFiles
 from node.store.index import Index
@@ -50,7 +51,7 @@ def open_store(
     return DiskStore(directory, quota_bytes, cache_bytes, files or OsFiles(), limits or layout.StoreLimits(), clock)
 
 
-class DiskStore(DiskRows):
+class DiskStore(DiskCare):
     """The Store port on disk; made by `open_store`."""
 
     def __init__(
@@ -87,7 +88,8 @@ class DiskStore(DiskRows):
             )
             recover(directory, self._index, self._packs, files, limits)
             self._note_missing()
-            super().__init__(self._index, PackReader(directory), self._ballast, limits)
+            compactor = Compactor(directory, self._index, self._packs, self._intake, self._space, files, limits)
+            super().__init__(self._index, PackReader(directory), self._ballast, limits, compactor, clock)
         except BaseException:
             self._packs.close()
             self._index.close()
@@ -241,20 +243,12 @@ class DiskStore(DiskRows):
     def blocks_of(self, site: SiteId, cids: Iterable[Cid]) -> set[Cid]:
         return self._reader.blocks_of(site, cids)
 
+    def sites_of(self, cid: Cid, *, limit: int) -> list[SiteId]:
+        return self._reader.sites_of(cid, limit=limit)
+
     def is_linked(self, cid: Cid) -> bool:
         with self._reader.reading() as tx:
             return holds.is_linked(tx, cid)
-
-    def mark_corrupt(self, cid: Cid) -> None:
-        with self._index.transaction(durable=False) as tx:
-            blocks.mark_corrupt(tx, cid)
-
-    def _note_corrupt(self, cid: Cid) -> None:
-        _log.error("block %s is damaged on disk", cid)
-        try:
-            self.mark_corrupt(cid)
-        except OperatorError as error:
-            _log.warning("block %s cannot be marked as damaged: %s", cid, error)
 
     def usage(self) -> Usage:
         with self._reader.reading() as tx:

@@ -11,7 +11,7 @@ from node.store.errors import BlockCorrupt, BlockMissing, HoldGone, HoldIncomple
 from node.store.intake import verified
 from node.store.layout import cost
 from node.store.memory_rows import MemoryRows
-from node.store.port import Hold, HoldInfo, Origin, SiteRecord, Usage
+from node.store.port import Hold, HoldInfo, Origin, Scrubbed, ScrubState, SiteRecord, Usage
 from protocol.cid import Cid
 from protocol.errors import OverLimit
 from protocol.release import SignedRelease, check_successor
@@ -84,6 +84,7 @@ class MemoryStore(MemoryRows):
         self._sites: dict[SiteId, _Site] = {}
         self._next_hold = 1
         self._tick = 0
+        self._scrub = ScrubState(0, 0, 0, 0, 0)
 
     # --- holds ---------------------------------------------------------------------------------------------
 
@@ -328,6 +329,13 @@ class MemoryStore(MemoryRows):
                 return set()
             return self.has_blocks(cids) & self._holds[found.hold].cids
 
+    def sites_of(self, cid: Cid, *, limit: int) -> list[SiteId]:
+        with self._lock:
+            found = [
+                site for site, row in self._sites.items() if row.hold is not None and cid in self._holds[row.hold].cids
+            ]
+            return found[:limit]
+
     def is_linked(self, cid: Cid) -> bool:
         with self._lock:
             return any(
@@ -338,6 +346,28 @@ class MemoryStore(MemoryRows):
         with self._lock:
             if cid in self._blocks:
                 self._blocks[cid].corrupt = True
+
+    def damaged(self, limit: int) -> list[tuple[Cid, SiteId | None]]:
+        with self._lock:
+            corrupt = [(cid, found) for cid, found in self._blocks.items() if found.corrupt]
+            return [(cid, self._holder(found)) for cid, found in corrupt[:limit]]
+
+    def _holder(self, block: _Block) -> SiteId | None:
+        holds = (self._holds[keeper] for keeper in block.keepers if keeper in self._holds)
+        return next((kept.hold.site for kept in holds if kept.finished), None)
+
+    def scrub_some(self, max_bytes: int) -> Scrubbed:
+        """Memory does not rot: it is through at once."""
+        with self._lock:
+            size = sum(len(block.data) for block in self._blocks.values())
+            self._scrub = ScrubState(int(self._clock()), 0, 0, int(self._clock()), 0)
+            return Scrubbed(size, 0, True)
+
+    def scrub_state(self) -> ScrubState:
+        return self._scrub
+
+    def compact(self) -> int:
+        return 0
 
     def usage(self) -> Usage:
         with self._lock:

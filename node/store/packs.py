@@ -101,8 +101,22 @@ class PackWriter:
             buffers += (prefix, data)
             places.append(Place(self._pack, end, len(prefix) + len(data), len(data)))
             end += len(prefix) + len(data)
-        if not places:
-            return places
+        self._write(tx, buffers, end)
+        return places
+
+    def copy(self, tx: sqlite3.Connection, sections: Sequence[tuple[bytes, int]]) -> list[Place]:
+        """As `append`, of whole sections, each with the length of its data."""
+        places: list[Place] = []
+        end = self._size
+        for section, length in sections:
+            places.append(Place(self._pack, end, len(section), length))
+            end += len(section)
+        self._write(tx, [section for section, _ in sections], end)
+        return places
+
+    def _write(self, tx: sqlite3.Connection, buffers: Sequence[Buffer], end: int) -> None:
+        if not buffers:
+            return
         with translated(self._directory, "writing blocks"):
             try:
                 self._files.write_at(self._fd, self._size, buffers)
@@ -111,7 +125,6 @@ class PackWriter:
                     self._files.truncate(self._fd, self._size)
                 raise
         tx.execute("UPDATE packs SET size_bytes = ? WHERE id = ?", (end, self._pack))
-        return places
 
     def committed(self, places: Sequence[Place]) -> None:
         if places:

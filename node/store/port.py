@@ -138,6 +138,26 @@ class PeerRow:
     seen_s: int
 
 
+@dataclass(frozen=True, slots=True)
+class ScrubState:
+    """The reading of all blocks that goes on, and the last one that came to its end (`finished_s` 0: none)."""
+
+    began_s: int
+    read_bytes: int
+    damaged: int
+    finished_s: int
+    last_damaged: int
+
+
+@dataclass(frozen=True, slots=True)
+class Scrubbed:
+    """What one call read; `finished`: it has read the last block."""
+
+    read_bytes: int
+    damaged: int
+    finished: bool
+
+
 class StoreReader(Protocol):
     """What gateway workers in other processes may do; never writes."""
 
@@ -153,6 +173,9 @@ class StoreReader(Protocol):
 
     def blocks_of(self, site: SiteId, cids: Iterable[Cid]) -> set[Cid]:
         """Those of `cids` that belong to the site's held release and are not known to be corrupt."""
+
+    def sites_of(self, cid: Cid, *, limit: int) -> list[SiteId]:
+        """Up to `limit` sites to whose held release the block belongs, damaged or not."""
 
     def rules(self) -> list[RuleRow]:
         """The operator's own and all lists' rules, ordered by list and target."""
@@ -246,6 +269,23 @@ class Store(StoreReader, Protocol):
 
     def mark_corrupt(self, cid: Cid) -> None:
         """Count the block as missing until it is put again. `get_block` of the writer does it by itself."""
+
+    def damaged(self, limit: int) -> list[tuple[Cid, SiteId | None]]:
+        """Blocks that are known to be corrupt, each with a site that holds it, or None for a cached one."""
+
+    def scrub_some(self, max_bytes: int) -> Scrubbed:
+        """Read the blocks after those that the last call read, up to so many bytes but at least one.
+
+        Damaged ones are marked corrupt. How far it has come is kept over restarts. A call at the end begins anew.
+        """
+
+    def scrub_state(self) -> ScrubState: ...
+
+    def compact(self) -> int:
+        """Give back space that freeing could not: rewrite packs of which more than half is wasted.
+
+        Returns the bytes given back. Takes its time; other calls go on between its steps.
+        """
 
     def usage(self) -> Usage: ...
 

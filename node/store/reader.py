@@ -121,6 +121,16 @@ class PackReader:
             found.update(Cid(row[0]) for row in rows)
         return found
 
+    def sites_of(self, cid: Cid, *, limit: int) -> list[SiteId]:
+        with self.reading() as connection:
+            rows = connection.execute(
+                "SELECT sites.site FROM blocks JOIN refs ON refs.block = blocks.id JOIN holds ON holds.id = refs.hold"
+                " JOIN sites ON sites.site = holds.site AND sites.hold = holds.id WHERE blocks.cid = ?"
+                " ORDER BY sites.id LIMIT ?",
+                (cid, limit),
+            ).fetchall()
+        return [SiteId(row[0]) for row in rows]
+
     def site(self, site: SiteId) -> SiteRecord | None:
         with self.reading() as connection:
             return sites.load(connection, site)

@@ -32,6 +32,7 @@ class Space:
         self._packs = packs
         self._files = files
         self._limits = limits
+        self._can_punch = True  # until the file system says no
 
     def collect(self) -> None:
         """Free what doomed holds kept, then reclaim."""
@@ -59,7 +60,7 @@ class Space:
         with translated(self._directory, "freeing space"):
             for pack in empty:
                 self._files.unlink(layout.pack_path(self._directory, pack))
-            while self._punch_some():
+            while self._can_punch and self._punch_some():
                 pass
 
     def _punch_some(self) -> bool:
@@ -68,26 +69,72 @@ class Space:
                 "SELECT pack, start, span FROM dead ORDER BY pack, start LIMIT ?", (_PUNCH_ROWS,)
             ).fetchall()
             for pack, extents in groupby(rows, key=lambda row: row[0]):
-                self._punch(pack, runs((start, span) for _, start, span in extents))
+                if not self._punch(pack, runs((start, span) for _, start, span in extents)):
+                    self._can_punch = False
+                    return False
             tx.executemany("DELETE FROM dead WHERE pack = ? AND start = ?", ((row[0], row[1]) for row in rows))
         return len(rows) == _PUNCH_ROWS
 
-    def _punch(self, pack: int, extents: Iterable[tuple[int, int]]) -> None:
-        """Where the file system cannot punch, the space comes back when the whole pack is free.
+    def _punch(self, pack: int, extents: Iterable[tuple[int, int]]) -> bool:
+        """False where the file system cannot: `compact` gives that space back.
 
         Synced, so that no torn remains of a section are left once its row in `dead` is gone.
         """
         try:
             fd = self._files.open(layout.pack_path(self._directory, pack))
         except FileNotFoundError:
-            return
+            return True
         try:
             for start, span in extents:
                 if not self._files.punch(fd, start, span):
-                    break
+                    return False
             self._files.fsync(fd)
         finally:
             os.close(fd)
+        return True
+
+    def clear(self) -> None:
+        """Write zeros over what could not be punched, a few MB at a time."""
+        with translated(self._directory, "clearing freed space"):
+            while not self._can_punch and self._clear_some():
+                pass
+
+    def _clear_some(self) -> bool:
+        with self._index.lock:
+            with self._index.transaction(durable=True) as tx:  # who named these bytes is forgotten for good
+                rows = _first_bytes(
+                    tx.execute("SELECT pack, start, span FROM dead ORDER BY pack, start LIMIT ?", (_PUNCH_ROWS,)),
+                    self._limits.compact_step_bytes,
+                )
+            for pack, extents in groupby(rows, key=lambda row: row[0]):
+                self._write_zeros(pack, runs((start, span) for _, start, span in extents))
+            with self._index.transaction(durable=False) as tx:
+                tx.executemany("DELETE FROM dead WHERE pack = ? AND start = ?", (row[:2] for row in rows))
+        return bool(rows)
+
+    def _write_zeros(self, pack: int, extents: Iterable[tuple[int, int]]) -> None:
+        try:
+            fd = self._files.open(layout.pack_path(self._directory, pack))
+        except FileNotFoundError:
+            return
+        try:
+            for start, span in extents:
+                self._files.write_at(fd, start, [bytes(span)])
+            self._files.fsync(fd)
+        finally:
+            os.close(fd)
+
+
+def _first_bytes(rows: Iterable[tuple[int, int, int]], limit_bytes: int) -> list[tuple[int, int, int]]:
+    """The first rows up to so many bytes, at least one."""
+    taken: list[tuple[int, int, int]] = []
+    size = 0
+    for row in rows:
+        size += row[2]
+        if taken and size > limit_bytes:
+            break
+        taken.append(row)
+    return taken
 
 
 def _take_empty_packs(tx: sqlite3.Connection, active: int) -> list[int]:

@@ -41,10 +41,12 @@ class FaultFiles(OsFiles):
         how: str = "before",
         fails: Fails = never,
         seed: int = 0,
+        can_punch: bool = True,
     ) -> None:
         self.steps = 0
         self.stopped = False
         self.log: list[str] = []
+        self._can_punch = can_punch
         self._stop_at = stop_at
         self._how = how
         self.fails = fails
@@ -52,6 +54,10 @@ class FaultFiles(OsFiles):
         self._synced: dict[Path, bytes] = {}
         self._lasting_names: set[Path] = set()
         self._lasting_log_bytes = 0
+
+    def stop_in(self, steps: int, how: str) -> None:
+        """End all so many steps from now."""
+        self._stop_at, self._how = self.steps + steps, how
 
     def _step(self, name: str, whole: Callable[[], T], part: Callable[[], object] = lambda: None) -> T:
         if self.stopped:
@@ -106,6 +112,8 @@ class FaultFiles(OsFiles):
         self._step("replace", lambda: super(FaultFiles, self).replace(path, target))
 
     def punch(self, fd: int, offset: int, length: int) -> bool:
+        if not self._can_punch:
+            return False
         return self._step(
             "punch",
             lambda: super(FaultFiles, self).punch(fd, offset, length),

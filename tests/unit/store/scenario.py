@@ -21,7 +21,17 @@ POOL = list((blocks(1, 20, 200) | blocks(2, 8, 2500) | blocks(3, 1, 0)).items())
 NAMES = [cid for cid, _ in POOL]
 TARGETS = ("/ipns/a", "/ipns/b", "/ipns/c")
 NOW_S = 1_700_000_000.0
-WEIGHTS = {"publish": 8.0, "open": 3.0, "abort": 1.0, "head": 1.0, "drop": 2.0, "end": 0.3, "cache": 2.0, "rule": 2.0}
+WEIGHTS = {
+    "publish": 8.0,
+    "open": 3.0,
+    "abort": 1.0,
+    "head": 1.0,
+    "drop": 2.0,
+    "end": 0.3,
+    "cache": 2.0,
+    "rule": 2.0,
+    "care": 2.0,
+}
 
 
 def open_disk(directory: Path, files: Files | None = None) -> Store:
@@ -58,6 +68,8 @@ class Scenario:
             self.calls.append(lambda store: store.end_site(end))
         elif kind == "cache":
             self.calls.append(lambda store: store.cache_blocks(list(content.items())))
+        elif kind == "care":
+            self.calls.append(lambda store: store.compact() * 0)
         else:
             self._add_rule()
 
