@@ -16,9 +16,8 @@ from cli.publishing.source import BlockSource
 from node.net.channel import FrameChannel
 from protocol import messages as msg
 from protocol.cid import Cid
-from protocol.errors import Malformed, PeerError, WrongSite
+from protocol.errors import Malformed, PeerError
 from protocol.release import SignedRelease
-from protocol.site_id import SiteId
 
 # A node that syncs gigabytes to a slow disk says nothing for a while; one that is gone never comes back.
 IDLE_S = 120.0
@@ -56,23 +55,6 @@ class Watcher(Protocol):
 
     def node_has(self, done_bytes: int, total_bytes: int) -> None:
         """The node's own word on how far it is."""
-
-
-async def ask_head(stream: trio.abc.HalfCloseableStream, site: SiteId) -> SignedRelease | msg.Refuse:
-    """The newest release that the node knows, or its refusal (not-found: it knows none). PeerError."""
-    async with FrameChannel(stream, idle_s=IDLE_S, write_s=WRITE_S) as channel:
-        await channel.send(msg.Ask(site))
-        match await channel.receive():
-            case msg.Offer(signed):
-                if signed.site != site:
-                    raise WrongSite(f"asked for {site}, was offered {signed.site}")
-                return signed
-            case msg.Refuse() as refusal:
-                return refusal
-            case None:
-                raise Malformed("the node ended the exchange without a word")
-            case other:
-                raise Malformed(f"expected an answer to ask, got {type(other).__name__}")
 
 
 async def offer(

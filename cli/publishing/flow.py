@@ -13,10 +13,11 @@ from typing import ClassVar, Protocol
 import trio
 
 from cli.errors import CommandError, FolderError
-from cli.publishing.exchange import NodeResult, Watcher, ask_head, offer
+from cli.publishing.exchange import IDLE_S, WRITE_S, NodeResult, Watcher, offer
 from cli.publishing.nodes import Node
 from cli.publishing.sequence import newest
 from cli.publishing.source import BlockSource
+from node.replication.asking import ask_head
 from protocol import messages as msg
 from protocol.errors import FednodeError
 from protocol.release import SignedRelease
@@ -104,7 +105,7 @@ async def ask_nodes(nodes: Sequence[Node], site: SiteId) -> Heads:
 
     async def ask(node: Node) -> None:
         try:
-            answer = await ask_head(await node.open(), site)
+            answer = await ask_head(await node.open(), site, idle_s=IDLE_S, write_s=WRITE_S)
         except (FednodeError, OSError) as error:
             heads.unusable[node.name] = _failed(node.name, error)
             return

@@ -7,11 +7,11 @@ from collections.abc import Callable
 
 import trio
 
-from node.net.channel import FrameChannel
 from node.net.port import PeerId
+from node.replication.asking import ask_head
 from node.replication.context import IDLE_S, OPEN_DEADLINE_S, Context
 from protocol import messages as msg
-from protocol.errors import Malformed, PeerError, WrongSite
+from protocol.errors import PeerError
 from protocol.messages import SYNC_PROTOCOL
 from protocol.release import SignedRelease
 from protocol.site_id import SiteId
@@ -33,17 +33,7 @@ def dht_key(site: SiteId) -> bytes:
 async def ask(context: Context, peer: PeerId, site: SiteId) -> SignedRelease | msg.Refuse:
     """Asks one peer for the site's head. Raises PeerError when it cannot be asked or answers nonsense."""
     stream = await context.network.open(peer, SYNC_PROTOCOL, deadline_s=OPEN_DEADLINE_S)
-    async with FrameChannel(stream, idle_s=IDLE_S, write_s=IDLE_S) as channel:
-        await channel.send(msg.Ask(site))
-        match await channel.receive():
-            case msg.Offer(signed):
-                if signed.site != site:
-                    raise WrongSite(f"asked for {site}, was offered {signed.site}")
-                return signed
-            case msg.Refuse() as refused:
-                return refused
-            case other:
-                raise Malformed(f"expected an answer to ask, got {type(other).__name__}")
+    return await ask_head(stream, site, idle_s=IDLE_S, write_s=IDLE_S)
 
 
 Take = Callable[[PeerId, SignedRelease], None]

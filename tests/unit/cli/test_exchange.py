@@ -12,8 +12,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from cli.errors import FolderChanged
 from cli.publishing import exchange
-from cli.publishing.exchange import ask_head, offer
+from cli.publishing.exchange import IDLE_S, WRITE_S, offer
 from node.net.channel import FrameChannel, PeerTimeout
+from node.replication.asking import ask_head
 from protocol import messages as msg
 from protocol.builder import leaf
 from protocol.cid import Cid
@@ -101,7 +102,7 @@ class Publisher:
 
     async def ask(self, node: Node) -> object:
         with trio.fail_after(10):
-            return await ask_head(await self.connect(node), SITE)
+            return await ask_head(await self.connect(node), SITE, idle_s=IDLE_S, write_s=WRITE_S)
 
 
 @pytest.fixture
