@@ -144,6 +144,15 @@ class Cid(bytes):
         return f"Cid({self})"
 
 
+def multihash_of(code: int, length: int, data: Buffer) -> bytes:
+    """Hash code, digest length and digest of `data`. Raises UnsupportedHash, OverLimit (a long identity digest)."""
+    if code != IDENTITY:
+        return varint.encode(code) + varint.encode(length) + _digest_of(code, length, data)
+    if len(data) != length or length > DIGEST_MAX_BYTES:
+        raise OverLimit(f"{len(data)} bytes in an identity multihash of {length}, at most {DIGEST_MAX_BYTES}")
+    return varint.encode(code) + varint.encode(length) + bytes(data)
+
+
 def _digest_of(code: int, length: int, data: Buffer) -> bytes:
     known = _HASHES.get(code)
     if known is None:

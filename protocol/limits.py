@@ -83,6 +83,12 @@ REFUSE_CODE_MAX_CHARS: Final = 32  # a refuse code; the longest has 14
 REASON_MAX_CHARS: Final = 500  # a reason is read by people, in one line or two
 SUBJECT_MAX_BYTES: Final = 64  # what a refusal is about: a site id or one of our CIDs
 
+# Bitswap (docs/spec/bitswap.md)
+BITSWAP_MESSAGE_MAX_BYTES: Final = 4 * MIB  # one message that is read; what Kubo and Helia take
+BITSWAP_SEND_MAX_BYTES: Final = 2 * MIB + 64 * KIB  # one that we send; the largest block has room, and little more
+BITSWAP_WANTS_MAX: Final = 16_384  # entries of one wantlist, and presences; Kubo fills 512 KiB with 12,000
+BITSWAP_BLOCKS_MAX: Final = 8192  # blocks in one message; Kubo sends small ones by the thousand
+
 # Denylists (IPIP-383)
 DENYLIST_MAX_BYTES: Final = 64 * MIB  # one file, which is read as a whole
 DENYLIST_HEADER_MAX_BYTES: Final = 1 * MIB  # IPIP-383
@@ -116,3 +122,4 @@ assert NODE_MAX_LINKS * CID_BYTES > FOREIGN_BLOCK_MAX_BYTES
 assert SYMLINK_MAX_BYTES < BLOCK_MAX_BYTES
 assert FILE_MAX_PENDING >= 2 * NODE_MAX_LINKS
 assert WALK_AHEAD_BYTES + WALK_OPEN_NODES * BLOCK_MAX_BYTES < WALK_MAX_BYTES
+assert FOREIGN_BLOCK_MAX_BYTES + 2 * CID_MAX_BYTES < BITSWAP_SEND_MAX_BYTES < BITSWAP_MESSAGE_MAX_BYTES
