@@ -48,7 +48,9 @@ IMPURE = frozenset(
 )
 PURE_PLACES = ("protocol", "node/core")
 # The core draws its jitter from a random.Random that is handed in, seeded.
-PERMITTED = {"node/core": {"random"}}
+# Formats name instants (IPNS validity); that nobody asks for the present one, CLOCK_CALLS sees to.
+PERMITTED = {"node/core": {"random"}, "protocol": {"datetime"}}
+CLOCK_CALLS = frozenset({"now", "utcnow", "today"})
 FILE_MAX_LINES = 500
 FUNCTION_MAX_LINES = 60
 NOT_CODE = {".venv", ".git", "tests", "node_modules"}
@@ -109,6 +111,11 @@ def impurities(path: Path, permitted: set[str]) -> list[str]:
         f"{path.relative_to(ROOT)}:{node.lineno}: {node.func.id}()"
         for node in ast.walk(tree_of(path))
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in {"open", "print", "input"}
+    ]
+    found += [
+        f"{path.relative_to(ROOT)}:{node.lineno}: {node.attr}"
+        for node in ast.walk(tree_of(path))
+        if isinstance(node, ast.Attribute) and node.attr in CLOCK_CALLS
     ]
     return found
 
