@@ -96,6 +96,12 @@ DENYLIST_LINE_MAX_BYTES: Final = 2 * MIB  # IPIP-383
 DENYLIST_ERRORS_MAX: Final = 100  # faulty lines reported one by one; the rest are counted
 RULE_PATH_MAX_CHARS: Final = 4096  # path of one rule after decoding; PATH_MAX of Linux
 
+# Files by which a site steers its answers
+REDIRECTS_MAX_BYTES: Final = 64 * KIB  # `_redirects`; the IPFS specification
+SITE_HEADERS_MAX_BYTES: Final = 64 * KIB  # `_headers`; as `_redirects`
+SITE_HEADERS_VALUE_MAX_CHARS: Final = 2048  # a value; a Content-Security-Policy of a large site has about 1500
+SITE_HEADERS_ANSWER_MAX_CHARS: Final = 3072  # all of them in one answer: proxies take heads of 4 KiB, ours included
+
 _MAP_KEYS_BYTES = 256  # generous sum of a record's keys, small integers and headers
 
 assert BLOCK_MAX_BYTES <= FOREIGN_BLOCK_MAX_BYTES
@@ -114,6 +120,7 @@ assert max(WANT_MAX_CIDS, HEADS_PAGE_MAX) <= CANONICAL_MAX_ITEMS
 assert max(CID_BYTES, SITE_ID_BYTES) <= SUBJECT_MAX_BYTES
 assert DENYLIST_HEADER_MAX_BYTES <= DENYLIST_LINE_MAX_BYTES <= DENYLIST_MAX_BYTES
 assert CHUNK_BYTES <= BLOCK_MAX_BYTES
+assert SITE_HEADERS_VALUE_MAX_CHARS <= SITE_HEADERS_ANSWER_MAX_CHARS
 assert DIRECTORY_MAX_BYTES <= BLOCK_MAX_BYTES
 # The longest entry of a HAMT shard or file node fits a block, as often as the node may have one.
 assert HAMT_FANOUT * (NAME_MAX_BYTES + CID_BYTES + 32) < BLOCK_MAX_BYTES
