@@ -53,6 +53,11 @@ class Paths:
         return self.data_dir / "sample.pem"
 
     @property
+    def announced(self) -> Path:
+        """Up to when sites were announced in the DHT; may be deleted at any time."""
+        return self.data_dir / "announced"
+
+    @property
     def lock(self) -> Path:
         """Held by the one daemon that uses this data_dir."""
         return self.data_dir / "lock"

@@ -21,6 +21,7 @@ from config.keyfile import load_or_create_key
 from config.paths import Paths
 from node.admin.server import serve_admin
 from node.admin.unix import listening_unix_socket
+from node.bitswap.server import BitswapServer
 from node.control import Control
 from node.gateway.supervisor import GatewaySupervisor
 from node.groups import first_operator_error
@@ -35,6 +36,7 @@ from node.replication.ondemand import OnDemand
 from node.replication.serving import serve_sync
 from node.store.disk import DiskStore, open_store
 from node.systemd import notify
+from node.upkeep import Upkeep
 from protocol.errors import OperatorError
 from protocol.messages import PUBLISH_PROTOCOL, SYNC_PROTOCOL
 
@@ -128,15 +130,18 @@ async def _serve(config: Config, paths: Paths, store: DiskStore, options: RunOpt
     policies = await trio.to_thread.run_sync(PolicyLoader, config, store)
     blocklists = await trio.to_thread.run_sync(partial(Blocklists, store, now_s=lambda: int(time.time())))
     async with open_network(settings) as network, trio.open_nursery() as nursery:
-        replicator = Replicator(store, network, policies.gate)
-        gateway = GatewaySupervisor(config, paths, _on_demand(config, replicator))
+        replicator = Replicator(store, network, policies.gate, announced=paths.announced)
+        on_demand = _on_demand(config, replicator)
+        gateway = GatewaySupervisor(config, paths, on_demand)
         control = Control(config, store, network, replicator, policies, blocklists, gateway)
         policies.on_change = replicator.policy_changed
         await nursery.start(replicator.run)
         await _open_protocols(network, replicator, paths, nursery)
+        await nursery.start(BitswapServer(replicator.context).run)
         await nursery.start(gateway.run)
         await nursery.start(serve_admin, control, paths.admin_socket)
         nursery.start_soon(blocklists.watch, lambda: nursery.start_soon(policies.reload))
+        nursery.start_soon(Upkeep(store, on_demand).run)
         nursery.start_soon(Neighbours(replicator.context, config.network.bootstrap).run)
         for site in policies.hosting.follow:
             replicator.follow(site)

@@ -60,9 +60,16 @@ class FindHosts:
 
 @dataclass(frozen=True, slots=True)
 class Announce:
-    """Say in the DHT that this node hosts the site."""
+    """Say in the DHT that this node hosts the site; answered by `Announced`."""
 
     site: SiteId
 
 
-Effect = SyncHeads | SendHead | RecordHead | StartFetch | CancelFetch | EndSite | FindHosts | Announce
+@dataclass(frozen=True, slots=True)
+class CheckAnnounced:
+    """See whether the DHT still says so; answered by `Checked`."""
+
+    site: SiteId
+
+
+Effect = SyncHeads | SendHead | RecordHead | StartFetch | CancelFetch | EndSite | FindHosts | Announce | CheckAnnounced

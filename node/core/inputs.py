@@ -51,6 +51,22 @@ class FetchFailed:
 
 
 @dataclass(frozen=True, slots=True)
+class Announced:
+    """The answer to `Announce`: how many DHT nodes took the record, None when policy forbids to announce."""
+
+    site: SiteId
+    took: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """The answer to `CheckAnnounced`: how many DHT nodes name this node as a host, None when that is unknown."""
+
+    site: SiteId
+    seen: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class Followed:
     """The operator wants this site to be hosted here, whether or not a head of it is known yet."""
 
@@ -74,4 +90,26 @@ class Tick:
     """Time has passed; sent at least every `TICK_S`."""
 
 
-Input = PeerUp | PeerDown | HeadSeen | Stored | FetchFailed | Followed | Dropped | PolicyChanged | Tick
+Input = (
+    PeerUp
+    | PeerDown
+    | HeadSeen
+    | Stored
+    | FetchFailed
+    | Announced
+    | Checked
+    | Followed
+    | Dropped
+    | PolicyChanged
+    | Tick
+    | PeerDown
+    | HeadSeen
+    | Stored
+    | FetchFailed
+    | Announced
+    | Checked
+    | Followed
+    | Dropped
+    | PolicyChanged
+    | Tick
+)

@@ -10,8 +10,10 @@ from collections.abc import Callable, Iterable
 
 from node.core import effects as fx
 from node.core import inputs as ins
+from node.core.agenda import Agenda
+from node.core.announcing import Announcing
 from node.core.inputs import PeerId
-from node.core.state import PeerState, SiteState
+from node.core.state import SiteState
 from protocol.errors import StaleRelease
 from protocol.release import SignedRelease, check_successor
 from protocol.site_id import SiteId
@@ -23,8 +25,8 @@ RETRY_FIRST_S = 2.0
 RETRY_MAX_S = 300.0
 # A full disk or quota does not empty itself within seconds.
 RETRY_LOCAL_S = 60.0
-# Provider records live 24 to 48 h in the DHT; twice a day keeps them alive through one missed round.
-ANNOUNCE_S = 10 * 3600.0
+# A restart with many unfinished sites, or a change of policy, must not start them all within one step.
+RETRIES_PER_TICK = 200
 # A site that was never held here and cannot be fetched is forgotten after so many rounds; a host will offer it again.
 FAILURES_MAX = 8
 # Strangers can sign any number of sites; more than this many are not looked at.
@@ -37,25 +39,36 @@ class FederationCore:
     """One node's view of the federation.
 
     `wants(signed)` is the policy gate: may this node fetch and host that release now? It must be pure within one call
-    of `handle`. `rng` only spreads timers.
+    of `handle`. `rng` only spreads timers. `node` is the peer id, or other bytes that no other node has.
     """
 
-    def __init__(self, wants: Wants, rng: random.Random) -> None:
+    def __init__(self, wants: Wants, rng: random.Random, node: bytes = b"") -> None:
         self._wants = wants
         self._rng = rng
         self._sites: dict[SiteId, SiteState] = {}
-        self._peers: dict[PeerId, PeerState] = {}
-        self._followed: dict[SiteId, float] = {}
+        self._peers: dict[PeerId, None] = {}
+        self._resyncs: Agenda[PeerId] = Agenda()
+        self._retries: Agenda[SiteId] = Agenda()
+        self._followed: Agenda[SiteId] = Agenda()
+        self.announcing = Announcing(node)
 
-    def restore(self, now_s: float, heads: Iterable[tuple[SignedRelease, SignedRelease | None]]) -> None:
-        """Takes up what the store knows at start: (head, held) pairs. Held sites are announced soon, spread out."""
+    def restore(
+        self,
+        now_s: float,
+        heads: Iterable[tuple[SignedRelease, SignedRelease | None]],
+        *,
+        wall_s: float = 0.0,
+        announced_through_s: float = 0.0,
+    ) -> None:
+        """Takes up what the store knows at start: (head, held) pairs, and what `Announcing.through_wall_s` last was."""
+        held_sites = []
         for head, held in heads:
-            state = SiteState(head=head, held=held, recorded=True)
+            state = self._sites[head.site] = SiteState(head=head, held=held, recorded=True)
             if held is not None:
-                state.announce_at_s = now_s + self._rng.uniform(0, 30)
+                held_sites.append(head.site)
             if not state.complete and self._wants(head):
-                state.retry_at_s = now_s
-            self._sites[head.site] = state
+                self._retries.set(head.site, now_s)
+        self.announcing.restore(now_s, wall_s, announced_through_s, held_sites)
 
     def known_heads(self) -> list[tuple[SiteId, int]]:
         """(site, sequence) of every head that this node holds in full or knows to be the end, for catching up."""
@@ -89,10 +102,13 @@ class FederationCore:
         """One step. `now_s` is monotonic seconds."""
         match event:
             case ins.PeerUp(peer):
-                self._peers[peer] = PeerState(resync_at_s=now_s + self._spread(RESYNC_S))
+                self._resyncs.set(peer, now_s + self._spread(RESYNC_S))
+                self._peers[peer] = None
+                self.announcing.met_a_peer(now_s)
                 return [fx.SyncHeads(peer)]
             case ins.PeerDown(peer):
                 self._peers.pop(peer, None)
+                self._resyncs.drop(peer)
                 return []
             case ins.HeadSeen(peer, signed):
                 return self._on_head_seen(now_s, peer, signed)
@@ -100,8 +116,14 @@ class FederationCore:
                 return self._on_stored(now_s, signed)
             case ins.FetchFailed():
                 return self._on_fetch_failed(now_s, event)
+            case ins.Announced(site, took):
+                self.announcing.announced(now_s, site, took)
+                return self.announcing.due(now_s)
+            case ins.Checked(site, seen):
+                self.announcing.checked(now_s, site, seen)
+                return self.announcing.due(now_s)
             case ins.Followed(site):
-                self._followed[site] = now_s + self._spread(RETRY_FIRST_S)
+                self._followed.set(site, now_s + self._spread(RETRY_FIRST_S))
                 return [fx.FindHosts(site)]
             case ins.Dropped(site):
                 return self._on_dropped(site)
@@ -143,7 +165,7 @@ class FederationCore:
         if state.fetching_from is not None:
             found.append(fx.CancelFetch(signed.site))
             state.fetching_from = None
-        state.take_head(signed)
+        self._take_head(state, signed)
         if state.recorded:
             found.append(fx.RecordHead(signed))
         return found
@@ -162,10 +184,10 @@ class FederationCore:
         if state.fetching_from is not None:
             found.append(fx.CancelFetch(signed.site))
         state.fetching_from = None
-        state.take_head(signed)
+        self._take_head(state, signed)
         state.held = None
         state.recorded = True
-        state.announce_at_s = None
+        self.announcing.left(signed.site)
         return [*found, fx.EndSite(signed), *self._tell_peers(signed)]
 
     def _on_stored(self, now_s: float, signed: SignedRelease) -> list[fx.Effect]:
@@ -178,12 +200,12 @@ class FederationCore:
             if state.fetching_from is not None:
                 found.append(fx.CancelFetch(signed.site))
             state.fetching_from = None
-            state.take_head(signed)
+            self._take_head(state, signed)
         state.held = signed
         state.recorded = True
-        state.announce_at_s = now_s + self._spread(ANNOUNCE_S)
-        self._followed.pop(signed.site, None)
-        return [*found, *self._tell_peers(signed), fx.Announce(signed.site)]
+        self._followed.drop(signed.site)
+        self.announcing.hosted(now_s, signed.site)
+        return [*found, *self._tell_peers(signed), *self.announcing.due(now_s)]
 
     def _on_fetch_failed(self, now_s: float, event: ins.FetchFailed) -> list[fx.Effect]:
         state = self._sites.get(event.signed.site)
@@ -193,12 +215,13 @@ class FederationCore:
         if event.blame == "refused":
             return []
         if event.blame == "local":
-            state.paused_until_s = state.retry_at_s = now_s + self._spread(RETRY_LOCAL_S)
+            state.paused_until_s = now_s + self._spread(RETRY_LOCAL_S)
+            self._retries.set(event.signed.site, state.paused_until_s)
             return []
         state.sources.pop(event.source, None)
         found = self._fetch_next(now_s, state)
         if not found:
-            self._schedule_retry(now_s, state)
+            self._schedule_retry(now_s, event.signed.site, state)
         return found
 
     def _on_dropped(self, site: SiteId) -> list[fx.Effect]:
@@ -207,8 +230,8 @@ class FederationCore:
             return []
         state.held = None
         state.fetching_from = None
-        state.retry_at_s = None
-        state.announce_at_s = None
+        self._retries.drop(site)
+        self.announcing.left(site)
         state.sources.clear()
         return [fx.CancelFetch(site)]
 
@@ -221,55 +244,46 @@ class FederationCore:
                 if state.fetching_from is not None:
                     state.fetching_from = None
                     found.append(fx.CancelFetch(site))
-                state.retry_at_s = None
+                self._retries.drop(site)
             elif state.fetching_from is None:
-                state.retry_at_s = now_s
+                self._retries.set(site, now_s)
         # What was refused before may be welcome now, and only peers can tell of it.
         found.extend(fx.SyncHeads(peer) for peer in self._peers)
         return found + self._on_tick(now_s)
 
     def _on_tick(self, now_s: float) -> list[fx.Effect]:
         found: list[fx.Effect] = []
-        for peer, peer_state in self._peers.items():
-            if peer_state.resync_at_s <= now_s:
-                peer_state.resync_at_s = now_s + self._spread(RESYNC_S)
-                found.append(fx.SyncHeads(peer))
-        for site, state in self._sites.items():
-            if state.retry_at_s is not None and state.retry_at_s <= now_s:
-                found.extend(self._retry(now_s, site, state))
-            if state.announce_at_s is not None and state.announce_at_s <= now_s:
-                state.announce_at_s = now_s + self._spread(ANNOUNCE_S)
-                found.append(fx.Announce(site))
-        for site, look_at_s in self._followed.items():
-            if look_at_s <= now_s:
-                self._followed[site] = now_s + self._spread(RETRY_MAX_S)
-                found.append(fx.FindHosts(site))
-        self._forget_hopeless()
-        return found
+        for peer in self._resyncs.due(now_s):
+            self._resyncs.set(peer, now_s + self._spread(RESYNC_S))
+            found.append(fx.SyncHeads(peer))
+        for site in self._retries.due(now_s, RETRIES_PER_TICK):
+            found.extend(self._retry(now_s, site))
+        for site in self._followed.due(now_s):
+            self._followed.set(site, now_s + self._spread(RETRY_MAX_S))
+            found.append(fx.FindHosts(site))
+        return found + self.announcing.due(now_s)
 
-    def _retry(self, now_s: float, site: SiteId, state: SiteState) -> list[fx.Effect]:
-        state.retry_at_s = None
-        if state.complete or state.head is None or not self._wants(state.head):
+    def _retry(self, now_s: float, site: SiteId) -> list[fx.Effect]:
+        state = self._sites.get(site)
+        if state is None or state.complete or state.head is None or not self._wants(state.head):
             return []
         found = self._fetch_next(now_s, state)
-        if not found and state.fetching_from is None:
-            self._schedule_retry(now_s, state)
-            found.append(fx.FindHosts(site))
-        return found
-
-    def _forget_hopeless(self) -> None:
-        hopeless = [
-            site
-            for site, state in self._sites.items()
-            if state.failures > FAILURES_MAX and not state.recorded and state.fetching_from is None
-        ]
-        for site in hopeless:
+        if found or state.fetching_from is not None:
+            return found
+        if state.failures > FAILURES_MAX and not state.recorded:
             del self._sites[site]
+            return []
+        self._schedule_retry(now_s, site, state)
+        return [fx.FindHosts(site)]
 
-    def _schedule_retry(self, now_s: float, state: SiteState) -> None:
+    def _schedule_retry(self, now_s: float, site: SiteId, state: SiteState) -> None:
         delay_s = min(RETRY_MAX_S, RETRY_FIRST_S * 2 ** min(state.failures, 16))
         state.failures += 1
-        state.retry_at_s = now_s + self._spread(delay_s)
+        self._retries.set(site, now_s + self._spread(delay_s))
+
+    def _take_head(self, state: SiteState, signed: SignedRelease) -> None:
+        state.take_head(signed)
+        self._retries.drop(signed.site)
 
     def _fetch_next(self, now_s: float, state: SiteState) -> list[fx.Effect]:
         """Starts a fetch from the newest source unless one runs or nothing is missing."""

@@ -24,8 +24,6 @@ class SiteState:
     recorded: bool = False
     failures: int = 0
     paused_until_s: float = 0.0
-    retry_at_s: float | None = None
-    announce_at_s: float | None = None
 
     @property
     def complete(self) -> bool:
@@ -46,12 +44,4 @@ class SiteState:
         self.head = signed
         self.sources.clear()
         self.failures = 0
-        self.retry_at_s = None
         self.paused_until_s = 0.0
-
-
-@dataclass(slots=True)
-class PeerState:
-    """One connected peer."""
-
-    resync_at_s: float

@@ -59,6 +59,12 @@ class RoutingTable:
     def nearest(self, target: int, count: int = NEAREST) -> list[PeerId]:
         return heapq.nsmallest(count, self._positions, key=lambda peer: self._positions[peer] ^ target)
 
+    def scattered(self, count: int, seed: bytes) -> list[PeerId]:
+        """Peers from all over the space, the same ones for the same seed and table."""
+        return heapq.nsmallest(
+            count, self._positions, key=lambda peer: position(seed + self._positions[peer].to_bytes(32, "big"))
+        )
+
     def __len__(self) -> int:
         return len(self._positions)
 

@@ -35,6 +35,7 @@ _WALK_S = 60.0
 _IDLE_S = 30.0  # between two requests on one stream
 _ECHO_S = 2.0
 _REFRESH_S = 600.0
+_STRANGERS_MAX = 1024
 _SETTLE_S = 0.5  # after a new peer, before asking around: several often come at once
 
 Reply = Any  # a kademlia_pb2.Message; libp2p is untyped to mypy
@@ -60,6 +61,7 @@ class Dht:
         self._host = host
         self._table = RoutingTable(host.local_peer)
         self._records = ProviderTable()
+        self._strangers: dict[PeerId, None] = {}  # said that they take no part: not worth asking
         self._new_peers = trio.Event()
 
     async def run(self) -> None:
@@ -74,7 +76,13 @@ class Dht:
 
     def on_identified(self, peer: PeerId, protocols: Sequence[str]) -> None:
         """A connected peer said what it speaks."""
-        if PROTOCOL in protocols and self._table.add(peer):
+        if PROTOCOL not in protocols:
+            self._strangers[peer] = None
+            if len(self._strangers) > _STRANGERS_MAX:
+                del self._strangers[next(iter(self._strangers))]
+            return
+        self._strangers.pop(peer, None)
+        if self._table.add(peer):
             self._new_peers.set()
 
     @property
@@ -116,17 +124,34 @@ class Dht:
         if not take((item.peer, list(item.addresses)) for item in self._records.providers(key, time.time())):
             await self._walk(key, lambda reply: take(_peers_of(reply.providerPeers)), Message.GET_PROVIDERS)
 
+    async def count_provided(self, key: bytes, deadline_s: float) -> int:
+        """How many nodes name us, asked on a walk that comes from elsewhere than the one that put the record."""
+        own = peer_id_bytes(self._host.local_peer)
+        count = 0
+
+        def look(reply: Reply) -> bool:
+            nonlocal count
+            named = [entry.id for entry in reply.providerPeers]
+            count += own in named or len(named) >= NEAREST
+            return False
+
+        start = self._table.scattered(NEAREST, key)
+        await self._walk(key, look, Message.GET_PROVIDERS, walk_s=deadline_s, start=start)
+        return count
+
     async def _walk(
         self,
         key: bytes,
         enough: Callable[[Reply], bool],
         kind: int = Message.FIND_NODE,
         walk_s: float = _WALK_S,
+        start: list[PeerId] | None = None,
     ) -> list[PeerId]:
         """The nearest peers that answered in time. Ends early when `enough` says so about an answer."""
-        start = self._table.nearest(position(key))
+        if start is None:
+            start = self._table.nearest(position(key))
         if len(start) < NEAREST:  # also those that have not said yet whether they take part
-            start += self._host.connected_peers()
+            start = [*start, *(self._host.connected_peers() - self._strangers.keys())]
         walk = Walk(position(key), start, self._host.local_peer)
         request = _message(kind, key)
         async with trio.open_nursery() as nursery:

@@ -244,6 +244,10 @@ class LibP2PNetwork:
         _check_key(key)
         return await self._dht.provide(key, deadline_s)
 
+    async def count_provided(self, key: bytes, *, deadline_s: float) -> int:
+        _check_key(key)
+        return 0 if self._dht is None else await self._dht.count_provided(key, deadline_s)
+
     async def find_providers(self, key: bytes, *, limit: int, deadline_s: float) -> list[tuple[PeerId, list[str]]]:
         _check_key(key)
         found: dict[PeerId, list[str]] = {}

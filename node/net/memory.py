@@ -226,6 +226,10 @@ class MemoryNetwork:
             node.records.setdefault(key, {})[self._local_peer] = self.addresses()
         return len(holders)
 
+    async def count_provided(self, key: bytes, *, deadline_s: float) -> int:
+        await trio.lowlevel.checkpoint()
+        return sum(self._local_peer in node.records.get(key, {}) for node in self._reachable())
+
     async def find_providers(self, key: bytes, *, limit: int, deadline_s: float) -> list[tuple[PeerId, list[str]]]:
         await trio.lowlevel.checkpoint()
         found: dict[PeerId, list[str]] = {}

@@ -229,6 +229,12 @@ class Network(Protocol):
         Returns how many took the record. Records live about a day there: call again before.
         """
 
+    async def count_provided(self, key: bytes, *, deadline_s: float) -> int:
+        """How many of the DHT nodes nearest to `key` name this node as a provider, asked as a stranger would.
+
+        A node that names many others and so has no room for this one counts too.
+        """
+
     async def find_providers(self, key: bytes, *, limit: int, deadline_s: float) -> list[tuple[PeerId, list[str]]]:
         """Ask the DHT who has `key`: at most `limit` peers other than oneself, each once, with its addresses.
 

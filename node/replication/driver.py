@@ -6,6 +6,7 @@ import logging
 import random
 import time
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 
 import trio
 
@@ -13,7 +14,8 @@ from node.core import effects as fx
 from node.core import inputs as ins
 from node.core.machine import TICK_S, FederationCore
 from node.net.channel import FrameChannel
-from node.net.port import Network, NetworkStopped, PeerConnected, PeerDisconnected, PeerId, ProtocolUnsupported
+from node.net.port import Network, PeerConnected, PeerDisconnected, PeerId, ProtocolUnsupported
+from node.replication.announced import AnnouncedThrough
 from node.replication.context import IDLE_S, OPEN_DEADLINE_S, Context
 from node.replication.fetching import Fetched, fetch_release
 from node.replication.gate import Gate
@@ -31,6 +33,8 @@ FETCHES_MAX = 4
 EXCHANGES_MAX = 32
 DHT_CALLS_MAX = 4
 SWEEP_S = 3600.0
+ANNOUNCED_SAVE_S = 60.0
+CHECK_DEADLINE_S = 30.0
 # Long enough for the largest site over a poor line, with restarts between.
 HOLD_MAX_AGE_S = 24 * 3600.0
 
@@ -40,8 +44,11 @@ log = logging.getLogger(__name__)
 class Replicator:
     """Runs one node's part of the federation. Create it, then `run` it in a nursery."""
 
-    def __init__(self, store: Store, network: Network, gate: Gate) -> None:
-        core = FederationCore(lambda signed: gate.may_host(signed).allowed, random.Random())  # noqa: S311 - spreads timers
+    def __init__(self, store: Store, network: Network, gate: Gate, *, announced: Path | None = None) -> None:
+        """`announced`: a file of its own, in which it notes how far the announcements have come."""
+        rng = random.Random()  # noqa: S311 - spreads timers
+        core = FederationCore(lambda signed: gate.may_host(signed).allowed, rng, network.local_peer.encode())
+        self._announced = AnnouncedThrough(announced)
         self.context = Context(store=store, network=network, gate=gate, core=core, tell=self.tell)
         self._nursery: trio.Nursery | None = None
         self._fetches: dict[SiteId, tuple[SignedRelease, trio.CancelScope]] = {}
@@ -55,14 +62,19 @@ class Replicator:
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Until cancelled. What is known from the store is taken up before it reports as started."""
         records = await self.context.in_store(lambda: list(self.context.store.sites()))
-        heads = [(record.head, record.held) for record in records]
-        self.context.core.restore(trio.current_time(), heads)
+        self.context.core.restore(
+            trio.current_time(),
+            ((record.head, record.held) for record in records),
+            wall_s=time.time(),
+            announced_through_s=await trio.to_thread.run_sync(self._announced.load),
+        )
         events = self.context.network.events()
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
             nursery.start_soon(self._write_heads)
             nursery.start_soon(self._tick)
             nursery.start_soon(self._sweep_holds)
+            nursery.start_soon(self._note_announced)
             nursery.start_soon(self._follow_network, events)
             for info in self.context.network.peers():
                 self.tell(ins.PeerUp(info.peer))
@@ -127,6 +139,8 @@ class Replicator:
                     self._start(self._find_hosts, site)
             case fx.Announce(site):
                 self._start(self._announce, site)
+            case fx.CheckAnnounced(site):
+                self._start(self._check_announced, site)
 
     def _start(self, task: Callable[..., Awaitable[None]], *args: object) -> None:
         if self._nursery is not None:
@@ -227,16 +241,36 @@ class Replicator:
             self._looking.discard(site)
 
     async def _announce(self, site: SiteId) -> None:
+        took = None
+        try:
+            if self._may_announce(site):
+                took = 0
+                async with self._dht_limit:
+                    took = await self.context.network.provide(dht_key(site))
+                log.debug("announced %s to %d DHT nodes", site, took)
+        finally:
+            self.tell(ins.Announced(site, took))
+
+    async def _check_announced(self, site: SiteId) -> None:
+        seen = None
+        try:
+            if self._may_announce(site):
+                async with self._dht_limit:
+                    seen = await self.context.network.count_provided(dht_key(site), deadline_s=CHECK_DEADLINE_S)
+                log.debug("%d DHT nodes name this node as a host of %s", seen, site)
+        finally:
+            self.tell(ins.Checked(site, seen))
+
+    def _may_announce(self, site: SiteId) -> bool:
         state = self.context.core.state_of(site)
         held = state.held if state else None
-        if held is None or not self.context.gate.may_announce(held).allowed:
-            return
-        async with self._dht_limit:
-            try:
-                took = await self.context.network.provide(dht_key(site))
-            except NetworkStopped:
-                return
-        log.debug("announced %s to %d DHT nodes", site, took)
+        return held is not None and self.context.gate.may_announce(held).allowed
+
+    async def _note_announced(self) -> None:
+        while True:
+            await trio.sleep(ANNOUNCED_SAVE_S)
+            through_s = self.context.core.announcing.through_wall_s(trio.current_time())
+            await trio.to_thread.run_sync(self._announced.save, through_s)
 
     def _start_fetch(self, signed: SignedRelease, source: PeerId) -> None:
         scope = trio.CancelScope()

@@ -217,7 +217,11 @@ async def test_providers_are_found_through_a_third_node(opener: Opener) -> None:
         with trio.fail_after(20):
             for node in [*others, dialler]:
                 await node.connect(hub.addresses()[0], deadline_s=5)
-            assert await others[0].provide(key) >= 1
+            assert await others[0].count_provided(key, deadline_s=5) == 0
+            took = await others[0].provide(key)
+            assert took >= 1
+            assert await others[0].count_provided(key, deadline_s=5) == took
+            assert await others[1].count_provided(key, deadline_s=5) == 0
             for node in [hub, *others[1:], dialler]:
                 found = dict(await node.find_providers(key, limit=5, deadline_s=5))
                 assert set(found) == {others[0].local_peer}

@@ -9,7 +9,8 @@ import pytest
 
 from node.core import effects as fx
 from node.core import inputs as ins
-from node.core.machine import ANNOUNCE_S, FAILURES_MAX, RESYNC_S, RETRY_LOCAL_S, RETRY_MAX_S, FederationCore
+from node.core.announcing import ANNOUNCE_S
+from node.core.machine import FAILURES_MAX, RESYNC_S, RETRY_LOCAL_S, RETRY_MAX_S, FederationCore
 from protocol.errors import StaleRelease
 from protocol.release import SignedRelease
 from tests.simulation.world import Publisher
@@ -69,7 +70,8 @@ def test_what_is_stored_is_told_to_all_peers_and_announced_again_in_time(publish
     signed = publisher.publish()
     found = machine.feed(ins.Stored(signed))
     assert found == [fx.SendHead("a", signed), fx.SendHead("b", signed), fx.Announce(signed.site)]
-    assert fx.Announce(signed.site) in machine.after(ANNOUNCE_S * SPREAD)
+    machine.feed(ins.Announced(signed.site, 20))
+    assert fx.Announce(signed.site) in machine.after(ANNOUNCE_S)
 
 
 def test_an_old_head_is_answered_with_the_newer_one(publisher: Publisher) -> None:
