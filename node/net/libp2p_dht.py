@@ -104,7 +104,8 @@ class Dht:
 
         async def send(peer: PeerId) -> None:
             nonlocal taken
-            taken += await self._tell(peer, request)
+            took = await self._tell(peer, request)  # first: `taken` may change meanwhile
+            taken += took
 
         async with trio.open_nursery() as nursery:
             nursery.cancel_scope.deadline = deadline
