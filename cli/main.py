@@ -25,6 +25,7 @@ SECTIONS: dict[str, dict[str, str]] = {
         "status": "Show how the local node is doing.",
         "peers": "List connected nodes, or connect to one.",
         "doctor": "Look for what is wrong and say what to do.",
+        "store": "Check the blocks on disk, or mend their index.",
         "config": "Show the settings in force and where each comes from.",
     },
     "Decide what it hosts": {

@@ -9,7 +9,7 @@ import click
 
 from cli.common import config_options, echo_json, json_option
 from cli.daemon import daemon
-from cli.tables import count, duration, echo_fields, human_size
+from cli.tables import ago, count, duration, echo_fields, human_size
 
 EPILOG = "Exit codes: 0 the node answered; 3 no daemon."
 
@@ -39,6 +39,7 @@ def _fields(status: dict[str, Any]) -> list[tuple[str, object]]:
         ("hosting", _hosting(status["hosting"])),
         ("disk", f"{human_size(store['used_bytes'])} of {human_size(store['quota_bytes'])} quota"),
         ("cache", f"{human_size(store['cache_bytes'])} of {human_size(store['cache_quota_bytes'])}"),
+        ("scrub", _scrub(store["scrub"])),
         ("network", f"{network['state']}, {count(network['peers'], 'peer')}"),
     ]
     if store["corrupt_blocks"]:
@@ -49,6 +50,14 @@ def _fields(status: dict[str, Any]) -> list[tuple[str, object]]:
         trouble = f"; {entry['error']}" if entry["error"] else ""
         fields.append(("blocklist", f"{entry['path']}: {count(entry['rule_count'], 'rule')}{trouble}"))
     return fields
+
+
+def _scrub(scrub: dict[str, int]) -> str:
+    part = scrub["read_bytes"] * 100 // max(1, scrub["total_bytes"])
+    done = f"all blocks read {ago(scrub['finished_s'])}" if scrub["finished_s"] else "first reading of all blocks"
+    return f"{done}, {min(part, 100)} % of this round" + (
+        f", {count(scrub['damaged'], 'damaged block')}" if scrub["damaged"] else ""
+    )
 
 
 def _sites(sites: dict[str, int]) -> str:

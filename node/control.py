@@ -9,7 +9,7 @@ from pathlib import Path
 import trio
 
 from config import Config
-from node.admin.control import Json, NotFound
+from node.admin.control import BadRequest, Json, NotFound
 from node.gateway.supervisor import GatewaySupervisor
 from node.health import checks
 from node.net.port import Network
@@ -19,7 +19,10 @@ from node.policy.rules import read_target, row_of, target_text
 from node.policy_loader import PolicyLoader
 from node.replication.driver import Replicator
 from node.reports import site_report
-from node.store.port import RuleRow, SiteRecord, Store
+from node.store.errors import BlockCorrupt, BlockMissing
+from node.store.port import RuleRow, ScrubState, SiteRecord, Store, Usage
+from node.upkeep import total_bytes
+from protocol.cid import Cid
 from protocol.errors import DecodeError
 from protocol.site_id import SiteId
 
@@ -51,6 +54,7 @@ class Control:
     async def status(self) -> Json:
         records = await trio.to_thread.run_sync(self._store.sites)
         usage = await trio.to_thread.run_sync(self._store.usage)
+        scrub = await trio.to_thread.run_sync(self._store.scrub_state)
         health = self._network.health()
         lists = await trio.to_thread.run_sync(self._blocklists.show)
         return {
@@ -83,6 +87,7 @@ class Control:
                 "cache_quota_bytes": usage.cache_quota_bytes,
                 "blocks": usage.blocks,
                 "corrupt_blocks": usage.corrupt_blocks,
+                "scrub": _scrub_json(scrub, usage),
             },
             "network": {
                 "state": health.state,
@@ -225,11 +230,26 @@ class Control:
         await self._policies.reload()
         return {"site": str(parsed)}
 
+    async def check_block(self, cid: str) -> Json:
+        try:
+            wanted = Cid.from_text(cid)
+        except DecodeError as error:
+            raise BadRequest(f"{cid[:80]!r} is no CID: {error}") from None
+        try:
+            await trio.to_thread.run_sync(self._store.get_block, wanted)  # marks it when it is damaged
+        except BlockMissing:
+            raise NotFound(f"block {wanted} is not in the store") from None
+        except BlockCorrupt:
+            return {"cid": str(wanted), "damaged": True}
+        return {"cid": str(wanted), "damaged": False}
+
     async def doctor(self) -> Json:
         usage = await trio.to_thread.run_sync(self._store.usage)
         lists = await trio.to_thread.run_sync(self._blocklists.show)
         found = checks(
             usage=usage,
+            scrub=await trio.to_thread.run_sync(self._store.scrub_state),
+            now_s=time.time(),
             health=self._network.health(),
             peers=len(self._network.peers()),
             bootstrap=len(self._config.network.bootstrap),
@@ -268,6 +288,17 @@ class Control:
             return SiteId.from_text(text)
         except DecodeError as error:
             raise NotFound(f"{text[:80]!r} is no site id: {error}", hint="a site id begins with k51") from None
+
+
+def _scrub_json(state: ScrubState, usage: Usage) -> Json:
+    return {
+        "began_s": state.began_s,
+        "read_bytes": state.read_bytes,
+        "total_bytes": total_bytes(usage),
+        "damaged": state.damaged,
+        "finished_s": state.finished_s,
+        "last_damaged": state.last_damaged,
+    }
 
 
 def _rule_json(row: RuleRow) -> Json:

@@ -9,7 +9,8 @@ from typing import Any
 
 from node.net.port import NetHealth
 from node.policy.blocklists import ListStatus
-from node.store.port import Usage
+from node.store.port import ScrubState, Usage
+from node.upkeep import SCRUB_PERIOD_S
 
 Json = dict[str, Any]
 
@@ -20,6 +21,8 @@ DISK_RESERVE_BYTES = 512 * 1024**2
 def checks(
     *,
     usage: Usage,
+    scrub: ScrubState,
+    now_s: float,
     health: NetHealth,
     peers: int,
     bootstrap: int,
@@ -29,8 +32,6 @@ def checks(
     data_dir: Path,
 ) -> list[Json]:
     """All checks, passed ones too."""
-    free_bytes = shutil.disk_usage(data_dir).free
-    room = usage.free_bytes
     bad_lists = [status for status in lists if status.error]
     return [
         _check(
@@ -46,6 +47,26 @@ def checks(
             f"{peers} peers connected",
             "check the addresses in [network] bootstrap, or try `fednode peers --connect ADDRESS`",
         ),
+        *_store_checks(usage, scrub, now_s, data_dir),
+        _check(
+            "gateway",
+            workers >= workers_wanted,
+            f"{workers} of {workers_wanted} gateway workers running",
+            "look into the log; workers are restarted by themselves",
+        ),
+        _check(
+            "blocklists",
+            not bad_lists,
+            f"{len(lists)} lists" + "".join(f"; {status.path}: {status.error}" for status in bad_lists),
+            "mend or remove the list; the last good rules stay in force until then",
+        ),
+    ]
+
+
+def _store_checks(usage: Usage, scrub: ScrubState, now_s: float, data_dir: Path) -> list[Json]:
+    free_bytes = shutil.disk_usage(data_dir).free
+    room = usage.free_bytes
+    return [
         _check(
             "quota",
             usage.free_bytes >= (1 - NEARLY_FULL) * usage.quota_bytes,
@@ -65,18 +86,19 @@ def checks(
             "they are not served and are fetched again from other hosts; check the disk",
         ),
         _check(
-            "gateway",
-            workers >= workers_wanted,
-            f"{workers} of {workers_wanted} gateway workers running",
-            "look into the log; workers are restarted by themselves",
-        ),
-        _check(
-            "blocklists",
-            not bad_lists,
-            f"{len(lists)} lists" + "".join(f"; {status.path}: {status.error}" for status in bad_lists),
-            "mend or remove the list; the last good rules stay in force until then",
+            "scrub",
+            not scrub.began_s or now_s - scrub.began_s < 2 * SCRUB_PERIOD_S,
+            _scrub_message(scrub, now_s),
+            "the disk is slow or the node seldom runs; `fednode store verify` reads everything now",
         ),
     ]
+
+
+def _scrub_message(scrub: ScrubState, now_s: float) -> str:
+    if not scrub.finished_s:
+        return "the blocks are being read for the first time"
+    days = max(0, int(now_s - scrub.finished_s)) // 86400
+    return f"all blocks were last read {days} days ago, {scrub.last_damaged} were damaged"
 
 
 def _check(name: str, ok: bool, message: str, hint: str) -> Json:

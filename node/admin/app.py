@@ -29,6 +29,7 @@ BODY_DEADLINE_S = 10.0
 TARGET: Shape = {"target": Field(str)}
 SITE: Shape = {"site": Field(str, max_chars=200)}
 PATH: Shape = {"path": Field(str, max_chars=4096)}
+CHECK: Shape = {"cid": Field(str, max_chars=400)}
 ADDRESS: Shape = {"address": Field(str, max_chars=1000)}
 PAGE: Shape = {
     "list": Field(str, default=None, max_chars=4096),
@@ -75,6 +76,7 @@ def _routes(control: NodeControl) -> list[Route]:
         ("DELETE", "/v1/blocklists", _delete(PATH, control.blocklist_remove)),
         ("POST", "/v1/follows", _post(SITE, control.follow)),
         ("DELETE", "/v1/follows", _delete(SITE, control.unfollow)),
+        ("POST", "/v1/store/checks", _post(CHECK, control.check_block)),
         ("GET", "/v1/doctor", _get(control.doctor)),
     ]
     return [Route(path, _rooted(endpoint), methods=[method]) for method, path, endpoint in table]

@@ -131,6 +131,9 @@ class AdminClient:
     def unfollow(self, site: str) -> Json:
         return self._ask("DELETE", "/v1/follows", query={"site": site})
 
+    def check_block(self, cid: str) -> Json:
+        return self._ask("POST", "/v1/store/checks", body={"cid": cid})
+
     def doctor(self) -> Json:
         return self._ask("GET", "/v1/doctor")
 

@@ -74,5 +74,8 @@ class NodeControl(Protocol):
     async def unfollow(self, site: str) -> Json:
         """Takes it away again; what is stored stays; NotFound."""
 
+    async def check_block(self, cid: str) -> Json:
+        """Reads a block of the store: {"cid", "damaged"}; damage is noted and healed; NotFound."""
+
     async def doctor(self) -> Json:
         """Checks of the running node: {"checks": [{name, ok, message, hint}]}."""

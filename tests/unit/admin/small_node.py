@@ -90,6 +90,9 @@ class SmallNode:
             raise NotFound(f"{site} is not followed")
         return {"site": site}
 
+    async def check_block(self, cid: str) -> Json:
+        raise NotFound(f"no block {cid}")
+
     async def doctor(self) -> Json:
         raise ZeroDivisionError("a bug, and its secret details")
 
