@@ -5,12 +5,13 @@ from __future__ import annotations
 from node.gateway import pages
 from node.gateway.backend import Backend
 from node.gateway.blocks import Blocks
-from node.gateway.failures import bad_request, page, redirect
+from node.gateway.failures import bad_request, page, redirect, refused_form
+from node.gateway.formats import FormatError, wanted
 from node.gateway.heads import Heads
 from node.gateway.http1 import BadRequest, Request
 from node.gateway.pages import Self
 from node.gateway.response import Response
-from node.gateway.routing import NodePath, Nothing, Redirect, Scheme, SitePath, route
+from node.gateway.routing import CidPath, NodePath, Nothing, Redirect, Scheme, SitePath, route
 from node.gateway.settings import WorkerSettings
 from node.gateway.site_answers import SiteAnswers
 from node.gateway.view import StoreView
@@ -36,10 +37,16 @@ class GatewayApp:
     async def answer(self, request: Request) -> Response:
         """Raises BadRequest for a host or path that is none."""
         scheme: Scheme = "https" if request.headers.get("x-forwarded-proto") == "https" else "http"
-        found = route(request.host, request.target, self._domains, scheme)
+        try:
+            form = wanted(request)
+        except FormatError as error:
+            return refused_form(error, self._me)
+        found = route(request.host, request.target, self._domains, scheme, trustless=form is not None)
         match found:
             case SitePath():
-                return await self._sites.answer(request, found)
+                return await self._sites.answer(request, found, form)
+            case CidPath():
+                return await self._sites.answer_cid(request, found, form)
             case Redirect(location):
                 if request.headers.get("service-worker") == "script":
                     raise BadRequest(400, "a service worker for more than one site")

@@ -1,9 +1,13 @@
-"""The body of a file, block by block, under policy to its last byte."""
+"""Bodies that are made block by block, under policy to their last byte: files and CAR files."""
 
 from __future__ import annotations
 
 import logging
+from abc import ABC, abstractmethod
+from collections import deque
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Protocol
 
 import trio
 
@@ -12,9 +16,10 @@ from node.gateway.response import BodyCut
 from node.gateway.tree import LoadBlock
 from node.gateway.view import Refused, insist
 from node.policy.model import Verdict
+from protocol.car import encode_header, section_prefix
 from protocol.cid import Cid
 from protocol.errors import DecodeError, OperatorError
-from protocol.walk import FileCursor
+from protocol.walk import DagWalk, FileCursor, inline_block
 
 Gate = Callable[[Cid | None], Verdict]
 """May this block of the file, or (None) the file at all, be sent now?"""
@@ -25,18 +30,30 @@ Refresh = Callable[[], Awaitable[None]]
 log = logging.getLogger(__name__)
 
 
-class FileBody:
-    """Bytes start to stop of a file. Call `prime` before the head is sent: so far an error can still be said."""
+@dataclass(frozen=True, slots=True)
+class Way:
+    """How a body comes by its blocks. load: the next one; refresh and gate: may it be sent. block_s: to wait for it."""
 
-    def __init__(
-        self, cursor: FileCursor, length: int, load: LoadBlock, refresh: Refresh, gate: Gate, *, block_s: float
-    ) -> None:
-        self.length = length
-        self._cursor = cursor
-        self._load = load
-        self._refresh = refresh
-        self._gate = gate
-        self._block_s = block_s
+    load: LoadBlock
+    refresh: Refresh
+    gate: Gate
+    block_s: float
+
+    async def block(self, cid: Cid) -> bytes:
+        """The verified block, which may be sent now. Raises Refused, Unavailable, OperatorError."""
+        data = await self.load(cid)
+        await self.refresh()  # last, because loading may have taken long
+        insist(self.gate(cid))
+        return data
+
+
+class GatedBody(ABC):
+    """Call `prime` before the head is sent: so far an error can still be said."""
+
+    length: int | None = None
+
+    def __init__(self, way: Way) -> None:
+        self._way = way
         self._first: bytes | memoryview = b""
         self._abort: Callable[[], None] | None = None
 
@@ -51,7 +68,7 @@ class FileBody:
 
     def check(self) -> None:
         """Ask policy again; cuts the body if the answer is no."""
-        if self._abort is not None and not self._gate(None).allowed:
+        if self._abort is not None and not self._way.gate(None).allowed:
             self._abort()
 
     async def next_piece(self) -> bytes | memoryview:
@@ -60,7 +77,7 @@ class FileBody:
             piece, self._first = self._first, b""
             return piece
         try:
-            with trio.fail_after(self._block_s):
+            with trio.fail_after(self._way.block_s):
                 return await self._next()
         except trio.TooSlowError:
             raise BodyCut("a block did not arrive in time") from None
@@ -70,11 +87,77 @@ class FileBody:
             log.warning("an answer was cut: %s", error)
             raise BodyCut(str(error)) from error
 
+    @abstractmethod
+    async def _next(self) -> bytes | memoryview:
+        """The next bytes, empty at the end. Raises as prime()."""
+
+
+class FileBody(GatedBody):
+    """Bytes start to stop of a file."""
+
+    def __init__(self, cursor: FileCursor, length: int, way: Way) -> None:
+        super().__init__(way)
+        self.length: int | None = length
+        self._cursor = cursor
+
     async def _next(self) -> bytes | memoryview:
         while (cid := self._cursor.want()) is not None:
-            piece = self._cursor.feed(await self._load(cid))
-            await self._refresh()  # last, because loading may have taken long
-            insist(self._gate(cid))
+            piece = self._cursor.feed(await self._way.block(cid))
             if piece:
                 return piece
         return b""
+
+
+class Rest(Protocol):
+    """Names the blocks of an entry, itself first; each block is fed before the next one is asked for."""
+
+    def want(self) -> Cid | None: ...
+
+    def feed(self, block: bytes) -> object: ...
+
+
+class WholeDag:
+    """Every block below `root`, as Rest."""
+
+    def __init__(self, root: Cid) -> None:
+        self._walk = DagWalk(root, in_order=True, unique=True)
+        self._next: Cid | None = None
+
+    def want(self) -> Cid | None:
+        if self._next is None:
+            self._next = next(iter(self._walk.want(1)), None)
+        return self._next
+
+    def feed(self, block: bytes) -> None:
+        if self._next is not None:
+            self._walk.feed(self._next, block)
+        self._next = None
+
+
+class CarBody(GatedBody):
+    """A CARv1 file: the blocks on the way to an entry, then those that `rest` names, each once."""
+
+    def __init__(self, root: Cid, trail: tuple[Cid, ...], rest: Rest | None, way: Way) -> None:
+        super().__init__(way)
+        self._header = encode_header([root])
+        self._trail = deque(trail)
+        self._rest = rest
+        self._sent: set[Cid] = set()
+
+    async def _next(self) -> bytes | memoryview:
+        header, self._header = self._header, b""
+        return header + await self._section()
+
+    async def _section(self) -> bytes:
+        """The next section, empty at the end."""
+        while True:
+            on_way = bool(self._trail)
+            cid = self._trail.popleft() if on_way else self._rest.want() if self._rest is not None else None
+            if cid is None:
+                return b""
+            data = await self._way.block(cid)
+            if not on_way and self._rest is not None:
+                self._rest.feed(data)
+            if cid not in self._sent and inline_block(cid) is None:
+                self._sent.add(cid)
+                return section_prefix(cid, len(data)) + data

@@ -110,8 +110,9 @@ class Connection:
             return False
         self._enter(Phase.ANSWER, self._limits.answer_s)
         response = await self._handler(request)
+        chunked = response.length is None and request.chunks
         keep_alive = request.keep_alive and not self.last_answer
-        await self._send(response, keep_alive=keep_alive, with_body=request.method != "HEAD")
+        await self._send(response, keep_alive=keep_alive, with_body=request.method != "HEAD", chunked=chunked)
         if not keep_alive:
             await self._linger()
         return keep_alive
@@ -147,10 +148,14 @@ class Connection:
         await self._send(response, keep_alive=False, with_body=True)
         await self._linger()
 
-    async def _send(self, response: Response, *, keep_alive: bool, with_body: bool) -> None:
-        head = encode_head(response, keep_alive=keep_alive, date=_http_date())
+    async def _send(self, response: Response, *, keep_alive: bool, with_body: bool, chunked: bool = False) -> None:
+        head = encode_head(response, keep_alive=keep_alive, date=_http_date(), chunked=chunked)
         body = response.body
         length = response.length if with_body else 0
+        if length is None and not isinstance(body, bytes):
+            await self._send_stream(head, body, chunked=chunked)
+            return
+        length = length or 0
         give_up = trio.current_time() + self._limits.send_s(length)
         self._enter(Phase.SEND, self._limits.stall_s)
         if not length:
@@ -160,9 +165,35 @@ class Connection:
         else:
             await self._send_body(head, body, give_up)
 
+    async def _send_stream(self, head: bytes, body: Body, *, chunked: bool) -> None:
+        """A body whose length nobody knows; without chunks it ends with the connection."""
+        began, sent = trio.current_time(), 0
+        give_up = began + self._limits.send_s(0)
+        self._enter(Phase.SEND, self._limits.stall_s)
+        body.on_abort(self._scope.cancel)
+        await self._send_all(head, give_up, socket.MSG_MORE)
+        while True:
+            self._scope.deadline = give_up
+            piece = await body.next_piece()
+            sent += len(piece)
+            give_up = began + self._limits.send_s(sent)
+            self._scope.deadline = min(trio.current_time() + self._limits.stall_s, give_up)
+            if chunked:
+                size = f"{len(piece):x}\r\n".encode()
+                if not piece:
+                    await self._send_all(size + b"\r\n", give_up)
+                    return
+                await self._send_all(size, give_up, socket.MSG_MORE)
+                await self._send_all(piece, give_up, socket.MSG_MORE)
+                await self._send_all(b"\r\n", give_up)
+            elif piece:
+                await self._send_all(piece, give_up)
+            else:
+                return
+
     async def _send_body(self, head: bytes, body: Body, give_up: float) -> None:
         body.on_abort(self._scope.cancel)
-        left = body.length
+        left = body.length or 0
         piece = await _next_piece(body, left)
         if len(piece) <= INLINE_READ_MAX_BYTES:
             await self._send_all(head + piece, give_up)

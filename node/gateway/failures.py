@@ -7,9 +7,10 @@ import trio
 from node.gateway import pages
 from node.gateway.backend import Unavailable
 from node.gateway.blocks import PartMissing
+from node.gateway.formats import FormatError
 from node.gateway.heads import NotHosted, SiteEnded
 from node.gateway.http1 import BadRequest
-from node.gateway.limits import NAME_MAX_AGE_S
+from node.gateway.limits import CONTENT_MAX_AGE_S, NAME_MAX_AGE_S
 from node.gateway.pages import Self
 from node.gateway.response import Header, Response
 from node.gateway.routing import SitePath
@@ -19,14 +20,16 @@ from protocol.errors import DecodeError, OperatorError
 
 # Without an origin of its own a site gets none at all: its scripts cannot read what other sites left behind.
 SANDBOX = "sandbox allow-scripts allow-forms allow-popups"
+IMMUTABLE = f"public, max-age={CONTENT_MAX_AGE_S}, immutable"
 CACHE_CONTROL = f"public, max-age={NAME_MAX_AGE_S}, must-revalidate"
 RETRY_AFTER_S = 10
 
-SITE_ERRORS = (Refused, SiteEnded, NotHosted, Unavailable, trio.TooSlowError, DecodeError, OperatorError)
+SITE_ERRORS = (FormatError, Refused, SiteEnded, NotHosted, Unavailable, trio.TooSlowError, DecodeError, OperatorError)
 
 _TITLES = {
     400: "Bad request",
     404: "Not found",
+    406: "Not in this form",
     405: "Only GET and HEAD",
     408: "Too slow",
     413: "No request bodies",
@@ -62,6 +65,11 @@ def bad_request(error: BadRequest, me: Self) -> Response:
     return page(error.status, pages.plain(title, f"No answer to this: {error.reason}.", me), *more)
 
 
+def refused_form(error: FormatError, me: Self) -> Response:
+    """A form of the content that is not given, or makes no sense."""
+    return page(error.status, pages.plain(_TITLES[error.status], f"No answer to this: {error.reason}.", me))
+
+
 def site_failure(error: Exception, place: SitePath, me: Self) -> Response:
     """The answer to one of SITE_ERRORS."""
     status, body, more = _describe(error, place, me)
@@ -71,6 +79,8 @@ def site_failure(error: Exception, place: SitePath, me: Self) -> Response:
 def _describe(error: Exception, place: SitePath, me: Self) -> tuple[int, bytes, list[Header]]:
     site = place.site
     match error:
+        case FormatError(status=status, reason=reason):
+            return status, pages.plain(_TITLES[status], f"No answer to this: {reason}.", me), []
         case Refused(verdict=verdict):
             return _refused(verdict, place, me)
         case SiteEnded(release=release):

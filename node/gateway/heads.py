@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import trio
 
@@ -35,6 +35,12 @@ class Current:
     seq: int
     root: Cid
     may_fetch: bool
+    signed: SignedRelease
+
+    @property
+    def site_root(self) -> Cid:
+        """Root of the whole site, where `root` is that of a part of it."""
+        return self.signed.release.root or self.root
 
 
 class Heads:
@@ -59,6 +65,15 @@ class Heads:
         if record is not None and record.head.seq > signed.seq:
             signed = record.head  # other nodes lag behind, or lie
         return _current(signed)
+
+    def holding(self, cid: Cid) -> list[Current]:
+        """What hosted sites have that block, each with it as the root to serve from; not more than are looked at."""
+        found = []
+        for site in self._view.sites_of(cid):
+            record = self._view.site(site)
+            if record is not None and record.held is not None and not record.ended:
+                found.append(replace(_current(record.held), root=cid))
+        return found
 
     async def _resolve(self, site: SiteId) -> SignedRelease:
         """Asks the daemon, unless it was asked a moment ago."""
@@ -85,4 +100,4 @@ def _current(signed: SignedRelease) -> Current:
     release = signed.release
     if release.ended or release.root is None:
         raise SiteEnded(release)
-    return Current(release.site, release.seq, release.root, may_fetch=True)
+    return Current(release.site, release.seq, release.root, may_fetch=True, signed=signed)

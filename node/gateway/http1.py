@@ -40,6 +40,8 @@ class Request:
     host: str | None
     headers: dict[str, str]
     keep_alive: bool
+    chunks: bool = True
+    """The client understands chunks: it speaks HTTP/1.1."""
 
 
 class HeadReader:
@@ -139,7 +141,7 @@ def parse_head(head: bytes, headers_max: int) -> Request:
     if host is None and version != b"HTTP/1.0":
         raise BadRequest(400, "no Host header")
     keep_alive = version == b"HTTP/1.1" and not _asks_to_close(headers)
-    return Request(method.decode(), origin_form, host, headers, keep_alive)
+    return Request(method.decode(), origin_form, host, headers, keep_alive, chunks=version == b"HTTP/1.1")
 
 
 def _split_request_line(line: bytes) -> tuple[bytes, bytes, bytes]:

@@ -17,7 +17,9 @@ CACHED_PATH_MAX_BYTES = 1 * KIB
 SITES_CACHED_MAX = 1024  # decoded heads kept; each a few KiB
 BLOCK_CACHE_BYTES = 64 * MIB  # verified blocks kept in memory by one worker
 BLOCK_CACHED_MAX_BYTES = 256 * KIB  # larger ones would wash out what is hot, and cost little to verify again
+HOLDERS_MAX = 64  # sites that are looked at for one that may serve a block; an empty folder is in many
 NAME_MAX_AGE_S = 60  # how long a cache may show a name's content unasked: IPNS names and fednode heads move rarely
+CONTENT_MAX_AGE_S = 29_030_400  # how long a cache may keep what a CID names; the trustless gateway spec says so
 RESOLVED_FRESH_S = 15  # how long a head that another node gave is used without asking again
 UNRESOLVED_FRESH_S = 5  # how long "nobody has it" is believed
 

@@ -12,9 +12,12 @@ _REASONS = {status.value: status.phrase for status in HTTPStatus}
 
 
 class Body(Protocol):
-    """Bytes to come. `length` is exact; what cannot be had after the head was sent raises BodyCut."""
+    """Bytes to come. What cannot be had after the head was sent raises BodyCut."""
 
-    length: int
+    @property
+    def length(self) -> int | None:
+        """Exact; None if nobody knows it."""
+        ...
 
     async def next_piece(self) -> bytes | memoryview:
         """The next bytes, empty at the end."""
@@ -38,16 +41,22 @@ class Response:
     body: bytes | Body = b""
 
     @property
-    def length(self) -> int:
-        """Bytes of the body."""
+    def length(self) -> int | None:
+        """Bytes of the body; None: sent in chunks, or to the end of the connection."""
         return len(self.body) if isinstance(self.body, bytes) else self.body.length
 
 
-def encode_head(response: Response, *, keep_alive: bool, date: str) -> bytes:
-    """Status line and headers, with the empty line; ValueError for a header that would break out of its line."""
+def encode_head(response: Response, *, keep_alive: bool, date: str, chunked: bool = False) -> bytes:
+    """Status line and headers, with the empty line; chunked: how a body of unknown length is sent.
+
+    ValueError for a header that would break out of its line.
+    """
     lines = [f"HTTP/1.1 {response.status} {_REASONS.get(response.status, '')}"]
     lines += [f"{name}: {value}" for name, value in response.headers]
-    if response.status != HTTPStatus.NOT_MODIFIED:
+    if response.length is None:
+        if chunked:
+            lines.append("Transfer-Encoding: chunked")
+    elif response.status != HTTPStatus.NOT_MODIFIED:
         lines.append(f"Content-Length: {response.length}")
     lines.append(f"Date: {date}")
     if not keep_alive:

@@ -12,6 +12,7 @@ from urllib.parse import quote, unquote_to_bytes
 
 from node.gateway.http1 import BadRequest
 from node.gateway.limits import PATH_SEGMENTS_MAX
+from protocol.cid import DAG_PB, LIBP2P_KEY, Cid
 from protocol.errors import DecodeError
 from protocol.site_id import SiteId
 
@@ -39,6 +40,13 @@ class SitePath:
     query: str
     base: str
     home: str
+    cid: Cid | None = None
+    """The place was asked for under this root, whatever site it is of; None: under the site's name."""
+
+    @property
+    def address(self) -> str:
+        """What the place is asked for under: `/ipns/NAME` or `/ipfs/CID`."""
+        return f"/ipns/{self.name}" if self.cid is None else f"/ipfs/{self.cid}"
 
     @property
     def isolated(self) -> bool:
@@ -53,8 +61,26 @@ class SitePath:
     @property
     def url_path(self) -> str:
         """Percent-encoded path within the site, as asked for, without doubled slashes."""
-        path = "/" + "/".join(quote(segment, safe=_PATH_SAFE) for segment in self.segments)
-        return path + "/" if self.trailing_slash and self.segments else path
+        path = "".join("/" + quote(segment, safe=_PATH_SAFE) for segment in self.segments)
+        return path + "/" if self.trailing_slash else path
+
+
+@dataclass(frozen=True, slots=True)
+class CidPath:
+    """A place below a CID. Fields as in SitePath; cid: version 1."""
+
+    cid: Cid
+    segments: tuple[str, ...]
+    trailing_slash: bool
+    query: str
+    base: str
+    home: str
+
+    def of_site(self, site: SiteId) -> SitePath:
+        """The same place, once it is known which site it is served for."""
+        return SitePath(
+            site, str(site), self.segments, self.trailing_slash, self.query, self.base, self.home, cid=self.cid
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +105,7 @@ class Nothing:
     reason: str
 
 
-Route = SitePath | Redirect | NodePath | Nothing
+Route = SitePath | CidPath | Redirect | NodePath | Nothing
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,9 +138,12 @@ def parse_host(text: str) -> Host:
     return Host(name, matched[2] or "")
 
 
-def route(host_text: str | None, target: str, domains: Collection[str], scheme: Scheme = "http") -> Route:
+def route(
+    host_text: str | None, target: str, domains: Collection[str], scheme: Scheme = "http", *, trustless: bool = False
+) -> Route:
     """What a request is for. domains: names whose subdomains are sites. Raises BadRequest.
 
+    trustless: the answer is no page but a download that its reader verifies, and needs no origin of its own.
     A host that is none of the domains is served like an IP address, where sites are paths and share one origin.
     """
     host = parse_host(host_text) if host_text else None
@@ -122,58 +151,80 @@ def route(host_text: str | None, target: str, domains: Collection[str], scheme: 
     query = mark + query
     if host is not None and not host.is_address:
         for domain in domains:
-            if host.name == domain:
+            if host.name == domain and not trustless:
                 return _on_domain(f"{domain}{host.suffix}", path, query, scheme)
-            if host.name.endswith("." + domain):
+            if host.name != domain and host.name.endswith("." + domain):
                 label = host.name.removesuffix("." + domain)
                 return _on_subdomain(label, f"{domain}{host.suffix}", path, query, scheme)
-        if re.search(r"\.ip[nf]s\.", host.name):
+        if host.name not in domains and re.search(r"\.ip[nf]s\.", host.name):
             return Nothing(404, "This node does not answer for that domain: it is not one of its gateway domains.")
-    return _on_address(path, query)
+    return _on_address(path, query, trustless=trustless)
 
 
 def _on_subdomain(label: str, domain: str, path: str, query: str, scheme: Scheme) -> Route:
     name, dot, namespace = label.rpartition(".")
-    if not dot or namespace != "ipns" or "." in name:
+    if not dot or namespace not in ("ipns", "ipfs") or "." in name:
         return Nothing(404, "There is nothing at this address. A site has the form SITE.ipns.DOMAIN.")
+    home = f"{scheme}://{domain}/"
+    if namespace == "ipfs":
+        cid = _cid(name)
+        if cid is None:
+            return Nothing(400, "The first part of the address is not a CID of content.")
+        if name != str(cid):
+            return Redirect(f"{scheme}://{cid}.ipfs.{domain}{path}{query}")
+        return _cid_path(cid, path, query, base="", home=home)
     found = _site(name)
     if found is None:
         return Nothing(400, "The first part of the address is not a site id; those begin with k51.")
     site, canonical = found
     if name != canonical:
         return Redirect(f"{scheme}://{canonical}.ipns.{domain}{path}{query}")
-    return _site_path(site, canonical, path, query, base="", home=f"{scheme}://{domain}/")
+    return _site_path(site, canonical, path, query, base="", home=home)
 
 
 def _on_domain(domain: str, path: str, query: str, scheme: Scheme) -> Route:
-    name, rest = _split_ipns(path)
+    name, rest = _split(path, "/ipfs/")
+    if name is not None:
+        cid = _cid(name)
+        if cid is None:
+            return _NO_CID
+        return Redirect(f"{scheme}://{cid}.ipfs.{domain}{rest or '/'}{query}")
+    name, rest = _split(path, "/ipns/")
     if name is None:
         return NodePath(path)
     found = _site(name)
     if found is None:
-        return Nothing(400, "What follows /ipns/ is not a site id; those begin with k51.")
+        return _NO_SITE
     return Redirect(f"{scheme}://{found[1]}.ipns.{domain}{rest or '/'}{query}")
 
 
-def _on_address(path: str, query: str) -> Route:
-    name, rest = _split_ipns(path)
+def _on_address(path: str, query: str, *, trustless: bool) -> Route:
+    name, rest = _split(path, "/ipfs/")
+    if name is not None:
+        cid = _cid(name)
+        return _NO_CID if cid is None else _cid_path(cid, rest, query, base=f"/ipfs/{name}", home="/")
+    name, rest = _split(path, "/ipns/")
     if name is None:
         return NodePath(path)
     found = _site(name)
     if found is None:
-        return Nothing(400, "What follows /ipns/ is not a site id; those begin with k51.")
+        return _NO_SITE
     site, canonical = found
     base = f"/ipns/{canonical}"
-    if not rest or name != canonical:
+    if not trustless and (not rest or name != canonical):
         return Redirect(f"{base}{rest or '/'}{query}")
     return _site_path(site, canonical, rest, query, base=base, home="/")
 
 
-def _split_ipns(path: str) -> tuple[str | None, str]:
-    """(name, rest with its slash or "") of /ipns/name/rest."""
-    if not path.startswith("/ipns/"):
+_NO_SITE = Nothing(400, "What follows /ipns/ is not a site id; those begin with k51.")
+_NO_CID = Nothing(400, "What follows /ipfs/ is not a CID of content.")
+
+
+def _split(path: str, prefix: str) -> tuple[str | None, str]:
+    """(name, rest with its slash or "") of /ipns/name/rest or /ipfs/name/rest."""
+    if not path.startswith(prefix):
         return None, path
-    name, slash, rest = path.removeprefix("/ipns/").partition("/")
+    name, slash, rest = path.removeprefix(prefix).partition("/")
     return (name, slash + rest) if name else (None, path)
 
 
@@ -185,6 +236,25 @@ def _site(name: str) -> tuple[SiteId, str] | None:
     except DecodeError:
         return None
     return site, str(site)
+
+
+@functools.lru_cache(maxsize=1024)
+def _cid(name: str) -> Cid | None:
+    """The CID of content that the text stands for, in version 1."""
+    try:
+        cid = Cid.from_text(name)
+    except DecodeError:
+        return None
+    if cid.codec == LIBP2P_KEY:
+        return None
+    return cid if cid.version else Cid(bytes((1, DAG_PB)) + cid)
+
+
+def _cid_path(cid: Cid, path: str, query: str, *, base: str, home: str) -> CidPath | Nothing:
+    segments = decode_segments(path)
+    if len(segments) > PATH_SEGMENTS_MAX:
+        return Nothing(404, "There is nothing at this address.")
+    return CidPath(cid, segments, path.endswith("/"), query, base, home)
 
 
 def _site_path(site: SiteId, name: str, path: str, query: str, *, base: str, home: str) -> SitePath | Nothing:

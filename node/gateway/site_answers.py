@@ -4,46 +4,33 @@ from __future__ import annotations
 
 import hashlib
 import weakref
-from dataclasses import dataclass
 from functools import partial
 
 import trio
 
-from node.gateway import content_types, pages
+from node.gateway import content_types, pages, trustless
 from node.gateway.backend import Unavailable
 from node.gateway.blocks import Blocks
-from node.gateway.body import FileBody, Gate
-from node.gateway.failures import CACHE_CONTROL, SANDBOX, SITE_ERRORS, page, redirect, site_failure
+from node.gateway.body import FileBody, Gate, GatedBody, Way
+from node.gateway.failures import CACHE_CONTROL, SITE_ERRORS, page, redirect, site_failure
+from node.gateway.formats import Wanted
 from node.gateway.heads import Current, Heads
-from node.gateway.http1 import Request
+from node.gateway.http1 import BadRequest, Request
 from node.gateway.limits import INLINE_READ_MAX_BYTES, LISTING_ENTRIES_MAX, FetchLimits
 from node.gateway.pages import Self
 from node.gateway.ranges import ByteRange, Unsatisfiable, is_other, is_unchanged, parse_range, range_applies
-from node.gateway.response import Header, Response
-from node.gateway.routing import SitePath
-from node.gateway.tree import Found, LoadBlock, PathCache, list_directory
+from node.gateway.reading import Reading
+from node.gateway.response import Response
+from node.gateway.routing import CidPath, SitePath
+from node.gateway.tree import Found, PathCache, list_directory
 from node.gateway.view import Refused, StoreView, insist
 from node.policy.model import Verdict
 from protocol.cid import Cid
-from protocol.walk import FileCursor, NotFoundInTree
+from protocol.errors import OperatorError
+from protocol.walk import Entry, FileCursor, NotFoundInTree
 
 INDEX = "index.html"
 NOT_FOUND_PAGE = "404.html"
-_ROOTS_MAX_CHARS = 2048  # of X-Ipfs-Roots, about 34 names; a deeper path goes without
-
-
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """One request on its way: what is asked for, of which release, and how its blocks are had."""
-
-    request: Request
-    place: SitePath
-    current: Current
-    load: LoadBlock
-
-    def asked(self, header: str) -> str | None:
-        """A header of the request."""
-        return self.request.headers.get(header)
 
 
 class SiteAnswers:
@@ -56,45 +43,78 @@ class SiteAnswers:
         self._me = me
         self._limits = limits
         self._paths = PathCache()
-        self._bodies: weakref.WeakSet[FileBody] = weakref.WeakSet()
+        self._bodies: weakref.WeakSet[GatedBody] = weakref.WeakSet()
 
     def check_bodies(self) -> None:
         """Cut the bodies on their way that policy now refuses."""
         for body in list(self._bodies):
             body.check()
 
-    async def answer(self, request: Request, place: SitePath) -> Response:
+    async def answer(self, request: Request, place: SitePath, form: Wanted | None = None) -> Response:
         """Whatever goes wrong before the first byte becomes a page here."""
         try:
             with trio.fail_after(self._limits.first_byte_s):
-                return await self._answer(request, place)
+                return await self._answer(request, place, form)
         except SITE_ERRORS as error:
             return site_failure(error, place, self._me)
 
-    async def _answer(self, request: Request, place: SitePath) -> Response:
+    async def answer_cid(self, request: Request, place: CidPath, form: Wanted | None) -> Response:
+        """As answer, for content of any hosted site that policy allows."""
+        if place.cid == trustless.EMPTY_CID:
+            return trustless.probe()
+        try:
+            await self._view.refresh()
+        except OperatorError:
+            raise BadRequest(503, "this node cannot read its store") from None
+        holding = self._heads.holding(place.cid)
+        if not holding:
+            return self._not_held(request)
+        allowed = (current for current in holding if self._allows(current, place))
+        current = next(allowed, holding[0])
+        at = place.of_site(current.site)
+        try:
+            with trio.fail_after(self._limits.first_byte_s):
+                return await self._answer_from(current, request, at, form)
+        except SITE_ERRORS as error:
+            return site_failure(error, at, self._me)
+
+    def _allows(self, current: Current, place: CidPath) -> bool:
+        found = Found(Entry("directory", place.cid, 0), place.segments, (place.cid,), "", "")
+        return self._gate(current, found)(None).allowed
+
+    def _not_held(self, request: Request) -> Response:
+        text = "No site that this node hosts has this content, and it does not fetch what it does not host."
+        status = 412 if "only-if-cached" in request.headers.get("cache-control", "") else 404
+        return page(status, pages.plain("Not here", text, self._me))
+
+    async def _answer(self, request: Request, place: SitePath, form: Wanted | None) -> Response:
         await self._view.refresh()
         self._view.ask(place.site, None, (place.path,), ())
         current = await self._heads.current(place.site)
         try:
-            return await self._answer_from(current, request, place)
+            return await self._answer_from(current, request, place, form)
         except Unavailable:
             # The release may have been replaced, and its blocks freed, while it was being read.
             await self._view.refresh()
             newer = await self._heads.current(place.site)
             if newer.seq == current.seq:
                 raise
-            return await self._answer_from(newer, request, place)
+            return await self._answer_from(newer, request, place, form)
 
-    async def _answer_from(self, current: Current, request: Request, place: SitePath) -> Response:
-        self._view.ask(current.site, current.root, (place.path,), ())
+    async def _answer_from(self, current: Current, request: Request, place: SitePath, form: Wanted | None) -> Response:
+        insist(self._decide(current, (place.path,), ()))
         load = partial(self._blocks.get, current.site, may_fetch=current.may_fetch)
         reading = Reading(request, place, current, load)
+        if form is not None and form.kind == "ipns-record":
+            return trustless.record(reading, form)
         try:
             found = await self._paths.resolve(current.root, place.segments, load)
         except NotFoundInTree:
-            return await self._not_found(reading)
+            return await self._not_found(reading) if form is None else self._no_such_path(place)
         await self._view.refresh(unless_just_done=True)  # fetching may have taken long
         insist(self._gate(current, found, place.path)(None))
+        if form is not None:
+            return await self._download(reading, found, form)
         if found.entry.kind == "directory":
             return await self._directory(reading, found)
         if place.trailing_slash and place.segments:
@@ -107,14 +127,34 @@ class SiteAnswers:
 
         def gate(cid: Cid | None) -> Verdict:
             trail = found.trail if cid is None or cid in found.trail else (*found.trail, cid)
-            return self._view.decide(current.site, current.root, ways, trail)
+            return self._decide(current, ways, trail)
 
         return gate
 
+    def _decide(self, current: Current, paths: tuple[str, ...], trail: tuple[Cid, ...]) -> Verdict:
+        """On something below the root at hand; if that is only a part of a site, the site's own root counts, too."""
+        verdict = self._view.decide(current.site, current.root, paths, trail)
+        if verdict.allowed and current.root != current.site_root:
+            return self._view.decide(current.site, current.site_root, ("",), ())
+        return verdict
+
+    async def _download(self, reading: Reading, found: Found, form: Wanted) -> Response:
+        """A trustless format."""
+        gate = self._gate(reading.current, found, reading.place.path)
+        if form.kind == "raw":
+            return await trustless.block(reading, found, form)
+        is_small = form.scope == "block" or (
+            found.entry.kind == "file" and found.entry.size_bytes <= INLINE_READ_MAX_BYTES
+        )
+        response = await trustless.car(reading, found, form, lambda: self._way(reading, gate, in_thread=not is_small))
+        if isinstance(response.body, GatedBody):
+            self._bodies.add(response.body)
+        return response
+
     async def _directory(self, reading: Reading, found: Found) -> Response:
         place, current = reading.place, reading.current
-        if place.segments and not place.trailing_slash:
-            return redirect(f"{place.base}{place.url_path}/{place.query}")
+        if not place.trailing_slash:
+            return redirect(f"{place.base}{place.url_path.removesuffix('/')}/{place.query}")
         try:
             index = await self._paths.resolve(current.root, (*place.segments, INDEX), reading.load)
         except NotFoundInTree:
@@ -132,11 +172,11 @@ class SiteAnswers:
         rows = [
             pages.Row(entry.name, entry.tsize)
             for entry in entries
-            if self._view.decide(current.site, current.root, (prefix + entry.name,), (*found.trail, entry.cid)).allowed
+            if self._decide(current, (prefix + entry.name,), (*found.trail, entry.cid)).allowed
         ]
         body = pages.listing(place.path, rows, more=more, site=current.site, me=self._me)
         etag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
-        headers = _headers(reading, found, content_types.HTML, etag)
+        headers = reading.page_headers(found, content_types.HTML, etag, freshness=CACHE_CONTROL)
         if is_unchanged(reading.asked("if-none-match"), etag):
             return Response(304, headers)
         return Response(200, [*headers, ("Content-Security-Policy", pages.CSP)], body)
@@ -150,9 +190,9 @@ class SiteAnswers:
         if is_other(reading.asked("if-match"), etag):
             return page(412, pages.plain("Another version", "The file has changed.", self._me))
         if is_unchanged(reading.asked("if-none-match"), etag):
-            return Response(304, _headers(reading, found, None, etag))
+            return Response(304, reading.page_headers(found, None, etag))
         kind = content_types.by_name(name) or await self._sniff(reading, found, gate)
-        headers = [*_headers(reading, found, kind, etag), ("Accept-Ranges", "bytes")]
+        headers = [*reading.page_headers(found, kind, etag), ("Accept-Ranges", "bytes")]
         part = None
         if is_get and range_applies(reading.asked("if-range"), etag):
             try:
@@ -186,35 +226,19 @@ class SiteAnswers:
             body = self._body(reading, found, ByteRange(0, found.entry.size_bytes), gate)
             await body.prime()
         except (NotFoundInTree, Refused):
-            return page(404, pages.not_in_site(place.path, place.site, self._me), sandboxed=not place.isolated)
-        return Response(404, _headers(reading, None, content_types.HTML, None), body)
+            return self._no_such_path(place)
+        return Response(404, reading.page_headers(None, content_types.HTML, None), body)
+
+    def _no_such_path(self, place: SitePath) -> Response:
+        return page(404, pages.not_in_site(place.path, place.site, self._me), sandboxed=not place.isolated)
 
     def _body(self, reading: Reading, found: Found, part: ByteRange, gate: Gate) -> FileBody:
-        load = partial(
-            self._blocks.get,
-            reading.current.site,
-            may_fetch=reading.current.may_fetch,
-            in_thread=found.entry.size_bytes > INLINE_READ_MAX_BYTES,
-        )
-        cursor = FileCursor(found.entry.cid, part.start, part.stop)
-        refresh = partial(self._view.refresh, unless_just_done=True)
-        body = FileBody(cursor, part.stop - part.start, load, refresh, gate, block_s=self._limits.block_s)
+        way = self._way(reading, gate, in_thread=found.entry.size_bytes > INLINE_READ_MAX_BYTES)
+        body = FileBody(FileCursor(found.entry.cid, part.start, part.stop), part.stop - part.start, way)
         self._bodies.add(body)
         return body
 
-
-def _headers(reading: Reading, found: Found | None, kind: str | None, etag: str | None) -> list[Header]:
-    place = reading.place
-    headers: list[Header] = []
-    if kind is not None:
-        headers += [("Content-Type", kind), ("X-Content-Type-Options", "nosniff")]
-    if etag is not None:
-        headers += [("ETag", etag), ("Cache-Control", CACHE_CONTROL)]
-    else:
-        headers.append(("Cache-Control", "no-cache"))
-    headers.append(("X-Ipfs-Path", f"/ipns/{place.name}{place.url_path}"))
-    if found is not None and len(found.roots_text) <= _ROOTS_MAX_CHARS:
-        headers.append(("X-Ipfs-Roots", found.roots_text))
-    if not place.isolated:
-        headers += [("Content-Security-Policy", SANDBOX), ("Access-Control-Allow-Origin", "*")]
-    return headers
+    def _way(self, reading: Reading, gate: Gate, *, in_thread: bool) -> Way:
+        current = reading.current
+        load = partial(self._blocks.get, current.site, may_fetch=current.may_fetch, in_thread=in_thread)
+        return Way(load, partial(self._view.refresh, unless_just_done=True), gate, self._limits.block_s)

@@ -6,7 +6,7 @@ from collections import OrderedDict
 
 import trio
 
-from node.gateway.limits import SITES_CACHED_MAX
+from node.gateway.limits import FILES_CACHED_MAX, HOLDERS_MAX, SITES_CACHED_MAX
 from node.policy.decide import Policy
 from node.policy.model import ALLOW, Act, Subject, Verdict
 from node.policy.rules import rules_of
@@ -47,6 +47,7 @@ class StoreView:
         self._policy = Policy()
         self._sites: OrderedDict[SiteId, SiteRecord | None] = OrderedDict()
         self._hosted: list[SiteId] | None = None
+        self._holders: OrderedDict[Cid, list[SiteId]] = OrderedDict()
         self.rules_version: int | None = None
         """Changes with any rule."""
 
@@ -70,6 +71,7 @@ class StoreView:
             self.rules_version = rules_version
         self._sites.clear()
         self._hosted = None
+        self._holders.clear()
         self._data_version = version
 
     def _load_policy(self) -> Policy:
@@ -96,6 +98,15 @@ class StoreView:
             if len(self._sites) > SITES_CACHED_MAX:
                 self._sites.popitem(last=False)
         return self._sites[site]
+
+    def sites_of(self, cid: Cid) -> list[SiteId]:
+        """The hosted sites that have a block; not more than HOLDERS_MAX."""
+        found = self._holders.get(cid)
+        if found is None:
+            found = self._holders[cid] = self._reader.sites_of(cid, limit=HOLDERS_MAX)
+            if len(self._holders) > FILES_CACHED_MAX:
+                self._holders.popitem(last=False)
+        return found
 
     def hosted(self) -> list[SiteId]:
         """The sites whose blocks are all here."""

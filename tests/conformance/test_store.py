@@ -77,6 +77,7 @@ def test_an_update_keeps_what_is_shared_and_frees_the_rest(bench: Bench) -> None
     assert bench.store.link_blocks(hold, list(content)) == list(new)
     assert bench.store.put_blocks(hold, list(content.items())) == 900
     assert bench.store.has_blocks(old) == set(old)
+    assert bench.store.sites_of(next(iter(new)), limit=9) == []
     bench.store.finish_hold(hold, origin=Origin.PUBLISHED)
     for _ in range(2):
         assert bench.store.has_blocks(old | new) == set(content)
@@ -93,8 +94,14 @@ def test_a_block_of_two_sites_stays_until_both_are_gone(store: Store) -> None:
     publish(store, one.release(shared), shared)
     publish(store, two.release(shared | own), shared | own)
     assert store.usage().used_bytes == 2400
+    both, alone = next(iter(shared)), next(iter(own))
+    assert set(store.sites_of(both, limit=9)) == {one.site, two.site}
+    assert len(store.sites_of(both, limit=1)) == 1
+    assert store.sites_of(alone, limit=9) == [two.site]
     assert store.drop_site(two.site) == 1200
     assert store.has_blocks(shared | own) == set(shared)
+    assert store.sites_of(both, limit=9) == [one.site]
+    assert store.sites_of(alone, limit=9) == []
     assert store.blocks_of(two.site, shared) == set()
     assert store.drop_site(one.site) == 1200
     assert store.usage().blocks == 0

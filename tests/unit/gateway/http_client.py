@@ -51,10 +51,25 @@ class Client:
             key = name.lower()
             assert key not in headers or key == "content-security-policy"
             headers[key] = f"{headers[key]}, {value}" if key in headers else value
+        if "transfer-encoding" in headers and not head_only:
+            return Answer(int(first.split()[1]), headers, await self._chunks())
         length = 0 if head_only else int(headers.get("content-length", "0"))
         while len(self._buffer) < length:
             await self._more()
         return Answer(int(first.split()[1]), headers, self._take(length))
+
+    async def _chunks(self) -> bytes:
+        body = b""
+        while True:
+            while (end := self._buffer.find(b"\r\n")) < 0:
+                await self._more()
+            size = int(self._take(end + 2), 16)
+            while len(self._buffer) < size + 2:
+                await self._more()
+            body += self._take(size)
+            assert self._take(2) == b"\r\n"
+            if not size:
+                return body
 
     async def ends(self) -> bytes:
         """What still comes until the other side closes."""

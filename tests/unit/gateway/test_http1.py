@@ -27,8 +27,8 @@ def head(line: str = "GET / HTTP/1.1", *headers: str) -> bytes:
 GOOD = {
     "plain": (head(), Request("GET", "/", "a", {"host": "a"}, True)),
     "head": (head("HEAD /x?y=z HTTP/1.1"), Request("HEAD", "/x?y=z", "a", {"host": "a"}, True)),
-    "1.0": (head("GET / HTTP/1.0"), Request("GET", "/", "a", {"host": "a"}, False)),
-    "1.0 without host": (head("GET / HTTP/1.0", "A: b"), Request("GET", "/", None, {"a": "b"}, False)),
+    "1.0": (head("GET / HTTP/1.0"), Request("GET", "/", "a", {"host": "a"}, False, chunks=False)),
+    "1.0 without host": (head("GET / HTTP/1.0", "A: b"), Request("GET", "/", None, {"a": "b"}, False, chunks=False)),
     "close": (
         head("GET / HTTP/1.1", "Host: a", "Connection: x, Close"),
         Request("GET", "/", "a", {"host": "a", "connection": "x, Close"}, False),

@@ -74,7 +74,10 @@ def test_addresses_serve_sites_as_paths(host: str | None) -> None:
         ("nonsense.ipns.localhost", "/", 400),
         ("12D3KooWPjceQrSwdWXPyLLeABRXmuqt69Rg3sBYbU1Nft9HyQ6X.ipns.localhost", "/", 400),
         ("x.localhost", "/", 404),
-        (f"{SITE}.ipfs.localhost", "/", 404),
+        (f"{SITE}.ipfs.localhost", "/", 400),
+        ("localhost", "/ipfs/x", 400),
+        ("127.0.0.1", "/ipfs/Qm/x", 400),
+        ("127.0.0.1", f"/ipfs/{SITE}/", 400),
         (f"a.{SITE}.ipns.localhost", "/", 404),
         (f"{SITE}.ipns.other.example", "/", 404),
         (f"{SITE}.ipns.localhost", "/" + "a/" * 300, 404),
@@ -86,7 +89,7 @@ def test_what_is_nowhere(host: str, target: str, status: int) -> None:
     assert found.status == status
 
 
-@pytest.mark.parametrize("target", ["/", "/healthz", "/ipns", "/ipns/", "/ipfs/x", "/favicon.ico", "/IPNS/x"])
+@pytest.mark.parametrize("target", ["/", "/healthz", "/ipns", "/ipns/", "/ipfs/", "/favicon.ico", "/IPNS/x"])
 def test_what_is_the_nodes_own(target: str) -> None:
     assert at("localhost:1", target) == NodePath(target)
 
