@@ -25,6 +25,7 @@ from libp2p.identity.identify_push.identify_push import ID_PUSH as IDENTIFY_PUSH
 from libp2p.identity.identify_push.identify_push import identify_push_handler_for
 from libp2p.network.config import ConnectionConfig
 from libp2p.network.exceptions import SwarmException
+from libp2p.network.stream.exceptions import StreamEOF, StreamReset
 from libp2p.network.swarm import Swarm
 from libp2p.peer.id import ID
 from libp2p.peer.peerstore import PeerStoreError
@@ -58,12 +59,13 @@ class Keys:
 async def answer_pings(stream: INetStream) -> None:
     """libp2p's own handler keeps an entry for every peer that ever pinged."""
     payload = b""
-    while True:
-        with trio.fail_after(_PING_IDLE_S):
-            payload += await stream.read(_PING_BYTES - len(payload))
-            if len(payload) == _PING_BYTES:
-                await stream.write(payload)
-                payload = b""
+    with suppress(StreamEOF, StreamReset):
+        while True:
+            with trio.fail_after(_PING_IDLE_S):
+                payload += await stream.read(_PING_BYTES - len(payload))
+                if len(payload) == _PING_BYTES:
+                    await stream.write(payload)
+                    payload = b""
 
 
 class ContainedSwarm(Swarm):  # type: ignore[misc]

@@ -1,0 +1,213 @@
+"""Answers the wantlists of IPFS clients, each peer in its turn (docs/spec/bitswap.md, sections 2 and 3)."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+import trio
+
+from node.bitswap.blocks import Blocks
+from node.bitswap.queue import QUEUE_MAX, WantQueue
+from node.bitswap.wire import receive_message
+from node.net.port import PeerId, Stream
+from node.replication.context import OPEN_DEADLINE_S, Context
+from protocol import bitswap
+from protocol.bitswap import BITSWAP_1_0, BITSWAP_1_2, Want
+from protocol.cid import Cid
+from protocol.errors import PeerError
+from protocol.limits import FOREIGN_BLOCK_MAX_BYTES, MIB
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+# A message that only wants: 16,384 entries with sha2-512 CIDs fit. Blocks that nobody asked for do not.
+REQUEST_MAX_BYTES = 2 * MIB
+IDLE_S = 120.0  # clients keep their stream open between fetches
+MESSAGE_S = 60.0
+LINGER_S = 10.0  # an answering stream is kept for the next answer
+SLOW_S = 5.0
+TURNS = 16
+# Enough to keep a stream busy while the next is read; less would wait for the disk, more for the peer.
+_ENOUGH_BYTES = 512 * 1024
+_BLOCKS_PER_MESSAGE = 128
+_PRESENCES_PER_MESSAGE = 256
+_WANTS_AT_ONCE = 256
+# CIDs of all of these and their framing take the rest.
+_BLOCKS_MAX_BYTES = FOREIGN_BLOCK_MAX_BYTES
+
+
+class PeerGaveUp(PeerError):
+    """Answers cannot be brought to the peer any more."""
+
+    code = "peer-gave-up"
+
+
+@dataclass(slots=True)
+class _Peer:
+    """A peer that has a stream open to us, or something to get. `lost`: its answers could not be sent."""
+
+    id: PeerId
+    protocol: str
+    queue: WantQueue = field(default_factory=WantQueue)
+    reading: trio.Lock = field(default_factory=trio.Lock)
+    streams: int = 0
+    lost: bool = False
+    is_slow: bool = False
+
+
+class BitswapServer:
+    """`run` must run; `serve` is the handler of each protocol in `bitswap.PROTOCOLS`."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._blocks = Blocks(context)
+        self._peers: dict[PeerId, _Peer] = {}
+        self._nursery: trio.Nursery | None = None
+        self._turns = trio.CapacityLimiter(TURNS)
+        self._slow_turns = trio.CapacityLimiter(TURNS)
+        self.sent_blocks = 0
+        self.sent_bytes = 0
+
+    @property
+    def peers(self) -> int:
+        """Peers that have a stream open to us, or something to get."""
+        return len(self._peers)
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Until cancelled."""
+        async with trio.open_nursery() as nursery:
+            self._nursery = nursery
+            for protocol in bitswap.PROTOCOLS:
+                self._context.network.serve(protocol, self.serve)
+            task_status.started()
+            await trio.sleep_forever()
+
+    async def serve(self, stream: Stream) -> None:
+        """Handles one inbound stream; faults of the peer are counted and end this stream."""
+        if self._context.standing.shunned(trio.current_time(), stream.peer):
+            stream.reset()
+            return
+        peer = self._enter(stream)
+        try:
+            while (message := await self._receive(peer, stream)) is not None:
+                await self._take(peer, message)
+        except (trio.TooSlowError, PeerGaveUp):
+            stream.reset()
+        except PeerError as error:
+            log.info("peer %s: bitswap: %s (%s)", peer.id, error, error.code)
+            self._context.standing.count(trio.current_time(), peer.id, error.code)
+            stream.reset()
+        finally:
+            peer.streams -= 1
+            peer.queue.wake()
+
+    def _enter(self, stream: Stream) -> _Peer:
+        peer = self._peers.get(stream.peer)
+        if peer is None:
+            peer = self._peers[stream.peer] = _Peer(stream.peer, stream.protocol)
+            if self._nursery is not None:
+                self._nursery.start_soon(self._answer, peer)
+        peer.protocol = stream.protocol
+        peer.streams += 1
+        return peer
+
+    async def _receive(self, peer: _Peer, stream: Stream) -> bitswap.Message | None:
+        return await receive_message(
+            stream, max_bytes=REQUEST_MAX_BYTES, idle_s=IDLE_S, message_s=MESSAGE_S, one_at_a_time=peer.reading
+        )
+
+    # What is wanted
+
+    async def _take(self, peer: _Peer, message: bitswap.Message) -> None:
+        if message.full:
+            peer.queue.clear()
+        for wants in _batches(message.wants, _WANTS_AT_ONCE):
+            while len(peer.queue) + len(wants) > QUEUE_MAX and not peer.lost:
+                await peer.queue.changed()
+            here = await self._blocks.here([want.cid for want in wants if not want.cancel])
+            if peer.lost:
+                raise PeerGaveUp("answers could not be sent")
+            for want in wants:
+                _enqueue(peer.queue, want, is_here=want.cid in here)
+
+    # Answers
+
+    async def _answer(self, peer: _Peer) -> None:
+        """Root of the task that sends to one peer; ends when the peer has left and has got everything."""
+        try:
+            await self._send_until_gone(peer)
+        except (PeerError, trio.BrokenResourceError, trio.TooSlowError) as error:
+            log.debug("bitswap answers to %s: %s", peer.id, error)
+        except Exception:
+            log.exception("bitswap answers to %s failed", peer.id)
+        finally:
+            peer.lost = True
+            peer.queue.clear()
+            if self._peers.get(peer.id) is peer:
+                del self._peers[peer.id]
+
+    async def _send_until_gone(self, peer: _Peer) -> None:
+        while True:
+            while not peer.queue:
+                if not peer.streams:
+                    return
+                await peer.queue.changed()
+            stream = await self._context.network.open(peer.id, peer.protocol, deadline_s=OPEN_DEADLINE_S)
+            async with stream:
+                while peer.queue:
+                    await self._send_one(peer, stream)
+                    if not peer.queue:
+                        with trio.move_on_after(LINGER_S):
+                            await peer.queue.changed()
+
+    async def _send_one(self, peer: _Peer, stream: Stream) -> None:
+        async with self._slow_turns if peer.is_slow else self._turns:
+            began_s = trio.current_time()
+            with trio.fail_after(MESSAGE_S):
+                body = await self._next_message(peer, stream.protocol)
+                if body:
+                    await stream.send_all(bitswap.framed(body))
+            peer.is_slow = trio.current_time() - began_s > SLOW_S
+
+    async def _next_message(self, peer: _Peer, protocol: str) -> bytes:
+        """Presences that wait, then as many blocks as make a message. Empty when there is nothing to say."""
+        presences = peer.queue.take_presences(_PRESENCES_PER_MESSAGE)
+        blocks: list[tuple[Cid, bytes]] = []
+        wanted = peer.queue.next_blocks(_BLOCKS_PER_MESSAGE)
+        if wanted:
+            for cid, data in await self._blocks.read(wanted, enough_bytes=_ENOUGH_BYTES, max_bytes=_BLOCKS_MAX_BYTES):
+                send_dont_have = peer.queue.take_block(cid)
+                if send_dont_have is None:
+                    continue
+                if data is not None:
+                    blocks.append((cid, data))
+                elif send_dont_have:
+                    presences.append((cid, False))
+        self.sent_blocks += len(blocks)
+        self.sent_bytes += sum(len(data) for _, data in blocks)
+        return _encode(protocol, blocks, presences)
+
+
+def _enqueue(queue: WantQueue, want: Want, *, is_here: bool) -> None:
+    if want.cancel:
+        queue.cancel(want.cid)
+    elif is_here and not want.have:
+        queue.add_block(want.cid, send_dont_have=want.send_dont_have)
+    elif is_here or want.send_dont_have:
+        queue.add_presence(want.cid, have=is_here)
+
+
+def _encode(protocol: str, blocks: list[tuple[Cid, bytes]], presences: list[tuple[Cid, bool]]) -> bytes:
+    if protocol == BITSWAP_1_0:
+        old = [data for cid, data in blocks if cid.version == 0]
+        return bitswap.encode_v0(old) if old else b""
+    told = tuple(presences) if protocol == BITSWAP_1_2 else ()
+    return bitswap.encode(bitswap.Message(blocks=tuple(blocks), presences=told))
+
+
+def _batches(items: Sequence[T], count: int) -> Iterator[Sequence[T]]:
+    for start in range(0, len(items), count):
+        yield items[start : start + count]

@@ -1,0 +1,57 @@
+"""Bitswap messages on a stream: each after its length."""
+
+from __future__ import annotations
+
+import trio
+
+from node.net.port import Stream
+from protocol import bitswap
+from protocol.errors import Malformed, OverLimit, Truncated
+
+_LENGTH_MAX_BYTES = 4
+
+
+async def receive_message(
+    stream: Stream, *, max_bytes: int, idle_s: float, message_s: float, one_at_a_time: trio.Lock
+) -> bitswap.Message | None:
+    """The next message; None when the stream ended between messages or nothing came for `idle_s`.
+
+    one_at_a_time: held while a message is in memory in parts; a peer has one for all its streams.
+    Raises PeerError, trio.BrokenResourceError, trio.TooSlowError (a message that takes longer than `message_s`).
+    """
+    first = b""
+    with trio.move_on_after(idle_s):
+        first = bytes(await stream.receive_some(1))
+    if not first:
+        return None
+    with trio.fail_after(message_s):
+        async with one_at_a_time:
+            return bitswap.decode(await _receive_body(stream, first[0], max_bytes))
+
+
+async def _receive_body(stream: Stream, first: int, max_bytes: int) -> bytes:
+    length = await _rest_of_length(stream, first)
+    if length > max_bytes:
+        raise OverLimit(f"a bitswap message of {length} bytes, at most {max_bytes} here")
+    body = bytearray()
+    while len(body) < length:
+        body += await _some(stream, length - len(body))
+    return bytes(body)
+
+
+async def _rest_of_length(stream: Stream, byte: int) -> int:
+    length, shift = byte & 0x7F, 7
+    while byte & 0x80:
+        if shift == 7 * _LENGTH_MAX_BYTES:
+            raise Malformed("the length of a bitswap message has more than four bytes")
+        byte = (await _some(stream, 1))[0]
+        length |= (byte & 0x7F) << shift
+        shift += 7
+    return length
+
+
+async def _some(stream: Stream, max_bytes: int) -> bytes:
+    data = await stream.receive_some(max_bytes)
+    if not data:
+        raise Truncated("the stream ended within a bitswap message")
+    return bytes(data)
