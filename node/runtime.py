@@ -22,7 +22,6 @@ from config.paths import Paths
 from node.admin.server import serve_admin
 from node.admin.unix import listening_unix_socket
 from node.bitswap.server import BitswapServer
-from node.bitswap.server import BitswapServer
 from node.control import Control
 from node.gateway.supervisor import GatewaySupervisor
 from node.groups import first_operator_error
@@ -138,7 +137,6 @@ async def _serve(config: Config, paths: Paths, store: DiskStore, options: RunOpt
         policies.on_change = replicator.policy_changed
         await nursery.start(replicator.run)
         await _open_protocols(network, replicator, paths, nursery)
-        await nursery.start(BitswapServer(replicator.context).run)
         await nursery.start(BitswapServer(replicator.context).run)
         await nursery.start(gateway.run)
         await nursery.start(serve_admin, control, paths.admin_socket)
