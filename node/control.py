@@ -11,7 +11,8 @@ import trio
 from config import Config
 from node.admin.control import BadRequest, Json, NotFound
 from node.gateway.supervisor import GatewaySupervisor
-from node.health import checks
+from node.health import checks, timely_checks
+from node.monitor import LoopMonitor
 from node.net.port import Network
 from node.policy.blocklists import Blocklists
 from node.policy.model import CidPath, Rule
@@ -41,6 +42,7 @@ class Control:
         policies: PolicyLoader,
         blocklists: Blocklists,
         gateway: GatewaySupervisor,
+        monitor: LoopMonitor,
     ) -> None:
         self._config = config
         self._store = store
@@ -49,6 +51,7 @@ class Control:
         self._policies = policies
         self._blocklists = blocklists
         self._gateway = gateway
+        self._monitor = monitor
         self._started_s = time.monotonic()
 
     async def status(self) -> Json:
@@ -98,6 +101,8 @@ class Control:
                 "handler_errors": health.handler_errors,
                 "last_error": health.last_error,
             },
+            "announcing": self._replicator.announcing().as_json(),
+            "loop": self._monitor.report().as_json(),
             "blocklists": [status.as_json() for status in lists],
         }
 
@@ -258,6 +263,8 @@ class Control:
             workers_wanted=self._config.gateway.workers if self._config.gateway.listen else 0,
             data_dir=self._config.data_dir,
         )
+        announcing = self._replicator.announcing() if self._config.network.dht else None
+        found += timely_checks(self._monitor.report(), announcing, len(self._network.peers()))
         return {"checks": found}
 
     def _report(self, record: SiteRecord) -> Json:

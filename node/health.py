@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from node.core.announcing import AnnouncingReport
+from node.monitor import LoopReport
 from node.net.port import NetHealth
 from node.policy.blocklists import ListStatus
 from node.store.port import ScrubState, Usage
@@ -16,6 +18,9 @@ Json = dict[str, Any]
 
 NEARLY_FULL = 0.9
 DISK_RESERVE_BYTES = 512 * 1024**2
+# Within the minutes that the monitor looks back: fewer are a busy machine's.
+LOOP_STALLS_MAX = 60
+ANNOUNCE_LATE_S = 3600.0
 
 
 def checks(
@@ -99,6 +104,30 @@ def _scrub_message(scrub: ScrubState, now_s: float) -> str:
         return "the blocks are being read for the first time"
     days = max(0, int(now_s - scrub.finished_s)) // 86400
     return f"all blocks were last read {days} days ago, {scrub.last_damaged} were damaged"
+
+
+def timely_checks(loop: LoopReport, announcing: AnnouncingReport | None, peers: int) -> list[Json]:
+    """Does the daemon do things in time? `announcing` is None for a node that takes no part in the DHT."""
+    found = [
+        _check(
+            "loop",
+            loop.recent_stalls <= LOOP_STALLS_MAX,
+            f"{loop.stalls} waits of more than 20 ms since the start, the longest {loop.worst_s * 1000:.0f} ms; "
+            f"lately {loop.recent_stalls}, {loop.recent_worst_s * 1000:.0f} ms",
+            "the machine is too busy, or fednode has a bug: `fednode status --json` tells them apart (worst_cpu_ms)",
+        )
+    ]
+    if announcing is not None:
+        found.append(
+            _check(
+                "announcing",
+                announcing.late_s < ANNOUNCE_LATE_S or peers == 0,
+                f"{announcing.waiting} of {announcing.sites} sites wait to be announced in the DHT, "
+                f"the first for {announcing.late_s:.0f} s",
+                "no other node takes part in the DHT, or there are more sites than this machine can announce in time",
+            )
+        )
+    return found
 
 
 def _check(name: str, ok: bool, message: str, hint: str) -> Json:

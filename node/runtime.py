@@ -26,6 +26,7 @@ from node.control import Control
 from node.gateway.supervisor import GatewaySupervisor
 from node.groups import first_operator_error
 from node.logs import set_up_logging
+from node.monitor import LoopMonitor
 from node.net import NetSettings, Network, open_network
 from node.policy.blocklists import Blocklists
 from node.policy_loader import PolicyLoader
@@ -133,7 +134,9 @@ async def _serve(config: Config, paths: Paths, store: DiskStore, options: RunOpt
         replicator = Replicator(store, network, policies.gate, announced=paths.announced)
         on_demand = _on_demand(config, replicator)
         gateway = GatewaySupervisor(config, paths, on_demand)
-        control = Control(config, store, network, replicator, policies, blocklists, gateway)
+        monitor = LoopMonitor()
+        monitor.start()
+        control = Control(config, store, network, replicator, policies, blocklists, gateway, monitor)
         policies.on_change = replicator.policy_changed
         await nursery.start(replicator.run)
         await _open_protocols(network, replicator, paths, nursery)

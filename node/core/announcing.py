@@ -34,6 +34,14 @@ class AnnouncingReport:
     late_s: float
     dropped: int
 
+    def as_json(self) -> dict[str, int]:
+        return {
+            "sites": self.sites,
+            "waiting": self.waiting,
+            "late_s": int(self.late_s),
+            "dropped": self.dropped,
+        }
+
 
 class Announcing:
     """The announcements of one node. `node` is any bytes that no other node has, such as its peer id."""

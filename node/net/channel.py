@@ -62,6 +62,8 @@ class FrameChannel:
         while True:
             frame = self._decoder.next_frame()
             if frame is not None:
+                # Hundreds of signed messages may have come at once: nobody else must wait for all of them.
+                await trio.lowlevel.checkpoint()
                 return decode_message(frame.kind, frame.body)
             if self._ended or not await self._fill():
                 self._decoder.at_eof()

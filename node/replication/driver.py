@@ -12,6 +12,7 @@ import trio
 
 from node.core import effects as fx
 from node.core import inputs as ins
+from node.core.announcing import AnnouncingReport
 from node.core.machine import TICK_S, FederationCore
 from node.net.channel import FrameChannel
 from node.net.port import Network, PeerConnected, PeerDisconnected, PeerId, ProtocolUnsupported
@@ -92,6 +93,10 @@ class Replicator:
             state = self.context.core.state_of(site)
             found.append((signed, state.fetching_from if state else None))
         return found
+
+    def announcing(self) -> AnnouncingReport:
+        """Whether the announcements keep up."""
+        return self.context.core.announcing.report(trio.current_time())
 
     def policy_changed(self) -> None:
         """To be called after the gate got another policy: takes effect on fetches that run."""

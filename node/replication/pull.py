@@ -30,6 +30,8 @@ AHEAD_BLOCKS = 512
 # One MiB in this time is 17 KB/s; who is slower only holds up a fetch that another host could serve.
 BLOCK_DEADLINE_S = 60.0
 PROGRESS_S = 0.25
+# Hashing and parsing up to this much takes less than 2 ms; more is done beside the loop.
+INLINE_NODE_BYTES = 16 * 1024
 
 
 class SourceLacks(PeerError):
@@ -130,9 +132,7 @@ class _Pull:
             if not wanted:
                 return
             named = [cid for cid in wanted if cid not in self._in_flight]
-            missing, nodes = await self._context.in_store(_link, self._context.store, self._hold, named)
-            for cid, block in nodes:
-                self._walk.feed(cid, block)
+            missing = await self._context.in_store(_link, self._context.store, self._hold, named, self._walk)
             if missing:
                 self._check_policy(missing)
                 self._outstanding.extend(missing)
@@ -157,12 +157,17 @@ class _Pull:
                 raise Malformed(f"expected block {cid}, got {type(other).__name__}")
         self._outstanding.popleft()
         if not DagWalk.is_leaf(cid):
-            cid.verify(data)
-            self._walk.feed(cid, data)
+            await self._look_into(cid, data)
         self._batch.append((cid, data))
         self._batch_bytes += len(data)
         if self._batch_bytes >= BATCH_BYTES or len(self._batch) >= BATCH_BLOCKS:
             await self._hand_over()
+
+    async def _look_into(self, cid: Cid, data: bytes) -> None:
+        if len(data) <= INLINE_NODE_BYTES:
+            _feed(self._walk, cid, data)
+        else:
+            await trio.to_thread.run_sync(_feed, self._walk, cid, data)
 
     async def _hand_over(self) -> None:
         """Gives the batch to the writer, waiting while it still writes the one before."""
@@ -200,16 +205,22 @@ class _Pull:
         await self._channel.send(msg.Progress(min(info.done_bytes, total_bytes), total_bytes, info.new_bytes))
 
 
-def _link(store: Store, hold: Hold, cids: list[Cid]) -> tuple[list[Cid], list[tuple[Cid, bytes]]]:
-    """References what is here; returns what is missing, and the inner nodes that are here with their bytes."""
+def _feed(walk: DagWalk, cid: Cid, data: bytes) -> None:
+    cid.verify(data)
+    walk.feed(cid, data)
+
+
+def _link(store: Store, hold: Hold, cids: list[Cid], walk: DagWalk) -> list[Cid]:
+    """References what is here, and goes on with the walk where inner nodes are; returns what is missing."""
     missing = store.link_blocks(hold, cids)
     lacking = set(missing)
-    nodes = []
     for cid in cids:
         if cid in lacking or DagWalk.is_leaf(cid):
             continue
         try:
-            nodes.append((cid, store.get_block(cid)))
+            block = store.get_block(cid)
         except (BlockMissing, BlockCorrupt):
             missing.append(cid)
-    return missing, nodes
+        else:
+            walk.feed(cid, block)
+    return missing

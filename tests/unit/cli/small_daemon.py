@@ -1,4 +1,4 @@
-"""A daemon in a thread: everything real but the disk, libp2p and the gateway, which are their in-memory twins."""
+"""A daemon in a thread: everything real but, unless asked for, the disk, libp2p and the gateway, which are their in-memory twins."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from node.admin.server import serve_admin
 from node.admin.unix import listening_unix_socket
 from node.control import Control
 from node.gateway.supervisor import GatewaySupervisor
+from node.monitor import LoopMonitor
 from node.net.memory import Air, open_memory_network
 from node.net.port import NetSettings
 from node.policy.blocklists import Blocklists
@@ -24,7 +25,9 @@ from node.policy_loader import PolicyLoader
 from node.replication.driver import Replicator
 from node.replication.intake import Intake
 from node.replication.ondemand import OnDemand
+from node.store.disk import open_store
 from node.store.memory import MemoryStore
+from node.store.port import Store
 
 START_S = 10.0
 
@@ -32,10 +35,14 @@ START_S = 10.0
 class SmallDaemon:
     """Serves admin.sock and publish.sock of one data_dir."""
 
-    def __init__(self, data_dir: Path, hosting: HostingSettings) -> None:
+    def __init__(self, data_dir: Path, hosting: HostingSettings, *, on_disk: bool) -> None:
         self.config = Config(data_dir=data_dir, hosting=hosting, gateway=GatewaySettings(listen=()))
         self.paths = Paths(data_dir)
-        self.store = MemoryStore(quota_bytes=hosting.quota_bytes)
+        self.store: Store
+        if on_disk:
+            self.store = open_store(self.paths.store_dir, quota_bytes=hosting.quota_bytes)
+        else:
+            self.store = MemoryStore(quota_bytes=hosting.quota_bytes)
         self._ready = threading.Event()
         self._error: BaseException | None = None
         self._token: trio.lowlevel.TrioToken | None = None
@@ -73,7 +80,9 @@ class SmallDaemon:
             async with open_memory_network(Air(), settings) as network, trio.open_nursery() as nursery:
                 replicator = Replicator(self.store, network, policies.gate)
                 gateway = GatewaySupervisor(self.config, self.paths, OnDemand(replicator.context, any_site=False))
-                control = Control(self.config, self.store, network, replicator, policies, blocklists, gateway)
+                control = Control(
+                    self.config, self.store, network, replicator, policies, blocklists, gateway, LoopMonitor()
+                )
                 await nursery.start(replicator.run)
                 await nursery.start(self._serve_publish, Intake(replicator.context, replicator))
                 await nursery.start(serve_admin, control, self.paths.admin_socket)
@@ -92,11 +101,14 @@ class SmallDaemon:
 
 
 @contextmanager
-def small_daemon(data_dir: Path, hosting: HostingSettings | None = None) -> Iterator[SmallDaemon]:
+def small_daemon(
+    data_dir: Path, hosting: HostingSettings | None = None, *, on_disk: bool = False
+) -> Iterator[SmallDaemon]:
     """Up while the context lasts."""
-    daemon = SmallDaemon(data_dir, hosting or HostingSettings())
-    daemon.start()
+    daemon = SmallDaemon(data_dir, hosting or HostingSettings(), on_disk=on_disk)
     try:
+        daemon.start()
         yield daemon
     finally:
         daemon.stop()
+        daemon.store.close()

@@ -70,3 +70,23 @@ async def test_garbage() -> None:
             await channel.receive()
     with pytest.raises(PeerGone):
         await channel.send(SMALL)
+
+
+async def test_messages_that_came_at_once_let_others_run_in_between() -> None:
+    one, other = pair()
+    for _ in range(50):
+        await one.send(SMALL)
+    turns = 0
+
+    async def somebody_else() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await trio.sleep(0)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(somebody_else)
+        for _ in range(50):
+            await other.receive()
+        nursery.cancel_scope.cancel()
+    assert turns >= 40
