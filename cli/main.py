@@ -36,6 +36,8 @@ SECTIONS: dict[str, dict[str, str]] = {
         "blocklist": "Follow files of refusals.",
         "follow": "Fetch and keep a site.",
         "unfollow": "Stop following a site.",
+        "export": "Write a hosted site as a bundle.",
+        "import": "Take a site from a bundle.",
     },
     "Publish": {
         "key": "Make and show site keys.",
@@ -49,6 +51,7 @@ SECTIONS: dict[str, dict[str, str]] = {
         "version": "Print the version.",
     },
 }
+MODULES = {"import": "import_"}  # verbs that cannot be names of modules
 VERBS: dict[str, str] = {name: text for verbs in SECTIONS.values() for name, text in verbs.items()}
 
 EPILOG = """\b
@@ -73,7 +76,7 @@ class LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in VERBS:
             return None
-        command = importlib.import_module(f"cli.{cmd_name}").command
+        command = importlib.import_module(f"cli.{MODULES.get(cmd_name, cmd_name)}").command
         if not isinstance(command, click.Command):
             raise TypeError(f"cli.{cmd_name}.command is not a command")
         return command

@@ -38,7 +38,7 @@ def write_bundle(
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}.tmp")
     try:
         with temporary.open("xb", buffering=1024 * 1024) as handle:
-            _write(handle, signed, source, on_bytes)
+            stream_bundle(handle, signed, source, on_bytes=on_bytes)
             handle.flush()
             os.fsync(handle.fileno())
             size_bytes = handle.tell()
@@ -50,9 +50,10 @@ def write_bundle(
     return size_bytes
 
 
-def _write(
-    handle: IO[bytes], signed: SignedRelease, source: BlockSource | None, on_bytes: Callable[[int], None]
+def stream_bundle(
+    handle: IO[bytes], signed: SignedRelease, source: BlockSource | None, *, on_bytes: Callable[[int], None] = _ignore
 ) -> None:
+    """Write a bundle to whatever takes bytes. `source` is None for the end of a site."""
     handle.write(encode_beginning(signed))
     if source is None:
         return

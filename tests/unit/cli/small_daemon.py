@@ -1,4 +1,4 @@
-"""A daemon in a thread: everything real but, unless asked for, the disk, libp2p and the gateway, which are their in-memory twins."""
+"""A daemon in a thread: all real but libp2p, the gateway and mostly the disk, which are their in-memory twins."""
 
 from __future__ import annotations
 

@@ -1,0 +1,67 @@
+"""fednode export: a hosted site as a bundle."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from cli.common import config_options, echo_json, json_option
+from cli.daemon import SITE
+from cli.errors import WrongUsage
+from cli.tables import count, human_size
+
+EPILOG = """\b
+A bundle is a CARv1 file with the signed release and every block of the site.
+Whoever has it can host the site: fednode import site.car. Any IPFS tool reads
+it, too.
+
+Works beside a running node and without one, also for sites that are blocked
+but kept (quarantined).
+
+\b
+Exit codes: 0 done; 1 failed, or the site is not kept here; 2 wrong usage or
+configuration.
+"""
+
+
+@click.command("export", epilog=EPILOG)
+@click.argument("site", type=SITE)
+@click.option("-o", "--output", metavar="FILE", type=click.Path(dir_okay=False, path_type=Path), help="Not to stdout.")
+@click.option("--force", is_flag=True, help="Replace FILE if it is there.")
+@config_options
+@json_option
+def command(
+    site: str, output: Path | None, force: bool, config_file: Path | None, data_dir: Path | None, as_json: bool
+) -> None:
+    """Write a site that is kept here as a bundle, to stdout or to FILE. A beginning of its id will do."""
+    from cli.publishing.exporting import export_to_file, export_to_stream, opened_site
+
+    if output is None and (as_json or sys.stdout.isatty()):
+        raise WrongUsage("a bundle is not text", hint="fednode export SITE -o site.car")
+    with opened_site(site, config_file, data_dir) as (signed, source):
+        if output is None:
+            export_to_stream(sys.stdout.buffer, signed, source)
+            return
+        file_bytes = export_to_file(output, signed, source, replace=force)
+    release = signed.release
+    if as_json:
+        echo_json(
+            {
+                "file": str(output),
+                "file_bytes": file_bytes,
+                "site": str(release.site),
+                "seq": release.seq,
+                "release": str(signed.cid),
+                "root": None if release.root is None else str(release.root),
+                "size_bytes": release.size_bytes,
+                "block_count": release.block_count,
+                "ended": release.ended,
+            }
+        )
+    elif release.ended:
+        click.echo(f"wrote {output}: the end of the site, signed by its publisher")
+    else:
+        blocks = count(release.block_count, "block")
+        click.echo(f"wrote {output}: release {release.seq}, {human_size(release.size_bytes)} in {blocks}")
