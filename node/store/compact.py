@@ -77,6 +77,7 @@ class Compactor:
             for pack, live_bytes in found:
                 seen.add(pack)
                 if self._has_room(live_bytes):
+                    self._leave(pack)
                     self._move_all(pack)
                     self._space.reclaim()
         self._space.clear()
@@ -95,7 +96,7 @@ class Compactor:
             taken = min(size, _allocated(layout.pack_path(self._directory, pack)))
             wasted = taken - live_bytes
             is_wasteful = wasted > live_bytes and wasted >= self._limits.compact_waste_bytes
-            if pack != self._packs.active and (is_wasteful or count == 0):
+            if is_wasteful or (count == 0 and pack != self._packs.active):
                 found.append((pack, live_bytes))
         return found
 
@@ -107,11 +108,18 @@ class Compactor:
             free = self._files.free_bytes(self._directory)
         return free - promised >= 2 * live_bytes + self._limits.ballast_bytes
 
+    def _leave(self, pack: int) -> None:
+        """What is rewritten is not written to any more."""
+        with self._index.lock:
+            if pack == self._packs.active:
+                self._intake.sync_packs()
+                self._packs.roll()
+
     def _move_all(self, pack: int) -> None:
         at: int | None = 0
         while at is not None:
             with self._index.lock, translated(self._directory, "compacting a pack"):
-                at = None if pack == self._packs.active else self._move_some(pack, at)
+                at = self._move_some(pack, at)
 
     def _move_some(self, pack: int, at: int) -> int | None:
         """Copy, sync, and only then, durably, let the rows name the copies. Gives where the next step begins."""
