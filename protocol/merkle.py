@@ -184,5 +184,5 @@ def _split(count: int) -> int:
 
 
 def _subtree(start: int, end: int, node: Node) -> bytes:
-    """The hash over the leaves from `start` to before `end`, where `start` is a multiple of a power of two >= theirs."""
+    """The hash over the leaves from `start` to before `end`, where a tree of a power of two begins."""
     return fold([node(level, (start >> level) + index) for level, index in peaks(end - start)])
