@@ -1,4 +1,4 @@
-"""A site's `_redirects` file: parser and matcher. IPFS "Web _redirects File Specification"; docs/spec/gateway.md, 7."""
+"""A site's `_redirects` file: parser and matcher. IPFS "Web _redirects File Specification"; docs/spec/gateway.md, 8."""
 
 import re
 from collections.abc import Sequence

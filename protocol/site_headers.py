@@ -1,4 +1,4 @@
-"""A site's `_headers` file: response headers by path, in Netlify's syntax. docs/spec/gateway.md, 8."""
+"""A site's `_headers` file: response headers by path, in Netlify's syntax. docs/spec/gateway.md, 9."""
 
 import re
 from collections.abc import Sequence

@@ -22,6 +22,8 @@ class Reading:
     place: SitePath
     current: Current
     load: LoadBlock
+    own_headers: tuple[Header, ...] = ()
+    """What the site's `_headers` say for the place."""
 
     def asked(self, header: str) -> str | None:
         """A header of the request."""
@@ -40,17 +42,25 @@ class Reading:
         return headers
 
     def page_headers(
-        self, found: Found | None, kind: str | None, etag: str | None, *, freshness: str | None = None
+        self,
+        found: Found | None,
+        kind: str | None,
+        etag: str | None,
+        *,
+        freshness: str | None = None,
+        vary: str = "Accept",
     ) -> list[Header]:
         """Of an answer that a browser shows. etag None: not to be kept."""
+        own = dict(self.own_headers)
+        own_freshness = own.pop("Cache-Control", None)
         headers: list[Header] = []
         if kind is not None:
             headers += [("Content-Type", kind), ("X-Content-Type-Options", "nosniff")]
         if etag is not None:
-            headers += [("ETag", etag), ("Cache-Control", freshness or self.freshness)]
+            headers += [("ETag", etag), ("Cache-Control", freshness or own_freshness or self.freshness)]
         else:
             headers.append(("Cache-Control", "no-cache"))
-        headers += [("Vary", "Accept"), *self.path_headers(found)]
+        headers += [("Vary", vary), *self.path_headers(found), *own.items()]
         if not self.place.isolated:
             headers += [("Content-Security-Policy", SANDBOX), ("Access-Control-Allow-Origin", "*")]
         return headers

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import weakref
+from dataclasses import replace
 from functools import partial
 
 import trio
 
-from node.gateway import content_types, pages, trustless
+from node.gateway import content_types, encodings, pages, trustless
 from node.gateway.backend import Unavailable
 from node.gateway.blocks import Blocks
 from node.gateway.body import FileBody, Gate, GatedBody, Way
@@ -20,13 +21,15 @@ from node.gateway.limits import INLINE_READ_MAX_BYTES, LISTING_ENTRIES_MAX, Fetc
 from node.gateway.pages import Self
 from node.gateway.ranges import ByteRange, Unsatisfiable, is_other, is_unchanged, parse_range, range_applies
 from node.gateway.reading import Reading
-from node.gateway.response import Response
+from node.gateway.response import Header, Response
 from node.gateway.routing import CidPath, SitePath
-from node.gateway.tree import Found, PathCache, list_directory
+from node.gateway.site_files import SiteFiles
+from node.gateway.tree import Found, LoadBlock, PathCache, list_directory
 from node.gateway.view import Refused, StoreView, insist
 from node.policy.model import Verdict
 from protocol.cid import Cid
 from protocol.errors import OperatorError
+from protocol.redirects import BadRedirects, Redirected, Rewritten
 from protocol.walk import Entry, FileCursor, NotFoundInTree
 
 INDEX = "index.html"
@@ -43,6 +46,7 @@ class SiteAnswers:
         self._me = me
         self._limits = limits
         self._paths = PathCache()
+        self._files = SiteFiles(self._paths)
         self._bodies: weakref.WeakSet[GatedBody] = weakref.WeakSet()
 
     def check_bodies(self) -> None:
@@ -104,7 +108,8 @@ class SiteAnswers:
     async def _answer_from(self, current: Current, request: Request, place: SitePath, form: Wanted | None) -> Response:
         insist(self._decide(current, (place.path,), ()))
         load = partial(self._blocks.get, current.site, may_fetch=current.may_fetch)
-        reading = Reading(request, place, current, load)
+        own = await self._own_headers(current, place, load) if form is None and place.isolated else ()
+        reading = Reading(request, place, current, load, own)
         if form is not None and form.kind == "ipns-record":
             return trustless.record(reading, form)
         try:
@@ -137,6 +142,12 @@ class SiteAnswers:
         if verdict.allowed and current.root != current.site_root:
             return self._view.decide(current.site, current.site_root, ("",), ())
         return verdict
+
+    async def _own_headers(self, current: Current, place: SitePath, load: LoadBlock) -> tuple[Header, ...]:
+        steering = await self._files.headers(current.root, load)
+        if steering is None or not self._gate(current, steering.found)(None).allowed:
+            return ()
+        return tuple(steering.content.for_path(place.segments, place.trailing_slash))
 
     async def _download(self, reading: Reading, found: Found, form: Wanted) -> Response:
         """A trustless format."""
@@ -185,14 +196,22 @@ class SiteAnswers:
         """A file, whole or in part. Conditions are looked at in the order of RFC 9110, 13.2.2."""
         gate = self._gate(reading.current, found, *paths)
         insist(gate(None))
+        kind, coding, vary = content_types.by_name(name), None, "Accept"
+        if kind is not None and found.path:
+            forms = await self._files.encoded(reading.current.root, found.path, reading.load)
+            if forms:
+                vary = "Accept, Accept-Encoding"
+                coding, found, gate = self._choose_form(reading, found, gate, forms, paths)
         size, is_get = found.entry.size_bytes, reading.request.method == "GET"
         etag = f'"{found.cid_text}"'
         if is_other(reading.asked("if-match"), etag):
             return page(412, pages.plain("Another version", "The file has changed.", self._me))
         if is_unchanged(reading.asked("if-none-match"), etag):
-            return Response(304, reading.page_headers(found, None, etag))
-        kind = content_types.by_name(name) or await self._sniff(reading, found, gate)
-        headers = [*reading.page_headers(found, kind, etag), ("Accept-Ranges", "bytes")]
+            return Response(304, reading.page_headers(found, None, etag, vary=vary))
+        kind = kind or await self._sniff(reading, found, gate)
+        headers = [*reading.page_headers(found, kind, etag, vary=vary), ("Accept-Ranges", "bytes")]
+        if coding is not None:
+            headers.append(("Content-Encoding", coding))
         part = None
         if is_get and range_applies(reading.asked("if-range"), etag):
             try:
@@ -206,6 +225,18 @@ class SiteAnswers:
             return Response(200, headers, body)
         return Response(206, [*headers, ("Content-Range", part.content_range(size))], body)
 
+    def _choose_form(
+        self, reading: Reading, plain: Found, plain_gate: Gate, forms: dict[str, Found], paths: tuple[str, ...]
+    ) -> tuple[str | None, Found, Gate]:
+        """The precompressed form that the reader likes best: what policy says of the plain file holds for it, too."""
+        for coding in encodings.accepted(reading.asked("accept-encoding")):
+            if coding in forms:
+                form = replace(forms[coding], trail=(*plain.trail, *forms[coding].trail))
+                gate = self._gate(reading.current, form, *paths, "/".join(plain.path))
+                if gate(None).allowed:
+                    return coding, form, gate
+        return None, plain, plain_gate
+
     async def _sniff(self, reading: Reading, found: Found, gate: Gate) -> str:
         """The type of a file whose name says nothing."""
         known = content_types.by_name(found.path[-1]) if found.path else None
@@ -215,6 +246,50 @@ class SiteAnswers:
         return content_types.by_content(bytes(await self._body(reading, found, start, gate).prime()))
 
     async def _not_found(self, reading: Reading) -> Response:
+        """What the site's `_redirects` say, if they may say anything; else its own 404.html."""
+        if reading.place.isolated:
+            answer = await self._by_redirects(reading)
+            if answer is not None:
+                return answer
+        return await self._own_not_found(reading)
+
+    async def _by_redirects(self, reading: Reading) -> Response | None:
+        place, current = reading.place, reading.current
+        steering = await self._files.redirects(current.root, reading.load)
+        if steering is None or not self._gate(current, steering.found)(None).allowed:
+            return None
+        if isinstance(steering.content, BadRedirects):
+            text = f"could not parse _redirects: {steering.content}"
+            return page(500, pages.plain("The publisher has to mend this site", text, self._me))
+        rule = steering.content.find(place.segments, place.trailing_slash, place.query)
+        if isinstance(rule, Redirected):
+            headers = [("Location", rule.location), ("Cache-Control", CACHE_CONTROL), *reading.path_headers(None)]
+            return Response(rule.status, headers)
+        return await self._rewritten(reading, rule) if rule is not None else None
+
+    async def _rewritten(self, reading: Reading, rule: Rewritten) -> Response | None:
+        """Another file of the site under the address that was asked for; None when there is no such file."""
+        current = reading.current
+        try:
+            found = await self._paths.resolve(current.root, rule.segments, reading.load)
+            if found.entry.kind == "directory":
+                found = await self._paths.resolve(current.root, (*rule.segments, INDEX), reading.load)
+        except NotFoundInTree:
+            return None
+        if found.entry.kind != "file":
+            return None
+        await self._view.refresh(unless_just_done=True)  # fetching may have taken long
+        paths, name = (reading.place.path, "/".join(rule.segments)), found.path[-1]
+        if rule.status == 200:
+            return await self._file(reading, found, *paths, name=name)
+        gate = self._gate(current, found, *paths)
+        insist(gate(None))
+        body = self._body(reading, found, ByteRange(0, found.entry.size_bytes), gate)
+        await body.prime()
+        kind = content_types.by_name(name) or content_types.BYTES
+        return Response(rule.status, reading.page_headers(found, kind, f'"{found.cid_text}"'), body)
+
+    async def _own_not_found(self, reading: Reading) -> Response:
         """The site's own 404.html, if it has one that may be shown."""
         place, current = reading.place, reading.current
         try:
