@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from node.gateway import pages
+from node.gateway import pages, routing_v1
 from node.gateway.backend import Backend
 from node.gateway.blocks import Blocks
 from node.gateway.failures import bad_request, page, redirect, refused_form
@@ -12,6 +12,7 @@ from node.gateway.http1 import BadRequest, Request
 from node.gateway.pages import Self
 from node.gateway.response import Response
 from node.gateway.routing import CidPath, NodePath, Nothing, Redirect, Scheme, SitePath, route
+from node.gateway.routing_v1 import RoutingAnswers
 from node.gateway.settings import WorkerSettings
 from node.gateway.site_answers import SiteAnswers
 from node.gateway.view import StoreView
@@ -31,6 +32,7 @@ class GatewayApp:
         self._view = StoreView(reader)
         blocks = Blocks(reader, backend)
         heads = Heads(self._view, backend, fetch_on_miss=settings.fetch_on_miss)
+        self._routing = RoutingAnswers(self._view, heads, backend)
         self._sites = SiteAnswers(self._view, blocks, heads, self._me, settings.fetch_limits)
         self._rules_version = self._view.rules_version
 
@@ -55,7 +57,7 @@ class GatewayApp:
                 return page(status, pages.plain("Nothing here", reason, self._me))
             case NodePath(path):
                 try:
-                    return await self._node(path)
+                    return await self._node(request, path)
                 except OperatorError:
                     raise BadRequest(503, "this node cannot read its store") from None
 
@@ -70,7 +72,9 @@ class GatewayApp:
             self._rules_version = self._view.rules_version
             self._sites.check_bodies()
 
-    async def _node(self, path: str) -> Response:
+    async def _node(self, request: Request, path: str) -> Response:
+        if path.startswith(routing_v1.PREFIX):
+            return await self._routing.answer(request, path)
         if path == "/":
             await self._view.refresh()
             return page(200, self._front())

@@ -5,7 +5,8 @@ One connection carries one request and its answer; closing it early withdraws th
 
     {"op": "resolve", "site": 32 bytes}                  → {"ok": signed release}
     {"op": "fetch", "site": 32 bytes, "cid": CID}        → {"ok": true}
-    either                                               → {"error": kind, "reason": text}
+    {"op": "identity"}                                   → {"ok": canonical msgpack of [peer id, [address, …]]}
+    any                                                  → {"error": kind, "reason": text}
 """
 
 from __future__ import annotations
@@ -37,8 +38,28 @@ class Unavailable(PeerError):
         self.reason = reason
 
 
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who this node is to other nodes. addresses: multiaddrs, as many as fit a message."""
+
+    peer: str
+    addresses: tuple[str, ...]
+
+    def encode(self) -> bytes:
+        return canonical.pack([self.peer, list(self.addresses)])
+
+    @classmethod
+    def decode(cls, raw: bytes) -> Identity:
+        """Raises DecodeError."""
+        found = canonical.unpack(raw, max_bytes=BACKEND_MESSAGE_MAX_BYTES)
+        match found:
+            case [str() as peer, list() as addresses] if all(isinstance(address, str) for address in addresses):
+                return cls(peer, tuple(str(address) for address in addresses))
+        raise Malformed("not an identity")
+
+
 class Backend(Protocol):
-    """The daemon's side. Both may take long: the caller sets deadlines, and cancels what nobody waits for."""
+    """The daemon's side. Any may take long: the caller sets deadlines, and cancels what nobody waits for."""
 
     async def resolve(self, site: SiteId) -> SignedRelease:
         """The newest head of a site that is not hosted here. Raises Unavailable."""
@@ -46,6 +67,10 @@ class Backend(Protocol):
 
     async def fetch_block(self, site: SiteId, cid: Cid) -> None:
         """Make the block readable in the store, verified: fetch it on behalf of `site`, or heal it. Unavailable."""
+        ...
+
+    async def identity(self) -> Identity:
+        """Who this node is. Raises Unavailable."""
         ...
 
 
@@ -72,9 +97,23 @@ class FetchBlock:
         return canonical.pack({"cid": self.cid, "op": "fetch", "site": self.site})
 
 
-def decode_request(raw: bytes) -> Resolve | FetchBlock:
+@dataclass(frozen=True, slots=True)
+class AskIdentity:
+    """Ask who this node is."""
+
+    def encode(self) -> bytes:
+        """The message's bytes, without their length."""
+        return canonical.pack({"op": "identity"})
+
+
+BackendRequest = Resolve | FetchBlock | AskIdentity
+
+
+def decode_request(raw: bytes) -> BackendRequest:
     """A worker's request. Raises DecodeError."""
     fields = _map(raw)
+    if fields == {"op": "identity"}:
+        return AskIdentity()
     site = fields.get("site")
     if not isinstance(site, bytes):
         raise Malformed("site is not a byte string")
@@ -90,9 +129,9 @@ def decode_request(raw: bytes) -> Resolve | FetchBlock:
             raise Malformed("not a request")
 
 
-def encode_success(release: SignedRelease | None) -> bytes:
+def encode_success(answer: SignedRelease | Identity | None) -> bytes:
     """The answer to a request that was met."""
-    return canonical.pack({"ok": True if release is None else release.encode()})
+    return canonical.pack({"ok": True if answer is None else answer.encode()})
 
 
 def encode_failure(error: Unavailable) -> bytes:
@@ -101,7 +140,7 @@ def encode_failure(error: Unavailable) -> bytes:
 
 
 def decode_answer(raw: bytes) -> bytes | None:
-    """The release's bytes of a resolve, None of a fetch. Raises Unavailable as the daemon did, or DecodeError."""
+    """The bytes of a release or an identity, None of a fetch. Raises Unavailable as the daemon did, or DecodeError."""
     fields = _map(raw)
     match sorted(fields):
         case ["ok"]:

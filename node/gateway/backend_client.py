@@ -10,7 +10,10 @@ import trio
 from node.gateway.backend import (
     BACKEND_MESSAGE_MAX_BYTES,
     LENGTH_BYTES,
+    AskIdentity,
+    BackendRequest,
     FetchBlock,
+    Identity,
     Resolve,
     Unavailable,
     decode_answer,
@@ -45,7 +48,15 @@ class BackendClient:
         """Returns when the store has the block."""
         await self._ask(FetchBlock(site, cid))
 
-    async def _ask(self, request: Resolve | FetchBlock) -> bytes | None:
+    async def identity(self) -> Identity:
+        """Who this node is."""
+        raw = await self._ask(AskIdentity())
+        try:
+            return Identity.decode(raw or b"")
+        except DecodeError as error:
+            raise self._broken(error) from error
+
+    async def _ask(self, request: BackendRequest) -> bytes | None:
         async with self._slots:
             try:
                 async with await trio.open_unix_socket(str(self._path)) as stream:

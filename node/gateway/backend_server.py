@@ -11,8 +11,9 @@ import trio
 
 from node.admin.unix import listening_unix_socket
 from node.gateway.backend import (
+    AskIdentity,
     Backend,
-    FetchBlock,
+    BackendRequest,
     Resolve,
     Unavailable,
     decode_request,
@@ -66,11 +67,13 @@ async def _serve_one(backend: Backend, stream: trio.SocketStream) -> None:
         pass  # the worker went away
 
 
-async def _answer(backend: Backend, request: Resolve | FetchBlock) -> bytes:
+async def _answer(backend: Backend, request: BackendRequest) -> bytes:
     try:
         with trio.fail_after(REQUEST_S):
             if isinstance(request, Resolve):
                 return encode_success(await backend.resolve(request.site))
+            if isinstance(request, AskIdentity):
+                return encode_success(await backend.identity())
             await backend.fetch_block(request.site, request.cid)
             return encode_success(None)
     except Unavailable as error:

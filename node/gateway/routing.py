@@ -167,7 +167,7 @@ def _on_subdomain(label: str, domain: str, path: str, query: str, scheme: Scheme
         return Nothing(404, "There is nothing at this address. A site has the form SITE.ipns.DOMAIN.")
     home = f"{scheme}://{domain}/"
     if namespace == "ipfs":
-        cid = _cid(name)
+        cid = parse_cid(name)
         if cid is None:
             return Nothing(400, "The first part of the address is not a CID of content.")
         if name != str(cid):
@@ -185,7 +185,7 @@ def _on_subdomain(label: str, domain: str, path: str, query: str, scheme: Scheme
 def _on_domain(domain: str, path: str, query: str, scheme: Scheme) -> Route:
     name, rest = _split(path, "/ipfs/")
     if name is not None:
-        cid = _cid(name)
+        cid = parse_cid(name)
         if cid is None:
             return _NO_CID
         return Redirect(f"{scheme}://{cid}.ipfs.{domain}{rest or '/'}{query}")
@@ -201,7 +201,7 @@ def _on_domain(domain: str, path: str, query: str, scheme: Scheme) -> Route:
 def _on_address(path: str, query: str, *, trustless: bool) -> Route:
     name, rest = _split(path, "/ipfs/")
     if name is not None:
-        cid = _cid(name)
+        cid = parse_cid(name)
         return _NO_CID if cid is None else _cid_path(cid, rest, query, base=f"/ipfs/{name}", home="/")
     name, rest = _split(path, "/ipns/")
     if name is None:
@@ -239,7 +239,7 @@ def _site(name: str) -> tuple[SiteId, str] | None:
 
 
 @functools.lru_cache(maxsize=1024)
-def _cid(name: str) -> Cid | None:
+def parse_cid(name: str) -> Cid | None:
     """The CID of content that the text stands for, in version 1."""
     try:
         cid = Cid.from_text(name)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import trio
 
-from node.gateway.backend import Unavailable
+from node.gateway.backend import Identity, Unavailable
 from node.net.channel import FrameChannel
 from node.net.port import PeerId
 from node.replication.context import IDLE_S, OPEN_DEADLINE_S, Context
@@ -30,6 +30,7 @@ MISSING_S = 10.0
 RESOLVE_DEADLINE_S = 15.0
 BLOCK_DEADLINE_S = 20.0
 SESSIONS_MAX = 16
+ADDRESSES_MAX = 16  # told to readers
 
 log = logging.getLogger(__name__)
 
@@ -88,6 +89,11 @@ class OnDemand:
         finally:
             del self._fetching[cid]
             done.set()
+
+    async def identity(self) -> Identity:
+        """This node, with as many of its addresses as fit an answer."""
+        network = self._context.network
+        return Identity(network.local_peer, tuple(network.addresses()[:ADDRESSES_MAX]))
 
     def _is_outdated(self, site: SiteId, found: Found) -> bool:
         """A peer has offered a newer head meanwhile."""

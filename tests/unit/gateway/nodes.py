@@ -13,7 +13,7 @@ import trio
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from node.gateway.app import GatewayApp
-from node.gateway.backend import Unavailable
+from node.gateway.backend import Identity, Unavailable
 from node.gateway.server import HttpServer
 from node.gateway.settings import WorkerSettings
 from node.policy.model import CidPath, Ground, Rule, RuleVerdict, Target
@@ -27,6 +27,7 @@ from protocol.site_id import SiteId
 from tests.unit.gateway.http_client import Answer, Client, connect, fetch
 from tests.unit.gateway.sites import Built, Tree, publish
 
+PEER = "12D3KooWDVgXx4zcLZT6vhXA8m3LVYSum33U5XKfRo65pWHgqJTN"
 QUOTA_BYTES = 256 * 1024 * 1024
 
 
@@ -63,6 +64,11 @@ class Neighbour:
             self.store.get_block(cid)  # notes that it is damaged, so that it is written anew
         except (BlockCorrupt, BlockMissing):
             self.store.cache_blocks([(cid, self.blocks[cid])])
+
+    async def identity(self) -> Identity:
+        if self.hang:
+            raise Unavailable("busy", "no answer")
+        return Identity(PEER, (f"/ip4/127.0.0.1/tcp/4101/p2p/{PEER}",))
 
 
 @dataclass

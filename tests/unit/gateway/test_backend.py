@@ -15,6 +15,7 @@ from node.admin.unix import SocketPathError
 from node.gateway.backend import (
     Backend,
     FetchBlock,
+    Identity,
     Resolve,
     Unavailable,
     decode_answer,
@@ -37,6 +38,7 @@ from tests.unit.gateway.sites import build, sign
 KEY = new_key()
 SIGNED = sign(KEY, build({"a": b"a"}))
 CID = Cid.of(RAW, b"a")
+ME = Identity("12D3KooWDVgXx4zcLZT6vhXA8m3LVYSum33U5XKfRo65pWHgqJTN", ("/ip4/127.0.0.1/tcp/4101",))
 
 
 class Daemon:
@@ -62,6 +64,11 @@ class Daemon:
 
     async def fetch_block(self, site: SiteId, cid: Cid) -> None:
         self.fetched.append((site, cid))
+
+    async def identity(self) -> Identity:
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return ME
 
 
 @asynccontextmanager
@@ -227,3 +234,18 @@ def test_the_socket_of_a_stranger_is_not_used(path: Path) -> None:
     os.chown(path.parent, 1234, -1)
     with pytest.raises(SocketPathError):
         trio.run(serve_backend, Daemon(), path)
+
+
+async def test_who_this_node_is(tmp_path: Path) -> None:
+    daemon = Daemon()
+    async with served(daemon, tmp_path / "gateway.sock") as client:
+        assert await client.identity() == ME
+        daemon.answer = Unavailable("busy", "why")
+        with pytest.raises(Unavailable):
+            await client.identity()
+
+
+@pytest.mark.parametrize("value", [[], ["a"], ["a", ["b"], 1], [b"a", []], ["a", [1]], {"a": []}])
+def test_what_is_no_identity(value: canonical.Packable) -> None:
+    with pytest.raises(DecodeError):
+        Identity.decode(canonical.pack(value))
