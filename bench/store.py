@@ -259,9 +259,10 @@ def compare(folder: Path, size: int, count: int, each: int, rounds: int) -> dict
     raws = []
     for number in range(rounds):
         blocks = made(number, count, size)
-        raws.append(count / seconds(lambda blocks=blocks: raw_write(folder / "raw", blocks)))  # type: ignore[misc]
-        (folder / "raw").unlink()
         for name, rows in results.items():
+            # Before each: what the machine's other work and its memory leave of the disk changes by the second.
+            raws.append(count / seconds(lambda blocks=blocks: raw_write(folder / "raw", blocks)))  # type: ignore[misc]
+            (folder / "raw").unlink()
             rows.append(measure(name, folder, blocks, blocks[:each]))
     medians = {
         name: {what: statistics.median(row[what] for row in rows) for what in rows[0]} for name, rows in results.items()
