@@ -27,6 +27,8 @@ Gate = Callable[[Cid | None], Verdict]
 Refresh = Callable[[], Awaitable[None]]
 """Makes sure that the gate asks the rules in force now."""
 
+CAR_PIECE_BYTES = 64 * 1024
+
 log = logging.getLogger(__name__)
 
 
@@ -145,8 +147,11 @@ class CarBody(GatedBody):
         self._sent: set[Cid] = set()
 
     async def _next(self) -> bytes | memoryview:
-        header, self._header = self._header, b""
-        return header + await self._section()
+        """Small sections together: each piece costs several system calls."""
+        piece, self._header = bytearray(self._header), b""
+        while len(piece) < CAR_PIECE_BYTES and (section := await self._section()):
+            piece += section
+        return bytes(piece)
 
     async def _section(self) -> bytes:
         """The next section, empty at the end."""

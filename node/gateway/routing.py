@@ -21,6 +21,7 @@ Scheme = Literal["http", "https"]
 _HOST = re.compile(r"(\[[0-9a-fA-F:.]{2,45}\]|[0-9a-zA-Z_.-]{1,253})(?::([0-9]{0,5}))?", re.ASCII)
 _LABEL = re.compile(r"[0-9a-z_](?:[0-9a-z_-]*[0-9a-z_])?", re.ASCII)
 _BAD_PERCENT = re.compile(r"%(?![0-9a-fA-F]{2})")
+LABEL_MAX_CHARS = 63  # RFC 1035, 2.3.4
 # What may stand in a path unescaped (RFC 3986, 3.3).
 _PATH_SAFE = "!$&'()*+,;=:@-._~"
 
@@ -170,6 +171,8 @@ def _on_subdomain(label: str, domain: str, path: str, query: str, scheme: Scheme
         cid = parse_cid(name)
         if cid is None:
             return Nothing(400, "The first part of the address is not a CID of content.")
+        if len(str(cid)) > LABEL_MAX_CHARS:
+            return _LONG_CID
         if name != str(cid):
             return Redirect(f"{scheme}://{cid}.ipfs.{domain}{path}{query}")
         return _cid_path(cid, path, query, base="", home=home)
@@ -188,6 +191,8 @@ def _on_domain(domain: str, path: str, query: str, scheme: Scheme) -> Route:
         cid = parse_cid(name)
         if cid is None:
             return _NO_CID
+        if len(str(cid)) > LABEL_MAX_CHARS:
+            return _LONG_CID
         return Redirect(f"{scheme}://{cid}.ipfs.{domain}{rest or '/'}{query}")
     name, rest = _split(path, "/ipns/")
     if name is None:
@@ -217,6 +222,7 @@ def _on_address(path: str, query: str, *, trustless: bool) -> Route:
 
 
 _NO_SITE = Nothing(400, "What follows /ipns/ is not a site id; those begin with k51.")
+_LONG_CID = Nothing(400, "CID incompatible with DNS label length limit of 63.")
 _NO_CID = Nothing(400, "What follows /ipfs/ is not a CID of content.")
 
 

@@ -8,6 +8,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from node.gateway.http1 import BadRequest
 from node.gateway.routing import NodePath, Nothing, Redirect, SitePath, decode_segments, parse_host, route
 from protocol import multibase
+from protocol.cid import Cid
 from protocol.site_id import SiteId
 
 SITE = SiteId.of(Ed25519PrivateKey.from_private_bytes(bytes(32)))
@@ -66,6 +67,9 @@ def test_addresses_serve_sites_as_paths(host: str | None) -> None:
     assert at(host, "/") == NodePath("/")
 
 
+LONG = str(Cid(b"\x01\x55\x13\x40" + bytes(64)))
+
+
 @pytest.mark.parametrize(
     ("host", "target", "status"),
     [
@@ -77,6 +81,8 @@ def test_addresses_serve_sites_as_paths(host: str | None) -> None:
         (f"{SITE}.ipfs.localhost", "/", 400),
         ("localhost", "/ipfs/x", 400),
         ("127.0.0.1", "/ipfs/Qm/x", 400),
+        ("localhost", f"/ipfs/{LONG}/", 400),
+        (f"{LONG}.ipfs.localhost", "/", 400),
         ("127.0.0.1", f"/ipfs/{SITE}/", 400),
         (f"a.{SITE}.ipns.localhost", "/", 404),
         (f"{SITE}.ipns.other.example", "/", 404),
