@@ -25,6 +25,8 @@ Exit codes: 0 the rule is in force; 1 failed; 2 TARGET makes no sense;
 @click.option("--reason", default="", help="Why; shown to readers and told to publishers.")
 @click.option("--legal", is_flag=True, help="The law demands it: readers get 451 instead of 410.")
 @click.option("--drop", is_flag=True, help="Also delete what is stored; taking it back needs the network.")
+@click.option("--note", default="", help="For yourself; the public log has only a commitment to it.")
+@click.option("--secret", is_flag=True, help="The public log does not say what is refused, nor why.")
 @yes_option
 @config_options
 @json_option
@@ -33,6 +35,8 @@ def command(
     reason: str,
     legal: bool,
     drop: bool,
+    note: str,
+    secret: bool,
     yes: bool,
     config_file: Path | None,
     data_dir: Path | None,
@@ -47,7 +51,8 @@ def command(
         whole = find_target(client, target)
         if drop:
             confirm(f"Delete what this node stores of {whole}?", yes=yes)
-        done = client.block(whole, ground="legal" if legal else "policy", reason=reason, drop=drop)
+        ground = "legal" if legal else "policy"
+        done = client.block(whole, ground=ground, reason=reason, drop=drop, note=note, secret=secret)
     if as_json:
         echo_json(done)
         return

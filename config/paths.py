@@ -58,6 +58,16 @@ class Paths:
         return self.data_dir / "announced"
 
     @property
+    def decisions(self) -> Path:
+        """The decision log; mode 0600."""
+        return self.data_dir / "decisions.db"
+
+    @property
+    def reports(self) -> Path:
+        """What readers reported; mode 0600."""
+        return self.data_dir / "reports.db"
+
+    @property
     def lock(self) -> Path:
         """Held by the one daemon that uses this data_dir."""
         return self.data_dir / "lock"

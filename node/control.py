@@ -10,6 +10,7 @@ import trio
 
 from config import Config
 from node.admin.control import BadRequest, Json, NotFound
+from node.decisions.log import DecisionLog, Draft, Remark
 from node.gateway.supervisor import GatewaySupervisor
 from node.health import checks, timely_checks
 from node.monitor import LoopMonitor
@@ -43,6 +44,7 @@ class Control:
         blocklists: Blocklists,
         gateway: GatewaySupervisor,
         monitor: LoopMonitor,
+        decisions: DecisionLog,
     ) -> None:
         self._config = config
         self._store = store
@@ -52,6 +54,7 @@ class Control:
         self._blocklists = blocklists
         self._gateway = gateway
         self._monitor = monitor
+        self._decisions = decisions
         self._started_s = time.monotonic()
 
     async def status(self) -> Json:
@@ -160,7 +163,9 @@ class Control:
         chosen = [row for row in rows if row.list_name == list_name]
         return {"rules": [_rule_json(row) for row in chosen[offset : offset + limit]], "total": len(chosen)}
 
-    async def block(self, target: str, *, verdict: str, ground: str, reason: str, drop: bool) -> Json:
+    async def block(
+        self, target: str, *, verdict: str, ground: str, reason: str, drop: bool, note: str = "", secret: bool = False
+    ) -> Json:
         rule = row_of(
             Rule(
                 target=read_target(target),
@@ -170,13 +175,17 @@ class Control:
                 since_s=int(time.time()),
             )
         )
+        if note or secret:
+            await trio.to_thread.run_sync(self._decisions.remark, {rule.target: Remark(note, secret)})
         await trio.to_thread.run_sync(self._store.add_rule, rule)
-        await self._policies.reload()
+        entries = await self._policies.reload()
         freed_bytes = 0
-        parsed = read_target(target)
         if drop:
-            freed_bytes = await self._replicator.drop(await trio.to_thread.run_sync(self._sites_under, parsed))
-        return {"rule": _rule_json(rule), "freed_bytes": freed_bytes}
+            sites = await trio.to_thread.run_sync(self._sites_under, read_target(target))
+            freed_bytes = await self._replicator.drop(sites)
+            drafts = [Draft("site-dropped", f"/ipns/{site}", reason, ground=ground, withheld=secret) for site in sites]
+            entries += await trio.to_thread.run_sync(self._decisions.append, drafts)
+        return {"rule": _rule_json(rule), "freed_bytes": freed_bytes, "entries": entries}
 
     def _sites_under(self, target: SiteId | CidPath) -> list[SiteId]:
         """The sites whose blocks a dropping rule deletes: the site itself, or all whose root is the CID."""
@@ -199,8 +208,7 @@ class Control:
             listed = next((row.list_name for row in rows if row.target == text), None)
             hint = f"it is blocked by the list {listed}" if listed else "fednode sites shows what is blocked"
             raise NotFound(f"there is no rule of yours on {text}", hint=hint)
-        await self._policies.reload()
-        return {"target": text}
+        return {"target": text, "entries": await self._policies.reload()}
 
     async def blocklists(self) -> list[Json]:
         return [status.as_json() for status in await trio.to_thread.run_sync(self._blocklists.show)]

@@ -1,25 +1,33 @@
-"""Builds the policy in force from stored rules, follows and settings, and swaps it into the gate."""
+"""Builds the policy in force from stored rules, follows and settings, swaps it into the gate, and logs the change."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 
 import trio
 
 from config import Config
+from node.decisions.files import LogFailed
+from node.decisions.log import DecisionLog
 from node.policy.decide import Policy
 from node.policy.model import Hosting, HostingMode
 from node.policy.rules import rules_of
 from node.replication.gate import Gate
 from node.store.port import Store
 
+LOG_RETRY_S = 30.0
+
+log = logging.getLogger(__name__)
+
 
 class PolicyLoader:
     """`reload` after every change of rules or follows; `on_change` is told afterwards."""
 
-    def __init__(self, config: Config, store: Store) -> None:
+    def __init__(self, config: Config, store: Store, decisions: DecisionLog) -> None:
         self._config = config
         self._store = store
+        self._decisions = decisions
         self._lock = trio.Lock()
         self.on_change: Callable[[], None] = lambda: None
         self.gate = Gate(self._build())
@@ -29,11 +37,30 @@ class PolicyLoader:
         """The hosting settings in force, follows by command included."""
         return self.gate.policy.hosting
 
-    async def reload(self) -> None:
-        """Reads everything anew; when this returns, every later question is answered by the new policy."""
+    async def reload(self) -> list[int]:
+        """Reads everything anew; the numbers of the log's new entries.
+
+        When this returns, every later question is answered by the new policy, and the log says so. LogFailed: the new
+        policy is in force, and the next call writes down what is missing.
+        """
         async with self._lock:
             self.gate.policy = await trio.to_thread.run_sync(self._build)
-        self.on_change()
+            self.on_change()
+            return await trio.to_thread.run_sync(self._settle)
+
+    async def reload_alone(self) -> None:
+        """The same where nobody waits for it: tried again until the log can be written."""
+        while True:
+            try:
+                await self.reload()
+            except LogFailed as error:
+                log.error("%s; it is tried again", error)
+                await trio.sleep(LOG_RETRY_S)
+            else:
+                return
+
+    def _settle(self) -> list[int]:
+        return self._decisions.settle(self._store.rules(), self._store.lists(), self.hosting.follow)
 
     def _build(self) -> Policy:
         settings = self._config.hosting

@@ -23,6 +23,8 @@ from node.admin.server import serve_admin
 from node.admin.unix import listening_unix_socket
 from node.bitswap.server import BitswapServer
 from node.control import Control
+from node.decisions.files import LogFailed
+from node.decisions.log import DecisionLog
 from node.gateway.supervisor import GatewaySupervisor
 from node.groups import first_operator_error
 from node.logs import set_up_logging
@@ -136,19 +138,20 @@ async def _serve(config: Config, paths: Paths, store: DiskStore, options: RunOpt
         gateway = GatewaySupervisor(config, paths, on_demand)
         monitor = LoopMonitor()
         monitor.start()
-        control = Control(config, store, network, replicator, policies, blocklists, gateway, monitor)
+        control = Control(config, store, network, replicator, policies, blocklists, gateway, monitor, decisions)
         policies.on_change = replicator.policy_changed
         await nursery.start(replicator.run)
         await _open_protocols(network, replicator, paths, nursery)
         await nursery.start(BitswapServer(replicator.context).run)
         await nursery.start(gateway.run)
         await nursery.start(serve_admin, control, paths.admin_socket)
-        nursery.start_soon(blocklists.watch, lambda: nursery.start_soon(policies.reload))
+        nursery.start_soon(blocklists.watch, lambda: nursery.start_soon(policies.reload_alone))
         nursery.start_soon(Upkeep(store, on_demand).run)
         nursery.start_soon(Neighbours(replicator.context, config.network.bootstrap).run)
         for site in policies.hosting.follow:
             replicator.follow(site)
         _say_ready(network, gateway)
+        await _catch_up(policies, nursery)
         if options.on_ready is not None:
             nursery.start_soon(_run_on_ready, options.on_ready)
 
@@ -163,6 +166,15 @@ async def _run_on_ready(on_ready: Callable[[], Awaitable[None]]) -> None:
 async def _open_protocols(network: Network, replicator: Replicator, paths: Paths, nursery: trio.Nursery) -> None:
     context = replicator.context
     intake = Intake(context, replicator)
+async def _catch_up(policies: PolicyLoader, nursery: trio.Nursery) -> None:
+    """What changed when nobody could write it down; before anybody is answered, unless the disk does not allow it."""
+    try:
+        await policies.reload()
+    except LogFailed as error:
+        log.error("%s; it is tried again", error)
+        nursery.start_soon(policies.reload_alone)
+
+
     network.serve(SYNC_PROTOCOL, partial(serve_sync, context))
     network.serve(PUBLISH_PROTOCOL, lambda stream: intake.serve(stream, stream.peer))
 

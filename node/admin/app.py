@@ -23,6 +23,9 @@ from protocol.limits import REASON_MAX_CHARS
 BODY_MAX_BYTES = 64 * 1024
 """Of a request. The largest member, a target, has at most 8192 characters."""
 
+NOTE_MAX_CHARS = 2000
+"""Of an operator's note to itself."""
+
 BODY_DEADLINE_S = 10.0
 """For the whole body to arrive; the other end is a program on the same machine."""
 
@@ -42,6 +45,8 @@ BLOCK: Shape = {
     "reason": Field(str, default="", max_chars=REASON_MAX_CHARS, allow_empty=True),
     "verdict": Field(str, default=None, choices=("quarantine", "refuse")),
     "drop": Field(bool, default=False),
+    "note": Field(str, default="", max_chars=NOTE_MAX_CHARS, allow_empty=True),
+    "secret": Field(bool, default=False),
 }
 
 Endpoint = Callable[[Request], Awaitable[Response]]
@@ -166,6 +171,8 @@ def _post_rule(control: NodeControl) -> Endpoint:
             ground=body["ground"],
             reason=body["reason"],
             drop=drop,
+            note=body["note"],
+            secret=body["secret"],
         )
         return JSONResponse(answer)
 

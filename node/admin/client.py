@@ -108,9 +108,12 @@ class AdminClient:
         reason: str = "",
         drop: bool = False,
         verdict: str | None = None,
+        note: str = "",
+        secret: bool = False,
     ) -> Json:
-        """verdict None: quarantine, or refuse with drop. ground: policy or legal."""
+        """verdict None: quarantine, or refuse with drop. ground: policy or legal. note, secret: for the log."""
         body: Json = {"target": target, "ground": ground, "reason": reason, "drop": drop}
+        body |= {"note": note, "secret": secret}
         return self._ask("POST", "/v1/rules", body=body if verdict is None else body | {"verdict": verdict})
 
     def unblock(self, target: str) -> Json:

@@ -51,9 +51,11 @@ class NodeControl(Protocol):
         """{"rules": [...], "total": n}: the operator's own rules (list_name None) or those of one list, a
         page."""
 
-    async def block(self, target: str, *, verdict: str, ground: str, reason: str, drop: bool) -> Json:
+    async def block(
+        self, target: str, *, verdict: str, ground: str, reason: str, drop: bool, note: str = "", secret: bool = False
+    ) -> Json:
         """Adds or replaces the operator's rule on target; with drop the blocks of the site are deleted,
-        too."""
+        too. note: kept for the operator; secret: the public log does not say what and why."""
 
     async def unblock(self, target: str) -> Json:
         """Removes the operator's rule; NotFound when there is none (the hint names the list, if one blocks

@@ -86,14 +86,15 @@ class DecisionLog:
         with self._lock:
             return self._write([(draft, None) for draft in drafts])
 
-    def settle(
-        self,
-        rules: Iterable[RuleRow],
-        lists: Iterable[ListRow],
-        follows: Iterable[SiteId],
-        remarks: Mapping[str, Remark] | None = None,
-    ) -> list[int]:
-        """Writes what has changed since the last call, or since the last run. remarks: by target."""
+    def remark(self, remarks: Mapping[str, Remark]) -> None:
+        """By target, what `settle` is to write with the rules that will be made now. On disk when it returns: were the
+        process to die before the rules are logged, what is secret must not be logged in the open at the next start."""
+        rows = [(target, remark.note, remark.withheld) for target, remark in remarks.items()]
+        with self._lock, self._transaction() as database:
+            database.executemany("INSERT OR REPLACE INTO remarks VALUES (?, ?, ?)", rows)
+
+    def settle(self, rules: Iterable[RuleRow], lists: Iterable[ListRow], follows: Iterable[SiteId]) -> list[int]:
+        """Writes what has changed since the last call, or since the last run."""
         with self._lock:
             own: dict[str, RuleRow] = {}
             listed: dict[str, list[RuleRow]] = {}
@@ -103,7 +104,7 @@ class DecisionLog:
                 else:
                     listed.setdefault(row.list_name, []).append(row)
             found = [
-                *self._rule_changes(own, remarks or {}),
+                *self._rule_changes(own),
                 *self._list_changes({row.name: row for row in lists}, listed),
                 *self._follow_changes({str(site) for site in follows}),
             ]
@@ -122,14 +123,13 @@ class DecisionLog:
             row = self._database.execute("SELECT text FROM private_notes WHERE number = ?", (number,)).fetchone()
         return str(row[0]) if row else ""
 
-    def _rule_changes(
-        self, own: Mapping[str, RuleRow], remarks: Mapping[str, Remark]
-    ) -> Iterator[tuple[Draft, _Change]]:
+    def _rule_changes(self, own: Mapping[str, RuleRow]) -> Iterator[tuple[Draft, _Change]]:
         for (kind, target), standing in list(self._standing.items()):
             if kind == "rule" and target not in own:
                 verdict, ground, _ = read_state(standing.state)
                 draft = Draft("rule-removed", target, verdict=verdict, ground=ground, refers=standing.number)
                 yield self._like_its_cause(draft), _Change(("rule", target), None)
+        remarks = self._remarks()
         for target, row in own.items():
             state = state_of(row)
             known = self._standing.get(("rule", target))
@@ -147,6 +147,11 @@ class DecisionLog:
                 withheld=remark.withheld,
             )
             yield self._like_its_cause(draft), _Change(("rule", target), state)
+
+    def _remarks(self) -> dict[str, Remark]:
+        with translated(self._path, "reading"):
+            rows = self._database.execute("SELECT target, note, withheld FROM remarks").fetchall()
+        return {target: Remark(note, bool(withheld)) for target, note, withheld in rows}
 
     def _like_its_cause(self, draft: Draft) -> Draft:
         """What replaces or ends something that is withheld must not name it."""
@@ -243,6 +248,7 @@ class DecisionLog:
             self._database.execute("DELETE FROM standing WHERE kind = ? AND name = ?", key)
         else:
             self._database.execute("INSERT OR REPLACE INTO standing VALUES (?, ?, ?, ?)", (*key, state, number))
+            self._database.execute("DELETE FROM remarks WHERE ? = 'rule' AND target = ?", key)
 
     def _sign(self, size: int) -> None:
         head = LogHead(self._own, size, merkle.root_of(size, self.reader.node), self._now_s())

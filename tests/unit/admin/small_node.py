@@ -57,7 +57,9 @@ class SmallNode:
         rows = [row for row in self.store.rules() if row.list_name == list_name]
         return {"rules": [_json(row) for row in rows[offset : offset + limit]], "total": len(rows)}
 
-    async def block(self, target: str, *, verdict: str, ground: str, reason: str, drop: bool) -> Json:
+    async def block(
+        self, target: str, *, verdict: str, ground: str, reason: str, drop: bool, note: str = "", secret: bool = False
+    ) -> Json:
         found = read_target(target)
         rule = Rule(found, "refuse" if verdict == "refuse" else "quarantine", "policy", reason, 1000)
         row = RuleRow(target_text(found), rule.verdict, ground, reason, 1000)

@@ -10,12 +10,14 @@ from functools import partial
 from pathlib import Path
 
 import trio
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from config import Config, Paths
 from config.schema import GatewaySettings, HostingSettings
 from node.admin.server import serve_admin
 from node.admin.unix import listening_unix_socket
 from node.control import Control
+from node.decisions.log import DecisionLog
 from node.gateway.supervisor import GatewaySupervisor
 from node.monitor import LoopMonitor
 from node.net.memory import Air, open_memory_network
@@ -74,14 +76,25 @@ class SmallDaemon:
     async def _main(self) -> None:
         self._token = trio.lowlevel.current_trio_token()
         settings = NetSettings(listen=("/ip4/127.0.0.1/tcp/0",), private_key=bytes(range(32)))
-        policies = PolicyLoader(self.config, self.store)
+        key = Ed25519PrivateKey.from_private_bytes(settings.private_key)
+        self.paths.data_dir.mkdir(parents=True, exist_ok=True)
+        decisions = DecisionLog(self.paths.decisions, key, now_s=lambda: int(time.time()))
+        policies = PolicyLoader(self.config, self.store, decisions)
         blocklists = Blocklists(self.store, now_s=lambda: int(time.time()))
         with self._scope:
             async with open_memory_network(Air(), settings) as network, trio.open_nursery() as nursery:
                 replicator = Replicator(self.store, network, policies.gate)
                 gateway = GatewaySupervisor(self.config, self.paths, OnDemand(replicator.context, any_site=False))
                 control = Control(
-                    self.config, self.store, network, replicator, policies, blocklists, gateway, LoopMonitor()
+                    self.config,
+                    self.store,
+                    network,
+                    replicator,
+                    policies,
+                    blocklists,
+                    gateway,
+                    LoopMonitor(),
+                    decisions,
                 )
                 await nursery.start(replicator.run)
                 await nursery.start(self._serve_publish, Intake(replicator.context, replicator))

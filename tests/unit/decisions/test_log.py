@@ -71,7 +71,8 @@ def test_each_change_is_one_entry_and_no_change_is_none(log: DecisionLog) -> Non
 
 
 def test_what_is_published_opens_what_is_hashed(log: DecisionLog) -> None:
-    log.settle([rule()], [], [], {A: Remark(note="Anna called")})
+    log.remark({A: Remark(note="Anna called")})
+    log.settle([rule()], [], [])
     (found,) = log.reader.entries(0, 9)
     assert set(found.opened) == {"target", "reason"}
     assert all(found.entry.opens(name, *found.opened[name]) for name in ("target", "reason"))
@@ -83,7 +84,8 @@ def test_what_is_published_opens_what_is_hashed(log: DecisionLog) -> None:
 
 
 def test_a_withheld_entry_gives_no_texts_and_stays_in_the_tree(log: DecisionLog) -> None:
-    log.settle([rule(), rule(B)], [], [], {B: Remark(withheld=True)})
+    log.remark({B: Remark(withheld=True)})
+    log.settle([rule(), rule(B)], [], [])
     head = log.reader.head()
     assert (log.reader.number_for(A, None), log.reader.number_for(B, None)) == (0, None)
     log.withhold(0)
@@ -119,6 +121,20 @@ def test_it_goes_on_after_a_restart_and_catches_up(tmp_path: Path) -> None:
     assert again.settle([rule(), rule(B)], [], []) == [1]
     assert again.reader.number_for(B, None) == 1
     check(again.reader)
+    again.close()
+
+
+def test_a_crash_does_not_give_away_what_is_secret(tmp_path: Path) -> None:
+    log = open_log(tmp_path)
+    log.remark({A: Remark("order 12/3", withheld=True)})
+    log.close()
+    again = open_log(tmp_path)  # the rule was made, and the process died before it was logged
+    again.settle([rule()], [], [])
+    (found,) = again.reader.entries(0, 9)
+    assert (found.withheld, found.opened, again.note_of(0)) == (True, {}, "order 12/3")
+    again.settle([], [], [])
+    again.settle([rule()], [], [])  # another rule on the same target, later and with nothing to hide
+    assert [found.withheld for found in again.reader.entries(0, 9)] == [True, True, False]
     again.close()
 
 
