@@ -141,6 +141,7 @@ async def _serve(config: Config, paths: Paths, store: DiskStore, options: RunOpt
         control = Control(config, store, network, replicator, policies, blocklists, gateway, monitor, decisions)
         policies.on_change = replicator.policy_changed
         await nursery.start(replicator.run)
+        await _catch_up(policies, nursery)
         await _open_protocols(network, replicator, paths, nursery)
         await nursery.start(BitswapServer(replicator.context).run)
         await nursery.start(gateway.run)
@@ -151,9 +152,17 @@ async def _serve(config: Config, paths: Paths, store: DiskStore, options: RunOpt
         for site in policies.hosting.follow:
             replicator.follow(site)
         _say_ready(network, gateway)
-        await _catch_up(policies, nursery)
         if options.on_ready is not None:
             nursery.start_soon(_run_on_ready, options.on_ready)
+
+
+async def _catch_up(policies: PolicyLoader, nursery: trio.Nursery) -> None:
+    """What changed when nobody could write it down; before anybody is answered, unless the disk does not allow it."""
+    try:
+        await policies.reload()
+    except LogFailed as error:
+        log.error("%s; it is tried again", error)
+        nursery.start_soon(policies.reload_alone)
 
 
 async def _run_on_ready(on_ready: Callable[[], Awaitable[None]]) -> None:
@@ -166,15 +175,6 @@ async def _run_on_ready(on_ready: Callable[[], Awaitable[None]]) -> None:
 async def _open_protocols(network: Network, replicator: Replicator, paths: Paths, nursery: trio.Nursery) -> None:
     context = replicator.context
     intake = Intake(context, replicator)
-async def _catch_up(policies: PolicyLoader, nursery: trio.Nursery) -> None:
-    """What changed when nobody could write it down; before anybody is answered, unless the disk does not allow it."""
-    try:
-        await policies.reload()
-    except LogFailed as error:
-        log.error("%s; it is tried again", error)
-        nursery.start_soon(policies.reload_alone)
-
-
     network.serve(SYNC_PROTOCOL, partial(serve_sync, context))
     network.serve(PUBLISH_PROTOCOL, lambda stream: intake.serve(stream, stream.peer))
 
