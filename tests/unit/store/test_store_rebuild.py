@@ -266,3 +266,18 @@ def test_every_rebuild_keeps_the_index_before_it(path: Path) -> None:
     assert first.exists()
     assert second.exists()
     shutil.rmtree(path)
+
+
+def test_a_store_of_the_first_layout_gets_its_notes(path: Path) -> None:
+    fill(path, 5)
+    with closing(opened(path)) as store:
+        before = state(store)
+    with closing(sqlite3.connect(path / layout.DATABASE_NAME)) as connection:
+        connection.execute("INSERT INTO dead SELECT pack, start, span FROM notes")  # packs of then had none
+        connection.executescript("DROP TABLE notes; DROP TABLE scrub; PRAGMA user_version = 1")
+    with closing(opened(path)) as store:
+        assert state(store) == before
+    assert problems(path) == []
+    rebuilt(path)
+    with closing(opened(path)) as store:
+        assert state(store) == before
