@@ -130,7 +130,10 @@ def _leave_by_force_later() -> None:
 async def _serve(config: Config, paths: Paths, store: DiskStore, options: RunOptions) -> None:
     key = await trio.to_thread.run_sync(load_or_create_key, paths.node_key)
     settings = NetSettings(listen=config.network.listen, private_key=key.private_bytes_raw(), dht=config.network.dht)
-    policies = await trio.to_thread.run_sync(PolicyLoader, config, store)
+    decisions = await trio.to_thread.run_sync(
+        partial(DecisionLog, paths.decisions, key, now_s=lambda: int(time.time()))
+    )
+    policies = await trio.to_thread.run_sync(PolicyLoader, config, store, decisions)
     blocklists = await trio.to_thread.run_sync(partial(Blocklists, store, now_s=lambda: int(time.time())))
     async with open_network(settings) as network, trio.open_nursery() as nursery:
         replicator = Replicator(store, network, policies.gate, announced=paths.announced)
