@@ -55,6 +55,12 @@ class NetworkSettings:
         True,
         "Use the Kademlia DHT to find hosts of a site and to be found. Off: only connected peers are asked.",
     )
+    join: str = setting(
+        kinds.choice("federation", "lan", "public"),
+        "federation",
+        "The DHT to take part in, and to announce the hosted sites in, beside that of fednode nodes. federation: none; "
+        "lan: that of IPFS nodes in a local network; public: that of all IPFS nodes, to which `bootstrap` names a way.",
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

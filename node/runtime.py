@@ -129,7 +129,12 @@ def _leave_by_force_later() -> None:
 
 async def _serve(config: Config, paths: Paths, store: DiskStore, options: RunOptions) -> None:
     key = await trio.to_thread.run_sync(load_or_create_key, paths.node_key)
-    settings = NetSettings(listen=config.network.listen, private_key=key.private_bytes_raw(), dht=config.network.dht)
+    settings = NetSettings(
+        listen=config.network.listen,
+        private_key=key.private_bytes_raw(),
+        dht=config.network.dht,
+        join=config.network.join,
+    )
     decisions = await trio.to_thread.run_sync(
         partial(DecisionLog, paths.decisions, key, now_s=lambda: int(time.time()))
     )

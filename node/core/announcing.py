@@ -54,6 +54,7 @@ class Announcing:
         self._owed: dict[SiteId, float] = {}  # due since, first come first; never one that is not hosted
         self._queue: dict[SiteId, None] = {}  # those of `_owed` that no call is under way for
         self._calls: dict[SiteId, float] = {}
+        self._outdated: set[SiteId] = set()  # a release came during the call that announces the one before
         self._took: dict[SiteId, int] = {}  # hosted sites, and how many nodes took the record last
         self._pause_s = PAUSE_FIRST_S
         self._paused_until_s = float("-inf")
@@ -70,11 +71,13 @@ class Announcing:
                 self._owe(now_s, site)
 
     def hosted(self, now_s: float, site: SiteId) -> None:
-        """The site is held here. A record names the site and not its release: only a new site is announced at once."""
+        """A release of the site is held here now. Each is announced at once: IPFS clients look for its root."""
         if site not in self._took:
             self._took[site] = 0
             self._slots.set(site, self._next_slot_s(now_s, site))
-            self._owe(now_s, site)
+        if site in self._calls:
+            self._outdated.add(site)
+        self._owe(now_s, site)
 
     def left(self, site: SiteId) -> None:
         """The site is not held here any more."""
@@ -82,6 +85,7 @@ class Announcing:
         self._checks.drop(site)
         for table in (self._owed, self._queue, self._calls, self._took):
             table.pop(site, None)
+        self._outdated.discard(site)
 
     def met_a_peer(self, now_s: float) -> None:
         """Somebody new is there, who may take records."""
@@ -123,6 +127,9 @@ class Announcing:
             self._pause_s = PAUSE_FIRST_S
             self._took[site] = took
             self._checks.set(site, now_s + CHECK_S)
+        if site in self._outdated:
+            self._outdated.discard(site)
+            self._owe(now_s, site)
 
     def checked(self, now_s: float, site: SiteId, seen: int | None) -> None:
         """So many DHT nodes still name this node as a host. With less than half of them the record is put again."""

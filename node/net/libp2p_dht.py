@@ -1,4 +1,4 @@
-"""The Kademlia protocol over our streams: a server for others, and walks of our own. Values are not kept.
+"""The Kademlia protocol over our streams: a server for others, and walks of our own. IPNS records are its only values.
 
 Uses libp2p's protobuf classes for the messages and nothing else of its DHT; see node/net/kademlia.py for the reason.
 """
@@ -18,13 +18,21 @@ from multiaddr import Multiaddr
 
 from node.net.addresses import Address
 from node.net.kademlia import NEAREST, Provider, ProviderTable, RoutingTable, Walk, position
+from node.net.kademlia_values import StaleRecord, ValueTable, check_value, value_key
 from node.net.peer_ids import peer_id_bytes, peer_id_text
 from node.net.port import BadAddress, PeerId, Stream
 from protocol.errors import PeerError
+from protocol.ipns import IpnsRecord
 
 logger = logging.getLogger(__name__)
 
-PROTOCOL = "/ipfs/kad/1.0.0"
+PROTOCOLS = {
+    "federation": "/fednode/kad/1.0.0",
+    "lan": "/ipfs/lan/kad/1.0.0",
+    "public": "/ipfs/kad/1.0.0",
+}
+"""By the network that a node joins. Nodes of one never learn of those of another."""
+
 KEY_MAX_BYTES = 80  # what other implementations take; a sha2-256 multihash has 34
 _REQUEST_MAX_BYTES = 64 * 1024
 _RESPONSE_MAX_BYTES = 256 * 1024  # 40 peers with 16 addresses and a signed record each
@@ -36,6 +44,7 @@ _IDLE_S = 30.0  # between two requests on one stream
 _ECHO_S = 2.0
 _REFRESH_S = 600.0
 _STRANGERS_MAX = 1024
+_QUORUM = 8  # records of a name before the newest of them is believed to be the newest there is; half of Kubo's
 _SETTLE_S = 0.5  # after a new peer, before asking around: several often come at once
 
 Reply = Any  # a kademlia_pb2.Message; libp2p is untyped to mypy
@@ -55,10 +64,12 @@ class Host(Protocol):
 
 
 class Dht:
-    """Outlives restarts of the network below. `run` must run; `serve_stream` is the handler of PROTOCOL."""
+    """Outlives restarts of the network below. `run` must run; `serve_stream` is the handler of `protocol`."""
 
-    def __init__(self, host: Host) -> None:
+    def __init__(self, host: Host, protocol: str) -> None:
         self._host = host
+        self.protocol = protocol
+        self._values = ValueTable(host.local_peer)
         self._table = RoutingTable(host.local_peer)
         self._records = ProviderTable()
         self._strangers: dict[PeerId, None] = {}  # said that they take no part: not worth asking
@@ -72,11 +83,12 @@ class Dht:
                 await trio.sleep(_SETTLE_S)
             self._new_peers = trio.Event()
             self._records.expire(time.time())
+            self._values.expire(time.time())
             await self._walk(peer_id_bytes(self._host.local_peer), lambda _: False)
 
     def on_identified(self, peer: PeerId, protocols: Sequence[str]) -> None:
         """A connected peer said what it speaks."""
-        if PROTOCOL not in protocols:
+        if self.protocol not in protocols:
             self._strangers[peer] = None
             if len(self._strangers) > _STRANGERS_MAX:
                 del self._strangers[next(iter(self._strangers))]
@@ -94,12 +106,15 @@ class Dht:
 
     async def provide(self, key: bytes, deadline_s: float) -> int:
         """How many of the nearest nodes took the record. At most half of the time goes into finding them."""
-        deadline = trio.current_time() + deadline_s
         own = Provider(self._host.local_peer, tuple(self._host.addresses()), time.time() + _RECORD_LIFE_S)
         self._records.add(key, own)
-        nearest = await self._walk(key, lambda _: False, walk_s=deadline_s / 2)
         request = _message(Message.ADD_PROVIDER, key)
         _add_peer(request.providerPeers, own.peer, own.addresses)
+        return await self._tell_nearest(request, deadline_s)
+
+    async def _tell_nearest(self, request: Reply, deadline_s: float) -> int:
+        deadline = trio.current_time() + deadline_s
+        nearest = await self._walk(request.key, lambda _: False, walk_s=deadline_s / 2)
         taken = 0
 
         async def send(peer: PeerId) -> None:
@@ -124,6 +139,43 @@ class Dht:
 
         if not take((item.peer, list(item.addresses)) for item in self._records.providers(key, time.time())):
             await self._walk(key, lambda reply: take(_peers_of(reply.providerPeers)), Message.GET_PROVIDERS)
+
+    async def put_ipns(self, name: bytes, record: IpnsRecord, deadline_s: float) -> int:
+        """How many of the nearest nodes took the record of a name, which was checked; none if it is outdated."""
+        key = value_key(name)
+        try:
+            self._values.put(key, record, self._host.local_peer, time.time() + _RECORD_LIFE_S)
+        except StaleRecord:
+            return 0
+        request = _message(Message.PUT_VALUE, key)
+        _set_record(request, key, record.raw)
+        return await self._tell_nearest(request, deadline_s)
+
+    async def find_ipns(self, name: bytes, found: list[IpnsRecord]) -> None:
+        """Append each verified record that is newer than those before; may be cancelled at any time."""
+        key = value_key(name)
+        answers = 0
+
+        def take(value: bytes) -> None:
+            try:
+                record = check_value(key, value, time.time())
+            except PeerError as exc:
+                logger.debug("a DHT node has a faulty record: %s", exc)
+                return
+            if not found or found[-1].order < record.order:
+                found.append(record)
+
+        def look(reply: Reply) -> bool:
+            nonlocal answers
+            if reply.record.key == key and reply.record.value:
+                take(reply.record.value)
+                answers += 1
+            return answers >= _QUORUM
+
+        own = self._values.get(key, time.time())
+        if own is not None:
+            take(own)
+        await self._walk(key, look, Message.GET_VALUE)
 
     async def count_provided(self, key: bytes, deadline_s: float) -> int:
         """How many nodes name us, asked on a walk that comes from elsewhere than the one that put the record."""
@@ -191,7 +243,7 @@ class Dht:
         """
         with trio.move_on_after(_REQUEST_S):
             try:
-                stream = await self._host.open_for_dht(peer, PROTOCOL)
+                stream = await self._host.open_for_dht(peer, self.protocol)
             except PeerError as exc:
                 logger.debug("cannot ask %s: %s", peer, exc)
                 return None
@@ -211,7 +263,7 @@ class Dht:
         """Whether the peer took it: some answer, some just end the stream, one that refuses resets it."""
         with trio.move_on_after(_REQUEST_S):
             try:
-                stream = await self._host.open_for_dht(peer, PROTOCOL)
+                stream = await self._host.open_for_dht(peer, self.protocol)
             except PeerError as exc:
                 logger.debug("cannot tell %s: %s", peer, exc)
                 return False
@@ -251,12 +303,16 @@ class Dht:
             return None
         if request.type == Message.ADD_PROVIDER:
             return _message(Message.ADD_PROVIDER, key) if self._keep(asker, request) else None
+        if request.type == Message.PUT_VALUE:
+            return request if self._keep_value(asker, request) else None
         if request.type not in (Message.FIND_NODE, Message.GET_PROVIDERS, Message.GET_VALUE):
             return None
         reply = _message(request.type, key)
         if request.type == Message.GET_PROVIDERS:
             for provider in self._records.providers(key, time.time())[:NEAREST]:
                 _add_peer(reply.providerPeers, provider.peer, provider.addresses)
+        if request.type == Message.GET_VALUE and (value := self._values.get(key, time.time())) is not None:
+            _set_record(reply, key, value)
         for peer in self._nearest_for(asker, key, is_peer=request.type == Message.FIND_NODE):
             _add_peer(reply.closerPeers, peer, self._host.known_addresses(peer))
         return reply
@@ -278,6 +334,23 @@ class Dht:
                 provider = Provider(asker, tuple(known), time.time() + _RECORD_LIFE_S)
                 return self._records.add(request.key, provider)
         return False
+
+    def _keep_value(self, asker: PeerId, request: Reply) -> bool:
+        """Store an IPNS record, whoever brings it: it is signed."""
+        if request.record.key != request.key:
+            return False
+        try:
+            record = check_value(request.key, request.record.value, time.time())
+            self._values.put(request.key, record, asker, time.time() + _RECORD_LIFE_S)
+        except PeerError as exc:
+            logger.debug("no record is taken from %s: %s", asker, exc)
+            return False
+        return True
+
+
+def _set_record(message: Reply, key: bytes, value: bytes) -> None:
+    message.record.key = key
+    message.record.value = value
 
 
 def _message(kind: Any, key: bytes) -> Reply:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
 from typing import Literal
 
@@ -14,9 +15,9 @@ from node.net import libp2p_internals
 from node.net.address_book import AddressBook
 from node.net.addresses import Address
 from node.net.event_hub import EventHub
+from node.net.kademlia_values import check_value, value_key
 from node.net.libp2p_connection import Connection
-from node.net.libp2p_dht import KEY_MAX_BYTES, Dht
-from node.net.libp2p_dht import PROTOCOL as KAD_PROTOCOL
+from node.net.libp2p_dht import KEY_MAX_BYTES, PROTOCOLS, Dht
 from node.net.libp2p_host import Keys
 from node.net.libp2p_session import Session
 from node.net.listening import dialable
@@ -35,6 +36,7 @@ from node.net.port import (
     PeerUnreachable,
     Stream,
 )
+from protocol.ipns import IpnsRecord
 
 logger = logging.getLogger(__name__)
 
@@ -59,9 +61,10 @@ class LibP2PNetwork:
         self._book = AddressBook(self._local_peer, settings.limits)
         self._hub = EventHub(settings.limits.events)
         self._session: Session | None = None
-        self._dht = Dht(self) if settings.dht else None
-        if self._dht is not None and settings.listen:
-            self.serve(KAD_PROTOCOL, self._dht.serve_stream)
+        self._dhts = [Dht(self, PROTOCOLS[name]) for name in _dht_names(settings)]
+        if settings.listen:
+            for dht in self._dhts:
+                self.serve(dht.protocol, dht.serve_stream)
         self._session_started = trio.Event()
         self._state: Literal["running", "restarting", "stopped"] = "restarting"
         self._last_error: str | None = None
@@ -98,22 +101,23 @@ class LibP2PNetwork:
                 session = Session(self._keys, self._settings.limits, self, nursery)
                 for listener in self._listeners:
                     nursery.start_soon(session.accept, listener)
-                nursery.start_soon(self._run_dht)
+                for dht in self._dhts:
+                    nursery.start_soon(self._run_dht, dht)
                 self._session = session
                 self._state = "running"
                 self._session_started.set()
+                await trio.sleep_forever()  # also without any listener and DHT
         finally:
             self._session = None
             self._session_started = trio.Event()
 
-    async def _run_dht(self) -> None:
-        while self._dht is not None:
+    async def _run_dht(self, dht: Dht) -> None:
+        while True:
             try:
-                await self._dht.run()
+                await dht.run()
             except Exception:  # root of a task that runs on what strangers said
                 logger.exception("the DHT failed; it goes on")
             await trio.sleep(_BACKOFF_MAX_S)
-        await trio.sleep_forever()
 
     async def _running_session(self) -> Session:
         while self._session is None:
@@ -137,8 +141,8 @@ class LibP2PNetwork:
 
     def on_identified(self, peer: PeerId, addresses: Sequence[str], protocols: Sequence[str]) -> None:
         self.claim(peer, addresses)
-        if self._dht is not None:
-            self._dht.on_identified(peer, protocols)
+        for dht in self._dhts:
+            dht.on_identified(peer, protocols)
 
     # What the DHT asks
 
@@ -238,23 +242,37 @@ class LibP2PNetwork:
             if connection.peer == peer:
                 await connection.close()
 
-    async def provide(self, key: bytes, *, deadline_s: float = 30.0) -> int:
-        if self._dht is None:
-            return 0
+    async def provide(self, key: bytes, *, deadline_s: float = 30.0, ipfs_only: bool = False) -> int:
         _check_key(key)
-        return await self._dht.provide(key, deadline_s)
+        return await _sum_of(self._ipfs_dhts if ipfs_only else self._dhts, lambda dht: dht.provide(key, deadline_s))
 
     async def count_provided(self, key: bytes, *, deadline_s: float) -> int:
         _check_key(key)
-        return 0 if self._dht is None else await self._dht.count_provided(key, deadline_s)
+        return await _sum_of(self._dhts, lambda dht: dht.count_provided(key, deadline_s))
 
     async def find_providers(self, key: bytes, *, limit: int, deadline_s: float) -> list[tuple[PeerId, list[str]]]:
         _check_key(key)
         found: dict[PeerId, list[str]] = {}
-        if self._dht is not None:
-            with trio.move_on_after(deadline_s):
-                await self._dht.find_providers(key, limit, found)
+        with trio.move_on_after(deadline_s):
+            for dht in self._dhts:
+                if len(found) < limit:
+                    await dht.find_providers(key, limit, found)
         return list(found.items())
+
+    async def put_ipns(self, name: bytes, record: bytes, *, deadline_s: float = 30.0) -> int:
+        checked = check_value(value_key(name), record, time.time())
+        return await _sum_of(self._ipfs_dhts, lambda dht: dht.put_ipns(name, checked, deadline_s))
+
+    async def find_ipns(self, name: bytes, *, deadline_s: float) -> IpnsRecord | None:
+        found: list[IpnsRecord] = []
+        with trio.move_on_after(deadline_s):
+            for dht in self._ipfs_dhts:
+                await dht.find_ipns(name, found)
+        return found[-1] if found else None
+
+    @property
+    def _ipfs_dhts(self) -> list[Dht]:
+        return self._dhts[1:]
 
     def health(self) -> NetHealth:
         connections = self._connections()
@@ -272,6 +290,28 @@ class LibP2PNetwork:
             dropped_events=self._hub.dropped,
             last_error=self._last_error,
         )
+
+
+def _dht_names(settings: NetSettings) -> list[str]:
+    """fednode's own DHT first, then that of the IPFS network that was joined."""
+    if not settings.dht:
+        return []
+    return list(dict.fromkeys(("federation", settings.join)))
+
+
+async def _sum_of(dhts: list[Dht], ask: Callable[[Dht], Awaitable[int]]) -> int:
+    """What all give together, asked at the same time."""
+    total = 0
+
+    async def add(dht: Dht) -> None:
+        nonlocal total
+        found = await ask(dht)  # first: `total` may change meanwhile
+        total += found
+
+    async with trio.open_nursery() as nursery:
+        for dht in dhts:
+            nursery.start_soon(add, dht)
+    return total
 
 
 def _check_key(key: bytes) -> None:

@@ -21,6 +21,7 @@ from node.net.admission import Admission
 from node.net.dialling import race
 from node.net.handling import run_handler
 from node.net.libp2p_connection import Connection
+from node.net.libp2p_dht import PROTOCOLS as KAD_PROTOCOLS
 from node.net.libp2p_host import ContainedHost, ContainedSwarm, Keys
 from node.net.libp2p_noise import secure
 from node.net.libp2p_raw import RawConnection
@@ -32,7 +33,6 @@ from protocol.errors import PeerError
 
 logger = logging.getLogger(__name__)
 
-KAD_PROTOCOL = "/ipfs/kad/1.0.0"
 _NOISE = "/noise"
 _YAMUX = "/yamux/1.0.0"
 _LIBP2P_DIAL_S = 10.0
@@ -308,7 +308,7 @@ class Session:
             logger.debug("no protocol agreed with %s: %s", connection.peer, exc)
             stream.reset()
             return
-        if stream.protocol in self._owner.handlers and stream.protocol != KAD_PROTOCOL:
+        if stream.protocol in self._owner.handlers and stream.protocol not in KAD_PROTOCOLS.values():
             connection.casual = False
         handler = self._owner.handlers.get(stream.protocol) or self._handler_of_libp2p(connection, stream.protocol)
         await run_handler(handler, stream, self._owner.counts)

@@ -14,6 +14,7 @@ from node.net.address_book import AddressBook
 from node.net.addresses import Address
 from node.net.event_hub import EventHub
 from node.net.handling import run_handler
+from node.net.kademlia_values import check_value, value_key
 from node.net.memory_stream import MemoryStream, stream_pair
 from node.net.peer_ids import peer_id_of_seed
 from node.net.port import (
@@ -32,6 +33,7 @@ from node.net.port import (
     ProtocolUnsupported,
     Stream,
 )
+from protocol.ipns import IpnsRecord
 
 _FIRST_PORT = 40_000
 
@@ -93,6 +95,8 @@ class MemoryNetwork:
         self.links: dict[PeerId, _Link] = {}
         self.nodes: dict[PeerId, MemoryNetwork] = {}
         self.records: dict[bytes, dict[PeerId, list[str]]] = {}
+        self.ipfs_records: dict[bytes, dict[PeerId, list[str]]] = {}
+        self.names: dict[bytes, IpnsRecord] = {}
         self._air = air
         self._settings = settings
         self._local_peer = peer_id_of_seed(settings.private_key)
@@ -219,12 +223,35 @@ class MemoryNetwork:
         self.drop(peer)
         await trio.lowlevel.checkpoint()
 
-    async def provide(self, key: bytes, *, deadline_s: float = 30.0) -> int:
+    async def provide(self, key: bytes, *, deadline_s: float = 30.0, ipfs_only: bool = False) -> int:
         await trio.lowlevel.checkpoint()
         holders = [node for node in self._reachable() if node._addresses]
+        if ipfs_only:
+            holders = self._of_same_network(holders)
         for node in holders:
-            node.records.setdefault(key, {})[self._local_peer] = self.addresses()
+            records = node.ipfs_records if ipfs_only else node.records
+            records.setdefault(key, {})[self._local_peer] = self.addresses()
         return len(holders)
+
+    async def put_ipns(self, name: bytes, record: bytes, *, deadline_s: float = 30.0) -> int:
+        await trio.lowlevel.checkpoint()
+        checked = check_value(value_key(name), record, time.time())
+        holders = self._of_same_network([node for node in self._reachable() if node._addresses])
+        for node in [self, *holders]:
+            known = node.names.get(name)
+            if known is None or known.order < checked.order:
+                node.names[name] = checked
+        return len(holders)
+
+    async def find_ipns(self, name: bytes, *, deadline_s: float) -> IpnsRecord | None:
+        await trio.lowlevel.checkpoint()
+        nodes = self._of_same_network([self, *self._reachable()])
+        found = [node.names[name] for node in nodes if name in node.names]
+        return max(found, key=lambda record: record.order, default=None)
+
+    def _of_same_network(self, nodes: list[MemoryNetwork]) -> list[MemoryNetwork]:
+        join = self._settings.join
+        return [] if join == "federation" else [node for node in nodes if node._settings.join == join]
 
     async def count_provided(self, key: bytes, *, deadline_s: float) -> int:
         await trio.lowlevel.checkpoint()
@@ -235,6 +262,8 @@ class MemoryNetwork:
         found: dict[PeerId, list[str]] = {}
         for node in [self, *self._reachable()]:
             found.update(node.records.get(key, {}))
+        for node in self._of_same_network([self, *self._reachable()]):
+            found.update(node.ipfs_records.get(key, {}))
         found.pop(self._local_peer, None)
         return list(found.items())[:limit]
 

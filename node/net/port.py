@@ -21,6 +21,7 @@ from typing import ClassVar, Literal, Protocol, TypeAlias
 import trio
 
 from protocol.errors import OperatorError, PeerError
+from protocol.ipns import IpnsRecord
 
 PeerId: TypeAlias = str
 """A libp2p peer id in its base58 form (`12D3KooW…` for Ed25519 keys)."""
@@ -104,12 +105,14 @@ class NetSettings:
     `private_key`: the 32-byte Ed25519 seed of the node key.
     `announce`: multiaddrs to tell others instead of the listening ones (behind NAT or a name).
     `dht`: take part in the Kademlia DHT; a node that listens serves it, a pure dialler only asks.
+    `join`: whose DHT beside fednode's own: "federation" (none), "lan" (of IPFS nodes nearby), "public" (of all).
     """
 
     listen: tuple[str, ...]
     private_key: bytes = field(repr=False)
     announce: tuple[str, ...] = ()
     dht: bool = True
+    join: str = "federation"
     limits: NetLimits = NetLimits()
 
 
@@ -223,9 +226,10 @@ class Network(Protocol):
     async def disconnect(self, peer: PeerId) -> None:
         """Close all connections with this peer; unknown peers are fine. Does not forget its addresses."""
 
-    async def provide(self, key: bytes, *, deadline_s: float = 30.0) -> int:
+    async def provide(self, key: bytes, *, deadline_s: float = 30.0, ipfs_only: bool = False) -> int:
         """Tell the DHT nodes nearest to `key` (at most 64 bytes, a multihash) that this node has it.
 
+        `ipfs_only`: not in fednode's own DHT, only in the one that was joined beside it, if any.
         Returns how many took the record. Records live about a day there: call again before.
         """
 
@@ -240,6 +244,15 @@ class Network(Protocol):
 
         Whatever was found when the deadline came is returned. Claims of strangers: verify what they serve.
         """
+
+    async def put_ipns(self, name: bytes, record: bytes, *, deadline_s: float = 30.0) -> int:
+        """Bring the IPNS record of a name (a multihash) to the nodes near it in the IPFS network that was joined.
+
+        Returns how many took it: none where none was joined. Raises PeerError for a record that is not valid.
+        """
+
+    async def find_ipns(self, name: bytes, *, deadline_s: float) -> IpnsRecord | None:
+        """The newest valid record of a name that the IPFS network that was joined gives in time, if any."""
 
     def health(self) -> NetHealth:
         """Counters and state, cheap."""

@@ -20,7 +20,7 @@ from node.replication.announced import AnnouncedThrough
 from node.replication.context import IDLE_S, OPEN_DEADLINE_S, Context
 from node.replication.fetching import Fetched, fetch_release
 from node.replication.gate import Gate
-from node.replication.lookup import dht_key, find_heads
+from node.replication.lookup import announce_to_ipfs, dht_key, find_heads
 from node.store.port import Store
 from protocol import messages as msg
 from protocol.errors import FednodeError, Malformed, OperatorError, PeerError
@@ -248,10 +248,11 @@ class Replicator:
     async def _announce(self, site: SiteId) -> None:
         took = None
         try:
-            if self._may_announce(site):
+            if (held := self._announceable(site)) is not None:
                 took = 0
                 async with self._dht_limit:
                     took = await self.context.network.provide(dht_key(site))
+                    await announce_to_ipfs(self.context.network, held)
                 log.debug("announced %s to %d DHT nodes", site, took)
         finally:
             self.tell(ins.Announced(site, took))
@@ -259,17 +260,18 @@ class Replicator:
     async def _check_announced(self, site: SiteId) -> None:
         seen = None
         try:
-            if self._may_announce(site):
+            if self._announceable(site) is not None:
                 async with self._dht_limit:
                     seen = await self.context.network.count_provided(dht_key(site), deadline_s=CHECK_DEADLINE_S)
                 log.debug("%d DHT nodes name this node as a host of %s", seen, site)
         finally:
             self.tell(ins.Checked(site, seen))
 
-    def _may_announce(self, site: SiteId) -> bool:
+    def _announceable(self, site: SiteId) -> SignedRelease | None:
+        """The held release, if others may be told of it."""
         state = self.context.core.state_of(site)
         held = state.held if state else None
-        return held is not None and self.context.gate.may_announce(held).allowed
+        return held if held is not None and self.context.gate.may_announce(held).allowed else None
 
     async def _note_announced(self) -> None:
         while True:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import trio
 
-from node.net.port import PeerId
+from node.net.port import Network, PeerId
 from node.replication.asking import ask_head
 from node.replication.context import IDLE_S, OPEN_DEADLINE_S, Context
 from protocol import messages as msg
@@ -28,6 +28,13 @@ log = logging.getLogger(__name__)
 def dht_key(site: SiteId) -> bytes:
     """The key under which hosts of a site are found in the DHT: the multihash of its name."""
     return site.cid.multihash
+
+
+async def announce_to_ipfs(network: Network, held: SignedRelease) -> None:
+    """Tells the IPFS network that was joined, if any, who has the site's root and which root its name stands for."""
+    if held.release.root is not None:
+        await network.provide(held.release.root.multihash, ipfs_only=True)
+        await network.put_ipns(dht_key(held.site), held.ipns_record)
 
 
 async def ask(context: Context, peer: PeerId, site: SiteId) -> SignedRelease | msg.Refuse:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 
 import pytest
 import trio
 import trio.testing
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from node.net import (
     Air,
@@ -26,6 +28,9 @@ from node.net import (
     open_network,
     peer_id_of_seed,
 )
+from protocol import ipns
+from protocol.errors import PeerError
+from protocol.site_id import SiteId
 
 LISTEN = ("/ip4/127.0.0.1/tcp/0",)
 Opener = Callable[[NetSettings], AbstractAsyncContextManager[Network]]
@@ -511,3 +516,30 @@ async def test_simultaneous_dials_both_succeed(opener: Opener) -> None:
                 nursery.start_soon(talk, one, other)
                 nursery.start_soon(talk, other, one)
         assert len(one.peers()) == len(other.peers()) == 1
+
+
+async def test_what_is_for_ipfs_nodes_is_found_only_in_the_network_that_both_joined(opener: Opener) -> None:
+    key = b"\x12\x20" + bytes(32)
+    signer = Ed25519PrivateKey.generate()
+    name = SiteId.of(signer).cid.multihash
+    record = ipns.create(signer, value=b"/ipfs/bafkqaaa", sequence=1, validity_s=int(time.time()) + 1000, ttl_s=60)
+    async with AsyncExitStack() as stack:
+        one, hub, third, stranger = [
+            await stack.enter_async_context(opener(NetSettings(LISTEN, os.urandom(32), join=join)))
+            for join in ("lan", "lan", "lan", "federation")
+        ]
+        with trio.fail_after(20):
+            for node in (one, third, stranger):
+                await node.connect(hub.addresses()[0], deadline_s=5)
+            while not await one.provide(key, ipfs_only=True, deadline_s=5):
+                await trio.lowlevel.checkpoint()  # identify has not said yet that the hub takes part
+            assert await one.put_ipns(name, record, deadline_s=5) >= 1
+            assert [peer for peer, _ in await third.find_providers(key, limit=2, deadline_s=5)] == [one.local_peer]
+            found = await third.find_ipns(name, deadline_s=5)
+            assert found is not None
+            assert found.raw == record
+            assert await stranger.find_providers(key, limit=1, deadline_s=5) == []
+            assert await stranger.find_ipns(name, deadline_s=5) is None
+            assert await stranger.put_ipns(name, record, deadline_s=5) == 0
+            with pytest.raises(PeerError):
+                await one.put_ipns(name, record[:-1], deadline_s=5)

@@ -62,7 +62,7 @@ async def obey(network: Network, line: str) -> Any:
 
 async def main(config: dict[str, Any]) -> None:
     limits = NetLimits(**config.get("limits", {}))
-    settings = NetSettings(tuple(config["listen"]), bytes.fromhex(config["seed"]), limits=limits)
+    settings = NetSettings(tuple(config["listen"]), bytes.fromhex(config["seed"]), join="public", limits=limits)
     async with open_network(settings) as network:
         for protocol, handler in (("/echo/1", echo), ("/fail/1", fail), ("/sleep/1", sleep)):
             network.serve(protocol, handler)

@@ -23,7 +23,7 @@ def theirs() -> Iterator[NodeProcess]:
 @pytest.fixture
 async def ours() -> AsyncIterator[Network]:
     with trio.fail_after(30):
-        async with open_network(NetSettings(("/ip4/127.0.0.1/tcp/0",), os.urandom(32))) as network:
+        async with open_network(NetSettings(("/ip4/127.0.0.1/tcp/0",), os.urandom(32), join="public")) as network:
             network.serve("/echo/1", echo)
             yield network
 
@@ -105,7 +105,7 @@ async def test_ping_and_identify(ours: Network, theirs: NodeProcess) -> None:
     assert await ask(theirs, f"ping {peer}") == 3
     known = await ask(theirs, f"protocols {peer}")
     assert isinstance(known, list)
-    assert {"/echo/1", "/ipfs/kad/1.0.0", "/ipfs/ping/1.0.0", "/ipfs/id/1.0.0"} <= set(known)
+    assert {"/echo/1", "/fednode/kad/1.0.0", "/ipfs/kad/1.0.0", "/ipfs/ping/1.0.0", "/ipfs/id/1.0.0"} <= set(known)
 
 
 async def test_providers_are_found_both_ways(ours: Network, theirs: NodeProcess) -> None:

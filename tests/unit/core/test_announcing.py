@@ -115,10 +115,16 @@ def test_a_refused_site_is_skipped_and_a_dropped_one_forgotten() -> None:
     assert clock.run(2 * ANNOUNCE_S) == []
 
 
-def test_a_release_of_a_known_site_is_not_announced_again() -> None:
-    clock = Clock()
-    clock.announcing.hosted(clock.now_s, SITES[0])
-    assert clock.announcing.report(clock.now_s).waiting == 0
+def test_each_release_is_announced_also_when_it_comes_during_a_call() -> None:
+    announcing = Announcing(b"")
+    announcing.hosted(0.0, SITES[0])
+    assert announcing.due(0.0) == [fx.Announce(SITES[0])]
+    announcing.hosted(1.0, SITES[0])
+    assert announcing.due(1.0) == []
+    announcing.announced(2.0, SITES[0], 20)
+    assert announcing.due(2.0) == [fx.Announce(SITES[0])]
+    announcing.announced(3.0, SITES[0], 20)
+    assert announcing.report(3.0).waiting == 0
 
 
 def test_a_call_that_is_never_answered_does_not_hold_up_the_others() -> None:
