@@ -46,6 +46,15 @@ def parse_host_port(text: str) -> HostPort:
     return HostPort(str(address), _parse_port(port))
 
 
+def parse_address_range(text: str) -> str:
+    """An IP address, or a range of them as "ADDRESS/BITS"."""
+    try:
+        found = ipaddress.ip_network(text)
+    except ValueError as error:
+        raise ValueError(f"must be an IP address or a range such as 10.0.0.0/8: {error}") from None
+    return str(found) if "/" in text else str(found.network_address)
+
+
 def parse_hostname(text: str) -> str:
     """A DNS name in lower case, without a trailing dot."""
     name = text.lower().removesuffix(".")

@@ -6,12 +6,19 @@ A parser raises ValueError with the end of a sentence ("must be …"); the loade
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from config.addresses import check_dial_address, check_listen_address, parse_host_port, parse_hostname
+from config.addresses import (
+    check_dial_address,
+    check_listen_address,
+    parse_address_range,
+    parse_host_port,
+    parse_hostname,
+)
 from config.sizes import format_size, parse_size
 from protocol.site_id import SiteId
 
@@ -106,11 +113,19 @@ def list_of(syntax: str, item: Callable[[str], T], *, text: Callable[[T], str] =
     return Kind(f"list of {syntax}", parse, render)
 
 
+def _parse_web_address(value: Any) -> str:
+    text = _parse_text(value)
+    if text and not re.fullmatch(r"https?://[!-;=?-~]+", text, re.ASCII):
+        raise ValueError(f"must begin with https:// and have no spaces, not {text!r}")
+    return text
+
+
 def _parse_size_or_none(value: Any) -> int | None:
     return None if value == "none" else parse_size(value)
 
 
 TEXT: Kind[str] = Kind("text", _parse_text, text_literal)
+WEB_ADDRESS: Kind[str] = Kind("https:// address", _parse_web_address, text_literal)
 BOOL: Kind[bool] = Kind("true | false", _parse_bool, lambda value: "true" if value else "false")
 PATH: Kind[Path] = Kind("path", _parse_path, lambda value: text_literal(str(value)))
 SIZE: Kind[int] = Kind('bytes, or text such as "10 GiB"', parse_size, lambda value: text_literal(format_size(value)))
@@ -120,6 +135,7 @@ SIZE_OR_NONE: Kind[int | None] = Kind(
     lambda value: text_literal("none" if value is None else format_size(value)),
 )
 HOST_PORTS = list_of('"host:port"', lambda text: str(parse_host_port(text)))
+ADDRESS_RANGES = list_of("IP addresses or ranges such as 10.0.0.0/8", parse_address_range)
 HOSTNAMES = list_of("host names", parse_hostname)
 LISTEN_ADDRESSES = list_of("multiaddrs", check_listen_address)
 DIAL_ADDRESSES = list_of("multiaddrs with /p2p/ID", check_dial_address)

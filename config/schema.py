@@ -36,6 +36,9 @@ class NodeSettings:
         "",
         "Where to appeal a refusal: an e-mail address or an https:// address. Empty: none is shown.",
     )
+    policy_url: str = setting(
+        kinds.WEB_ADDRESS, "", "The page that says what this node hosts and what it refuses. Empty: none."
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,6 +94,21 @@ class GatewaySettings:
         1024**3,
         "Disk space for blocks of sites that are fetched for readers and not hosted. The oldest go first.",
     )
+    trusted_proxies: tuple[str, ...] = setting(
+        kinds.ADDRESS_RANGES,
+        (),
+        "Proxies in front of this gateway. Only theirs are the X-Forwarded-Proto, -Host and -For that count.",
+    )
+    dns_servers: tuple[str, ...] = setting(
+        kinds.HOST_PORTS,
+        (),
+        "DNS servers to ask which site a domain names (DNSLink). Empty list: those of this machine.",
+    )
+    access_log: bool = setting(
+        kinds.BOOL,
+        False,
+        "Log each answer to a reader: method, host, path, status, bytes and duration; never who asked.",
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,6 +151,17 @@ class LogSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class MetricsSettings:
+    """Numbers for Prometheus; `fednode metrics` shows them in any case."""
+
+    listen: tuple[str, ...] = setting(
+        kinds.HOST_PORTS,
+        (),
+        "Where Prometheus can fetch /metrics by HTTP. Whoever reaches it can read it. Empty list: nowhere.",
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
     """All settings of a node. `Config(data_dir=…)` gives the defaults."""
 
@@ -148,6 +177,7 @@ class Config:
     gateway: GatewaySettings = field(default_factory=GatewaySettings)
     hosting: HostingSettings = field(default_factory=HostingSettings)
     log: LogSettings = field(default_factory=LogSettings)
+    metrics: MetricsSettings = field(default_factory=MetricsSettings)
 
 
 class Setting(NamedTuple):
@@ -176,6 +206,7 @@ SECTIONS: dict[str, type[Any]] = {
     "gateway": GatewaySettings,
     "hosting": HostingSettings,
     "log": LogSettings,
+    "metrics": MetricsSettings,
 }
 
 

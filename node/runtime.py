@@ -143,7 +143,7 @@ async def _serve(config: Config, paths: Paths, store: DiskStore, options: RunOpt
     async with open_network(settings) as network, trio.open_nursery() as nursery:
         replicator = Replicator(store, network, policies.gate, announced=paths.announced)
         on_demand = _on_demand(config, replicator)
-        gateway = GatewaySupervisor(config, paths, on_demand)
+        gateway = GatewaySupervisor(config, paths, on_demand, peer_id=network.local_peer, addresses=network.addresses())
         monitor = LoopMonitor()
         monitor.start()
         control = Control(config, store, network, replicator, policies, blocklists, gateway, monitor, decisions)

@@ -5,13 +5,16 @@ from __future__ import annotations
 from node.gateway import pages, routing_v1
 from node.gateway.backend import Backend
 from node.gateway.blocks import Blocks
+from node.gateway.dns import DnsClient
+from node.gateway.domains import Domains, NameFailed
 from node.gateway.failures import bad_request, page, redirect, refused_form
 from node.gateway.formats import FormatError, wanted
 from node.gateway.heads import Heads
 from node.gateway.http1 import BadRequest, Request
+from node.gateway.node_answers import NodeAnswers
 from node.gateway.pages import Self
 from node.gateway.response import Response
-from node.gateway.routing import CidPath, NodePath, Nothing, Redirect, Scheme, SitePath, route
+from node.gateway.routing import CidPath, NamePath, NodePath, Nothing, Redirect, Route, Scheme, SitePath, route
 from node.gateway.routing_v1 import RoutingAnswers
 from node.gateway.settings import WorkerSettings
 from node.gateway.site_answers import SiteAnswers
@@ -20,6 +23,12 @@ from node.store.port import StoreReader
 from protocol.errors import OperatorError
 
 FRONT_LINKS_MAX = 500
+NAME_FAILURES = {
+    "no-record": (404, "A site asks for the name {name}, but DNS has no DNSLink record for it (_dnslink.{name})."),
+    "no-consent": (404, "DNS names a site for {name}, but that site does not list this name, or is not hosted here."),
+    "too-deep": (400, "The DNSLink records for {name} lead from name to name without an end."),
+    "no-answer": (503, "DNS does not answer which site {name} stands for. Try again soon."),
+}
 
 
 class GatewayApp:
@@ -32,6 +41,9 @@ class GatewayApp:
         self._view = StoreView(reader)
         blocks = Blocks(reader, backend)
         heads = Heads(self._view, backend, fetch_on_miss=settings.fetch_on_miss)
+        self._blocks = blocks
+        self._names = Domains(self._view, DnsClient(settings.dns_servers))
+        self._about = NodeAnswers(settings, self._view, self._names)
         self._routing = RoutingAnswers(self._view, heads, backend)
         self._sites = SiteAnswers(self._view, blocks, heads, self._me, settings.fetch_limits)
         self._rules_version = self._view.rules_version
@@ -44,6 +56,8 @@ class GatewayApp:
         except FormatError as error:
             return refused_form(error, self._me)
         found = route(request.host, request.target, self._domains, scheme, trustless=form is not None)
+        while isinstance(found, NamePath):  # a name as host, then one in the path
+            found = await self._at_name(found)
         match found:
             case SitePath():
                 return await self._sites.answer(request, found, form)
@@ -61,6 +75,27 @@ class GatewayApp:
                 except OperatorError:
                     raise BadRequest(503, "this node cannot read its store") from None
 
+    async def _at_name(self, place: NamePath) -> Route:
+        try:
+            await self._view.refresh()
+            site = await self._names.site_of(place.name)
+        except OperatorError:
+            raise BadRequest(503, "this node cannot read its store") from None
+        if site is None:
+            return place.otherwise
+        if isinstance(site, NameFailed):
+            status, reason = NAME_FAILURES[site.kind]
+            return Nothing(status, reason.format(name=place.name))
+        return place.of_site(site)
+
+    def counts(self) -> dict[str, int]:
+        """What is counted here, for the report to the daemon."""
+        return {
+            "cache_hits": self._blocks.cache_hits,
+            "cache_misses": self._blocks.cache_misses,
+            "fetches": self._blocks.fetches,
+        }
+
     def error_page(self, error: BadRequest) -> Response:
         """The answer to a request that is none."""
         return bad_request(error, self._me)
@@ -75,6 +110,9 @@ class GatewayApp:
     async def _node(self, request: Request, path: str) -> Response:
         if path.startswith(routing_v1.PREFIX):
             return await self._routing.answer(request, path)
+        answer = await self._about.answer(request, path)
+        if answer is not None:
+            return answer
         if path == "/":
             await self._view.refresh()
             return page(200, self._front())

@@ -28,6 +28,9 @@ class Blocks:
         self._backend = backend
         self._cache = BlockCache(cache_bytes)
         self._flights: dict[Cid, _Flight] = {}
+        self.cache_hits = 0
+        self.cache_misses = 0
+        self.fetches = 0
 
     async def get(self, site: SiteId, cid: Cid, *, may_fetch: bool, in_thread: bool = False) -> bytes:
         """The block. may_fetch: ask other nodes on behalf of `site` for what is missing or damaged here.
@@ -36,7 +39,10 @@ class Blocks:
         deadlines are the caller's.
         """
         data = self._cache.get(cid)
-        if data is None:
+        if data is not None:
+            self.cache_hits += 1
+        else:
+            self.cache_misses += 1
             data = await self._load(site, cid, may_fetch=may_fetch, in_thread=in_thread)
             self._cache.put(cid, data)
         return data
@@ -70,6 +76,7 @@ class Blocks:
             if running.done:
                 return
         flight = self._flights[cid] = _Flight()
+        self.fetches += 1
         try:
             await self._backend.fetch_block(site, cid)
             flight.done = True

@@ -14,6 +14,7 @@ import socket
 import struct
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from email.utils import formatdate
 
 import trio
@@ -41,6 +42,20 @@ class Phase(enum.Enum):
     LINGER = enum.auto()  # the reader to close
 
 
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """An answer that was sent, or as much of it as was taken. request: None for what was none.
+
+    latency_s: from the request's head to the answer's; duration_s: to its end.
+    """
+
+    request: Request | None
+    status: int
+    sent_bytes: int
+    latency_s: float
+    duration_s: float
+
+
 class Connection:
     """Runs until either side is done; `run` raises nothing but cancellation."""
 
@@ -51,12 +66,17 @@ class Connection:
         error_page: ErrorPage,
         limits: Limits,
         on_phase: Callable[[Connection, Phase], None],
+        on_answer: Callable[[Answered], None] = lambda _: None,
     ) -> None:
         self._sock = sock
         self._handler = handler
         self._error_page = error_page
         self._limits = limits
         self._on_phase = on_phase
+        self._on_answer = on_answer
+        self._request: Request | None = None  # what is being answered
+        self._asked_s = 0.0
+        self._sent_bytes = 0
         self._heads = HeadReader(limits)
         self._scope = trio.CancelScope()
         self._phase = Phase.IDLE
@@ -109,6 +129,7 @@ class Connection:
         if request is None:
             return False
         self._enter(Phase.ANSWER, self._limits.answer_s)
+        self._request, self._asked_s = request, trio.current_time()
         response = await self._handler(request)
         chunked = response.length is None and request.chunks
         keep_alive = request.keep_alive and not self.last_answer
@@ -149,6 +170,15 @@ class Connection:
         await self._linger()
 
     async def _send(self, response: Response, *, keep_alive: bool, with_body: bool, chunked: bool = False) -> None:
+        request, sent_bytes, ready_s = self._request, self._sent_bytes, trio.current_time()
+        asked_s, self._request = self._asked_s if request is not None else ready_s, None
+        try:
+            await self._transmit(response, keep_alive=keep_alive, with_body=with_body, chunked=chunked)
+        finally:
+            duration_s, sent_bytes = trio.current_time() - asked_s, self._sent_bytes - sent_bytes
+            self._on_answer(Answered(request, response.status, sent_bytes, ready_s - asked_s, duration_s))
+
+    async def _transmit(self, response: Response, *, keep_alive: bool, with_body: bool, chunked: bool) -> None:
         head = encode_head(response, keep_alive=keep_alive, date=_http_date(), chunked=chunked)
         body = response.body
         length = response.length if with_body else 0
@@ -210,12 +240,15 @@ class Connection:
 
     async def _send_all(self, data: bytes | memoryview, give_up: float, flags: int = 0) -> None:
         sent = await self._sock.send(data, flags)
+        self._sent_bytes += sent
         if sent == len(data):
             return
         view = memoryview(data)[sent:]
         while view:
             self._scope.deadline = min(trio.current_time() + self._limits.stall_s, give_up)
-            view = view[await self._sock.send(view, flags) :]
+            sent = await self._sock.send(view, flags)
+            self._sent_bytes += sent
+            view = view[sent:]
 
     async def _linger(self) -> None:
         """Close so that the last answer arrives: closing with unread bytes would be a reset (RFC 9112, 9.6)."""

@@ -13,6 +13,7 @@ from urllib.parse import quote, unquote_to_bytes
 from node.gateway.http1 import BadRequest
 from node.gateway.limits import PATH_SEGMENTS_MAX
 from protocol.cid import DAG_PB, LIBP2P_KEY, Cid
+from protocol.dnslink import inline, is_domain, uninline
 from protocol.errors import DecodeError
 from protocol.site_id import SiteId
 
@@ -85,6 +86,25 @@ class CidPath:
 
 
 @dataclass(frozen=True, slots=True)
+class NamePath:
+    """A place in the site that a domain stands for. Fields as in SitePath; path: raw.
+
+    otherwise: what the request is for if no hosted site lists the domain.
+    """
+
+    name: str
+    path: str
+    query: str
+    base: str
+    home: str
+    otherwise: Route
+
+    def of_site(self, site: SiteId) -> SitePath | Nothing:
+        """The same place, once it is known which site it is in. Raises BadRequest."""
+        return _site_path(site, self.name, self.path, self.query, base=self.base, home=self.home)
+
+
+@dataclass(frozen=True, slots=True)
 class Redirect:
     """The same thing under its proper address."""
 
@@ -106,7 +126,7 @@ class Nothing:
     reason: str
 
 
-Route = SitePath | CidPath | Redirect | NodePath | Nothing
+Route = SitePath | CidPath | NamePath | Redirect | NodePath | Nothing
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +179,9 @@ def route(
                 return _on_subdomain(label, f"{domain}{host.suffix}", path, query, scheme)
         if host.name not in domains and re.search(r"\.ip[nf]s\.", host.name):
             return Nothing(404, "This node does not answer for that domain: it is not one of its gateway domains.")
+        if host.name not in domains and is_domain(host.name):
+            home = f"{scheme}://{next(iter(domains))}{host.suffix}/" if domains else "/"
+            return NamePath(host.name, path, query, "", home, _on_address(path, query, trustless=trustless))
     return _on_address(path, query, trustless=trustless)
 
 
@@ -178,7 +201,9 @@ def _on_subdomain(label: str, domain: str, path: str, query: str, scheme: Scheme
         return _cid_path(cid, path, query, base="", home=home)
     found = _site(name)
     if found is None:
-        return Nothing(400, "The first part of the address is not a site id; those begin with k51.")
+        other = Nothing(400, "The first part of the address is not a site id; those begin with k51.")
+        own = uninline(name)
+        return NamePath(own, path, query, "", home, other) if own is not None else other
     site, canonical = found
     if name != canonical:
         return Redirect(f"{scheme}://{canonical}.ipns.{domain}{path}{query}")
@@ -198,9 +223,10 @@ def _on_domain(domain: str, path: str, query: str, scheme: Scheme) -> Route:
     if name is None:
         return NodePath(path)
     found = _site(name)
-    if found is None:
-        return _NO_SITE
-    return Redirect(f"{scheme}://{found[1]}.ipns.{domain}{rest or '/'}{query}")
+    if found is not None:
+        return Redirect(f"{scheme}://{found[1]}.ipns.{domain}{rest or '/'}{query}")
+    label = inline(name.lower()) if is_domain(name.lower()) else None
+    return Redirect(f"{scheme}://{label}.ipns.{domain}{rest or '/'}{query}") if label is not None else _NO_SITE
 
 
 def _on_address(path: str, query: str, *, trustless: bool) -> Route:
@@ -213,7 +239,8 @@ def _on_address(path: str, query: str, *, trustless: bool) -> Route:
         return NodePath(path)
     found = _site(name)
     if found is None:
-        return _NO_SITE
+        own = name.lower()
+        return NamePath(own, rest or "/", query, f"/ipns/{own}", "/", _NO_SITE) if is_domain(own) else _NO_SITE
     site, canonical = found
     base = f"/ipns/{canonical}"
     if not trustless and (not rest or name != canonical):

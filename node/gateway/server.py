@@ -9,12 +9,16 @@ import socket
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import trio
 
-from node.gateway.connection import Connection, ErrorPage, Handler, Phase
+from node.gateway import access_log
+from node.gateway.connection import Answered, Connection, ErrorPage, Handler, Phase
+from node.gateway.counters import AnswerCounters
 from node.gateway.http1 import BadRequest, Request
 from node.gateway.limits import Limits
+from node.gateway.proxies import TrustedProxies
 from node.gateway.response import Response
 
 ACCEPT_PAUSE_S = 0.1  # when the process has no file descriptor left
@@ -38,10 +42,20 @@ class ServerStats:
 class HttpServer:
     """Serves requests of all listeners with one handler. Readers' addresses stay in memory and are never logged."""
 
-    def __init__(self, handler: Handler, error_page: ErrorPage, limits: Limits) -> None:
+    def __init__(
+        self,
+        handler: Handler,
+        error_page: ErrorPage,
+        limits: Limits,
+        *,
+        proxies: TrustedProxies | None = None,
+        access_log: bool = False,
+    ) -> None:
         self._handler = handler
         self._error_page = error_page
         self._limits = limits
+        self._proxies = proxies or TrustedProxies(())
+        self._access_log = access_log
         self._open: set[Connection] = set()
         self._idle: dict[Connection, None] = {}  # longest idle first
         self._by_address: Counter[str] = Counter()
@@ -50,6 +64,7 @@ class HttpServer:
         self._stop = trio.Event()
         self._empty = trio.Event()
         self.stats = ServerStats()
+        self.counters = AnswerCounters()
 
     def stop(self) -> None:
         """Take no more connections, let answers end within the grace, then cut."""
@@ -98,7 +113,8 @@ class HttpServer:
     def _start(self, sock: trio.socket.SocketType, host: str, readers: trio.Nursery) -> None:
         key = address_key(host)
         too_many = self._by_address[key] >= self._limits.address_connections_max
-        if too_many and (self._limits.limit_loopback or not is_loopback(host)):
+        shared = self._proxies.trusts(host) or (is_loopback(host) and not self._limits.limit_loopback)
+        if too_many and not shared:
             self._reject(sock, readers)
             return
         if len(self._open) >= self._limits.connections_max:
@@ -108,7 +124,8 @@ class HttpServer:
             longest_idle = next(iter(self._idle))
             del self._idle[longest_idle]
             longest_idle.close_if_waiting()
-        connection = Connection(sock, self._answer, self._error_page, self._limits, self._on_phase)
+        handler = partial(self._answer, host)
+        connection = Connection(sock, handler, self._error_page, self._limits, self._on_phase, self._on_answer)
         self._open.add(connection)
         self._by_address[key] += 1
         self.stats.connections = len(self._open)
@@ -147,10 +164,16 @@ class HttpServer:
         if phase is Phase.IDLE:
             self._idle[connection] = None
 
-    async def _answer(self, request: Request) -> Response:
+    def _on_answer(self, answered: Answered) -> None:
+        self.counters.add(answered.status, answered.sent_bytes, answered.latency_s)
+        if self._access_log and answered.request is not None:
+            fields = access_log.fields_of(answered.request, answered.status, answered.sent_bytes, answered.duration_s)
+            access_log.write(fields)
+
+    async def _answer(self, peer: str, request: Request) -> Response:
         self.stats.requests += 1
         try:
-            return await self._handler(request)
+            return await self._handler(self._proxies.read(request, peer))
         except BadRequest:
             raise
         except Exception:  # the request's task root: a bug of ours costs one answer, not the connection

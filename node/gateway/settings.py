@@ -14,6 +14,7 @@ from node.gateway.limits import FetchLimits, Limits
 class WorkerSettings:
     """Settings of one worker process. backend_socket: where the daemon answers (`gateway.sock`).
 
+    peer_id, addresses: of the node, among nodes.
     fetch_on_miss: ask other nodes for sites that are not hosted here. log_format: "human" or "json".
     """
 
@@ -24,6 +25,13 @@ class WorkerSettings:
     domains: tuple[str, ...] = ("localhost",)
     fetch_on_miss: bool = True
     list_sites: bool = False
+    policy_url: str = ""
+    hosting_mode: str = "open"
+    peer_id: str = ""
+    addresses: tuple[str, ...] = ()
+    dns_servers: tuple[str, ...] = ()
+    trusted_proxies: tuple[str, ...] = ()
+    access_log: bool = False
     log_level: str = "info"
     log_format: str = "human"
     limits: Limits = field(default_factory=Limits)
@@ -38,11 +46,11 @@ class WorkerSettings:
         """What to_json gave."""
         found: dict[str, Any] = json.loads(text)
         known = {name: found[name] for name in (item.name for item in fields(cls))}
+        known = {name: tuple(value) if isinstance(value, list) else value for name, value in known.items()}
         return replace(
             cls(**known),
             store_dir=Path(found["store_dir"]),
             backend_socket=Path(found["backend_socket"]),
-            domains=tuple(found["domains"]),
             limits=Limits(**found["limits"]),
             fetch_limits=FetchLimits(**found["fetch_limits"]),
         )

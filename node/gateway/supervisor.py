@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -24,6 +24,7 @@ from node.gateway.backend import Backend
 from node.gateway.backend_server import serve_backend
 from node.gateway.limits import Limits
 from node.gateway.listening import bound_address, listening_sockets
+from node.gateway.server import ServerStats
 from node.gateway.settings import WorkerSettings
 from node.groups import first_operator_error
 from protocol.errors import OperatorError
@@ -36,6 +37,7 @@ BACKOFF_FIRST_S = 0.1
 BACKOFF_MAX_S = 10.0
 BACKOFF_RESET_S = 30.0  # a worker that lived so long failed for another reason than the last time
 LINE_MAX_BYTES = 64 * 1024
+SHOWN_STATS = frozenset(item.name for item in fields(ServerStats))  # the others are for metrics
 
 log = logging.getLogger(__name__)
 
@@ -59,9 +61,20 @@ class WorkerStatus:
 class GatewaySupervisor:
     """Runs the gateway inside the daemon: `await nursery.start(gateway.run)`. With no address it does nothing."""
 
-    def __init__(self, config: Config, paths: Paths, backend: Backend, *, limits: Limits | None = None) -> None:
+    def __init__(
+        self,
+        config: Config,
+        paths: Paths,
+        backend: Backend,
+        *,
+        limits: Limits | None = None,
+        peer_id: str = "",
+        addresses: Sequence[str] = (),
+    ) -> None:
+        """peer_id, addresses: what readers are told of this node among nodes."""
         self._config = config
-        self._worker = worker_settings(config, paths, limits or Limits())
+        settings = worker_settings(config, paths, limits or Limits())
+        self._worker = replace(settings, peer_id=peer_id, addresses=tuple(addresses))
         self._backend = backend
         self._addresses: list[str] = []
         self._workers: list[WorkerStatus] = []
@@ -77,9 +90,18 @@ class GatewaySupervisor:
     def statuses(self) -> list[dict[str, Any]]:
         """JSON-able: each worker, with its counts."""
         return [
-            {"pid": status.pid, "state": status.state, "restarts": status.restarts, **status.stats}
+            {
+                "pid": status.pid,
+                "state": status.state,
+                "restarts": status.restarts,
+                **{name: count for name, count in status.stats.items() if name in SHOWN_STATS},
+            }
             for status in self._workers
         ]
+
+    def counts(self) -> list[dict[str, int]]:
+        """Each worker's last report: counts since its start."""
+        return [{"restarts": status.restarts, **status.stats} for status in self._workers]
 
     def urls(self, site: SiteId) -> list[str]:
         """Addresses of the site at this gateway, the one to open first."""
@@ -124,6 +146,11 @@ def worker_settings(config: Config, paths: Paths, limits: Limits) -> WorkerSetti
         domains=config.gateway.domains,
         fetch_on_miss=config.gateway.fetch_on_miss != "off",
         list_sites=config.gateway.list_sites,
+        policy_url=config.node.policy_url,
+        hosting_mode=config.hosting.mode,
+        dns_servers=config.gateway.dns_servers,
+        trusted_proxies=config.gateway.trusted_proxies,
+        access_log=config.gateway.access_log,
         log_level=config.log.level,
         log_format="human" if human else "json",
         limits=limits,

@@ -50,6 +50,13 @@ class StoreView:
         self._holders: OrderedDict[Cid, list[SiteId]] = OrderedDict()
         self.rules_version: int | None = None
         """Changes with any rule."""
+        self.list_names: frozenset[str] = frozenset()
+        """The lists that rules come from."""
+
+    @property
+    def version(self) -> int | None:
+        """Changes with anything in the store."""
+        return self._data_version
 
     async def refresh(self, *, unless_just_done: bool = False) -> None:
         """Bring the snapshot up to what the store says at the time of the call."""
@@ -75,7 +82,9 @@ class StoreView:
         self._data_version = version
 
     def _load_policy(self) -> Policy:
-        return Policy(rules_of(self._reader.rules()))
+        rows = self._reader.rules()
+        self.list_names = frozenset(row.list_name for row in rows if row.list_name is not None)
+        return Policy(rules_of(rows))
 
     def decide(self, site: SiteId, root: Cid | None, paths: tuple[str, ...], trail: tuple[Cid, ...]) -> Verdict:
         """May this be served? One thing may be reached under several paths: the first refusal counts."""
@@ -107,6 +116,20 @@ class StoreView:
             if len(self._holders) > FILES_CACHED_MAX:
                 self._holders.popitem(last=False)
         return found
+
+    def is_held(self, site: SiteId) -> bool:
+        """All blocks of one of its releases are here."""
+        record = self.site(site)
+        return record is not None and record.held is not None
+
+    def root_of(self, site: SiteId) -> Cid | None:
+        """The root of the held release."""
+        record = self.site(site)
+        return record.held.release.root if record is not None and record.held is not None else None
+
+    def records(self) -> list[SiteRecord]:
+        """All sites that the store knows; may block."""
+        return self._reader.sites()
 
     def hosted(self) -> list[SiteId]:
         """The sites whose blocks are all here."""

@@ -23,6 +23,7 @@ import trio
 from node.gateway.app import GatewayApp
 from node.gateway.backend_client import BackendClient
 from node.gateway.limits import Limits
+from node.gateway.proxies import TrustedProxies
 from node.gateway.server import HttpServer
 from node.gateway.settings import WorkerSettings
 from node.logs import set_up_logging
@@ -62,12 +63,18 @@ async def run_worker(settings: WorkerSettings, control: socket.socket, listeners
     try:
         backend = BackendClient(settings.backend_socket, waiting_max=settings.fetch_limits.waiting_max)
         app = GatewayApp(settings, reader, backend)
-        server = HttpServer(app.answer, app.error_page, settings.limits)
+        server = HttpServer(
+            app.answer,
+            app.error_page,
+            settings.limits,
+            proxies=TrustedProxies(settings.trusted_proxies),
+            access_log=settings.access_log,
+        )
         _leave_with_daemon(control, server, trio.lowlevel.current_trio_token())
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_stop_on_signal, server)
             nursery.start_soon(_watch_rules, app)
-            nursery.start_soon(_report, server, control)
+            nursery.start_soon(_report, server, app, control)
             await server.serve([trio.socket.from_stdlib_socket(listener) for listener in listeners])
             nursery.cancel_scope.cancel()
     finally:
@@ -101,10 +108,11 @@ async def _watch_rules(app: GatewayApp) -> None:
         await trio.sleep(RULES_EVERY_S)
 
 
-async def _report(server: HttpServer, control: socket.socket) -> None:
+async def _report(server: HttpServer, app: GatewayApp, control: socket.socket) -> None:
     """The first report says that the worker is ready; the daemon takes silence for a hang."""
     while True:
-        line = json.dumps(asdict(server.stats)).encode() + b"\n"
+        counts = asdict(server.stats) | server.counters.as_flat() | app.counts()
+        line = json.dumps(counts).encode() + b"\n"
         with suppress(OSError):  # a daemon that does not read gets the next one, and one that is gone none
             control.send(line, socket.MSG_DONTWAIT)
         await trio.sleep(REPORT_EVERY_S)

@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from node.gateway.app import GatewayApp
 from node.gateway.backend import Identity, Unavailable
+from node.gateway.proxies import TrustedProxies
 from node.gateway.server import HttpServer
 from node.gateway.settings import WorkerSettings
 from node.policy.model import CidPath, Ground, Rule, RuleVerdict, Target
@@ -117,7 +118,8 @@ async def running_node(directory: Path, **settings: Any) -> AsyncIterator[Node]:
     neighbour = Neighbour(store)
     worker = WorkerSettings(store_dir=directory / "store", backend_socket=directory / "none", **settings)
     app = GatewayApp(worker, reader, neighbour)
-    server = HttpServer(app.answer, app.error_page, worker.limits)
+    proxies = TrustedProxies(worker.trusted_proxies)
+    server = HttpServer(app.answer, app.error_page, worker.limits, proxies=proxies, access_log=worker.access_log)
     listener = trio.socket.socket()
     await listener.bind(("127.0.0.1", 0))
     listener.listen(100)

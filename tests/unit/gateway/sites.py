@@ -74,7 +74,7 @@ def build(tree: Tree, *, chunk_bytes: int = CHUNK_BYTES) -> Built:
     return Built(root, blocks, cids)
 
 
-def sign(key: Ed25519PrivateKey, built: Built, *, seq: int = 1) -> SignedRelease:
+def sign(key: Ed25519PrivateKey, built: Built, *, seq: int = 1, domains: tuple[str, ...] = ()) -> SignedRelease:
     """A release of the tree."""
     return sign_release(
         Release(
@@ -84,6 +84,7 @@ def sign(key: Ed25519PrivateKey, built: Built, *, seq: int = 1) -> SignedRelease
             root=built.root,
             size_bytes=sum(map(len, built.blocks.values())),
             block_count=len(built.blocks),
+            domains=tuple(sorted(domains)),
             created_s=1_700_000_000,
         ),
         key,
@@ -116,9 +117,15 @@ def keep(store: DiskStore, signed: SignedRelease, built: Built) -> None:
 
 
 def publish(
-    store: DiskStore, key: Ed25519PrivateKey, tree: Tree, *, seq: int = 1, chunk_bytes: int = CHUNK_BYTES
+    store: DiskStore,
+    key: Ed25519PrivateKey,
+    tree: Tree,
+    *,
+    seq: int = 1,
+    chunk_bytes: int = CHUNK_BYTES,
+    domains: tuple[str, ...] = (),
 ) -> Built:
     """Build, sign and host."""
     built = build(tree, chunk_bytes=chunk_bytes)
-    keep(store, sign(key, built, seq=seq), built)
+    keep(store, sign(key, built, seq=seq, domains=domains), built)
     return built

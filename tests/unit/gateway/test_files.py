@@ -261,8 +261,6 @@ async def test_paths_on_the_domain_lead_to_the_origin(node: Node) -> None:
     answer = await node.ask("GET", host, f"/ipns/{site}/docs/a%20b?q=%C3%A4")
     assert answer.status == 301
     assert answer.headers["location"] == f"http://{site}.ipns.{host}/docs/a%20b?q=%C3%A4"
-    answer = await node.ask("GET", host, f"/ipns/{site}/", X_Forwarded_Proto="https")
-    assert answer.headers["location"].startswith(f"https://{site}.ipns.")
     assert (await node.ask("GET", host, f"/ipns/{site}", Service_Worker="script")).status == 400
 
 

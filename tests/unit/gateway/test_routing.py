@@ -6,7 +6,16 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from node.gateway.http1 import BadRequest
-from node.gateway.routing import NodePath, Nothing, Redirect, SitePath, decode_segments, parse_host, route
+from node.gateway.routing import (
+    NamePath,
+    NodePath,
+    Nothing,
+    Redirect,
+    SitePath,
+    decode_segments,
+    parse_host,
+    route,
+)
 from protocol import multibase
 from protocol.cid import Cid
 from protocol.site_id import SiteId
@@ -58,13 +67,36 @@ def test_paths_on_a_domain_lead_to_the_sites_origin() -> None:
     assert route("gw.example", f"/ipns/{SITE}/x", DOMAINS, "https") == Redirect(f"https://{SITE}.ipns.gw.example/x")
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1:8080", "[::1]:8080", "[::1]", "192.168.0.7", "box.lan", None, ""])
+@pytest.mark.parametrize("host", ["127.0.0.1:8080", "[::1]:8080", "[::1]", "192.168.0.7", "box", None, ""])
 def test_addresses_serve_sites_as_paths(host: str | None) -> None:
     found = at(host, f"/ipns/{SITE}/a/b?c")
     assert found == SitePath(SITE, str(SITE), ("a", "b"), False, "?c", f"/ipns/{SITE}", "/")
     assert not found.isolated
     assert at(host, f"/ipns/{SITE}") == Redirect(f"/ipns/{SITE}/")
     assert at(host, "/") == NodePath("/")
+
+
+def test_other_names_may_be_domains_of_sites() -> None:
+    found = at("Box.lan:80", f"/ipns/{SITE}/a?b")
+    assert isinstance(found, NamePath)
+    assert (found.name, found.path, found.query, found.base) == ("box.lan", f"/ipns/{SITE}/a", "?b", "")
+    assert found.otherwise == at("127.0.0.1", f"/ipns/{SITE}/a?b")
+    assert found.of_site(SITE) == SitePath(SITE, "box.lan", ("ipns", str(SITE), "a"), False, "?b", "", found.home)
+
+
+@pytest.mark.parametrize(("name", "label"), [("my-site.example.org", "my--site-example-org"), ("a.b", "a-b")])
+def test_domains_below_the_gateways(name: str, label: str) -> None:
+    assert at("localhost:81", f"/ipns/{name.upper()}/x?y") == Redirect(f"http://{label}.ipns.localhost:81/x?y")
+    found = at(f"{label}.ipns.localhost", "/x")
+    assert isinstance(found, NamePath)
+    assert (found.name, found.base, found.home) == (name, "", "http://localhost/")
+    found = at("127.0.0.1", f"/ipns/{name}/x")
+    assert isinstance(found, NamePath)
+    assert (found.name, found.path, found.base) == (name, "/x", f"/ipns/{name}")
+
+
+def test_a_domain_too_long_for_a_label_has_no_place_below_the_gateways() -> None:
+    assert isinstance(at("localhost", f"/ipns/{'a.' * 32}b/"), Nothing)
 
 
 LONG = str(Cid(b"\x01\x55\x13\x40" + bytes(64)))

@@ -65,7 +65,7 @@ async def test_what_is_refused_is_not_here(node: Node, site: tuple[SiteId, Built
     ("host", "headers", "address"),
     [
         ("localhost", {}, "/dns/localhost/tcp/80/http"),
-        ("localhost", {"x_forwarded_proto": "https"}, "/dns/localhost/tcp/443/https"),
+        ("localhost", {"x_forwarded_proto": "https"}, "/dns/localhost/tcp/80/http"),  # not from a trusted proxy
         ("[::1]:8080", {}, "/ip6/::1/tcp/8080/http"),
     ],
 )

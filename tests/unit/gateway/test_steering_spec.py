@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from node.gateway import dns, domains, node_answers
 from node.gateway.encodings import SUFFIXES
 from protocol import limits
+from protocol.dnslink import RECURSION_MAX
 from protocol.redirects import REDIRECTS, REWRITES
 from protocol.site_headers import ALLOWED, SHARED_MAX_AGE_S
 
@@ -37,3 +39,15 @@ def test_headers() -> None:
 def test_precompressed_files() -> None:
     assert all(f"`{suffix}`" in section(10) for suffix in SUFFIXES.values())
     assert " before ".join(["br goes", *list(SUFFIXES)[1:]]) in section(10).replace("\n", " ")
+
+
+def test_domains_and_the_node_itself() -> None:
+    assert f"within {dns.ANSWER_S:.0f} s" in section(11)
+    assert f"at least {domains.TTL_MIN_S:.0f} s and at most {domains.TTL_MAX_S // 3600:.0f} hour" in section(11)
+    assert f"{domains.ABSENT_S:.0f} s if it says nothing" in section(11).replace("\n", " ")
+    assert f"nobody answers, for {domains.FAILED_S:.0f} s" in section(11)
+    assert domains.STALE_S == 3600
+    assert f"{RECURSION_MAX} times at most" in section(11)
+    assert f"good for {node_answers.SECURITY_VALID_DAYS} days" in section(12)
+    for path in (node_answers.ABOUT, node_answers.TLS, node_answers.SECURITY, node_answers.ROBOTS):
+        assert f"`{path}" in section(12)
