@@ -118,10 +118,10 @@ class FederationCore:
                 return self._on_fetch_failed(now_s, event)
             case ins.Announced(site, took):
                 self.announcing.announced(now_s, site, took)
-                return self.announcing.due(now_s)
+                return []
             case ins.Checked(site, seen):
                 self.announcing.checked(now_s, site, seen)
-                return self.announcing.due(now_s)
+                return []
             case ins.Followed(site):
                 self._followed.set(site, now_s + self._spread(RETRY_FIRST_S))
                 return [fx.FindHosts(site)]

@@ -30,7 +30,7 @@ class SiteState:
         """Nothing is left to fetch: the head is held, or the site has ended."""
         if self.head is None:
             return False
-        return self.head.release.ended or (self.held is not None and self.held.cid == self.head.cid)
+        return self.head.release.ended or self.held is self.head or self.held == self.head  # a cid costs 0.1 ms
 
     def add_source(self, peer: PeerId) -> None:
         """Remembers that `peer` says it hosts the head; the newest word counts most, the oldest is forgotten."""

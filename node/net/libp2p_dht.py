@@ -9,6 +9,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
+from functools import lru_cache
 from typing import Any, Protocol
 
 import trio
@@ -37,6 +38,7 @@ KEY_MAX_BYTES = 80  # what other implementations take; a sha2-256 multihash has 
 _REQUEST_MAX_BYTES = 64 * 1024
 _RESPONSE_MAX_BYTES = 256 * 1024  # 40 peers with 16 addresses and a signed record each
 _PEER_ADDRESSES_MAX = 16
+_ADDRESS_MAX_BYTES = 512
 _RECORD_LIFE_S = 48 * 3600.0  # the specification's
 _REQUEST_S = 6.0  # one request, its dial included
 _WALK_S = 60.0
@@ -400,7 +402,12 @@ async def _receive(stream: Stream, max_bytes: int) -> Reply | None:
 def _add_peer(peers: Any, peer: PeerId, addresses: Iterable[str]) -> None:
     entry = peers.add(id=peer_id_bytes(peer))
     for text in list(addresses)[:_PEER_ADDRESSES_MAX]:
-        entry.addrs.append(Multiaddr(text.partition("/p2p/")[0]).to_bytes())
+        entry.addrs.append(_address_bytes(text))
+
+
+@lru_cache(4096)
+def _address_bytes(text: str) -> bytes:
+    return bytes(Multiaddr(text.partition("/p2p/")[0]).to_bytes())
 
 
 def _peers_of(peers: Iterable[Any]) -> list[tuple[PeerId, list[str]]]:
@@ -414,7 +421,11 @@ def _peers_of(peers: Iterable[Any]) -> list[tuple[PeerId, list[str]]]:
     return found
 
 
+@lru_cache(4096)
 def _address_text(raw: bytes, peer: PeerId) -> str | None:
+    """Parsing costs 0.1 ms, a walk brings hundreds of addresses, and most of them were in the walk before."""
+    if len(raw) > _ADDRESS_MAX_BYTES:
+        return None
     try:
         text = str(Multiaddr(raw))
     except Exception:  # noqa: BLE001 - the library raises errors of many kinds on bytes that strangers chose
