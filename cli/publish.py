@@ -13,6 +13,10 @@ NODE is a libp2p address that ends in /p2p/ID; `fednode status` on that node
 shows it. Without --to the node on this machine gets the site. A bundle was
 signed when it was made and needs no key.
 
+A domain leads to the site once it has a DNS record, too:
+  _dnslink.NAME  TXT  "dnslink=/ipns/SITE"
+Domains stay from release to release until --domain or --no-domains says else.
+
 Names that begin with a dot stay out, except .well-known.
 
 \b
@@ -34,6 +38,10 @@ Exit codes:
 @click.option("--seq", type=click.IntRange(min=1), help="At least this sequence number for the release.")
 @click.option("--min-hosts", type=click.IntRange(1, 10_000), help="Wish for so many hosts at least.")
 @click.option("--max-hosts", type=click.IntRange(1, 10_000), help="Wish for so many hosts at most.")
+@click.option(
+    "--domain", "domains", metavar="NAME", multiple=True, help="Serve the site under this domain (repeatable)."
+)
+@click.option("--no-domains", is_flag=True, help="Serve the site under no domain any more.")
 @click.option("--hidden", is_flag=True, help="Publish names that begin with a dot, too.")
 @click.option("--dereference", is_flag=True, help="Publish what symbolic links point to, not the links.")
 @click.option("--force", is_flag=True, help="Sign a new release even if nothing has changed.")
@@ -46,6 +54,8 @@ def command(
     seq: int | None,
     min_hosts: int | None,
     max_hosts: int | None,
+    domains: tuple[str, ...],
+    no_domains: bool,
     hidden: bool,
     dereference: bool,
     force: bool,
@@ -64,8 +74,16 @@ def command(
     from cli.releases import publish_bundle, publish_folder
     from cli.report import echo_outcome, outcome_json
 
+    if domains and no_domains:
+        raise click.UsageError("--domain and --no-domains exclude each other")
     destination = Destination.of(nodes, config_file, data_dir)
-    wishes = Wishes(seq=seq, min_hosts=min_hosts, max_hosts=max_hosts, force=force)
+    wishes = Wishes(
+        seq=seq,
+        min_hosts=min_hosts,
+        max_hosts=max_hosts,
+        force=force,
+        domains=domains if domains or no_domains else None,
+    )
     if path.is_dir():
         scan_options = ScanOptions(hidden=hidden, dereference=dereference)
         outcome = publish_folder(path, scan_options, key, wishes, destination)

@@ -30,7 +30,7 @@ def is_domain(name: str) -> bool:
         len(name) <= DOMAIN_MAX_CHARS
         and len(labels) > 1
         and all(_LABEL.fullmatch(label) for label in labels)
-        and not labels[-1].isdigit()
+        and labels[-1][0].isalpha()  # as a release has it; numbers are addresses
     )
 
 

@@ -8,19 +8,24 @@ from dataclasses import dataclass
 
 from cli.errors import CommandError
 from cli.publishing.source import BlockSource
-from protocol.limits import SEQ_MAX
+from protocol.dnslink import is_domain
+from protocol.limits import DOMAINS_MAX, SEQ_MAX
 from protocol.release import DEFAULT_BAND, Band, Release, SignedRelease
 from protocol.site_id import SiteId
 
 
 @dataclass(frozen=True, slots=True)
 class Wishes:
-    """What the publisher asks for: at least this sequence number, this replica band, a new release in any case."""
+    """What the publisher asks for: at least this sequence number, this replica band, a new release in any case.
+
+    domains: under which the site may be served, instead of those of the last release; None: those.
+    """
 
     seq: int | None = None
     min_hosts: int | None = None
     max_hosts: int | None = None
     force: bool = False
+    domains: tuple[str, ...] | None = None
 
 
 def newest(releases: Iterable[SignedRelease | None]) -> SignedRelease | None:
@@ -42,12 +47,28 @@ def band_of(last: SignedRelease | None, wishes: Wishes) -> Band:
     return Band(low, high)
 
 
+def domains_of(last: SignedRelease | None, wishes: Wishes) -> tuple[str, ...]:
+    """The wish, else what the last release had. CommandError for names that no release can have."""
+    if wishes.domains is None:
+        return last.release.domains if last is not None else ()
+    names = sorted({name.lower().removesuffix(".") for name in wishes.domains})
+    for name in names:
+        if not is_domain(name):
+            raise CommandError(
+                f"{name!r} is not a domain name", hint="names in other scripts are written as xn--… (punycode)"
+            )
+    if len(names) > DOMAINS_MAX:
+        raise CommandError(f"a release can have {DOMAINS_MAX} domains, not {len(names)}")
+    return tuple(names)
+
+
 def unchanged(last: SignedRelease | None, source: BlockSource, wishes: Wishes) -> bool:
     """Whether the last release says already what a new one would say."""
     return (
         last is not None
         and last.release.root == source.root
         and last.release.band == band_of(last, wishes)
+        and last.release.domains == domains_of(last, wishes)
         and not wishes.force
         and (wishes.seq is None or wishes.seq <= last.seq)
     )
@@ -64,7 +85,7 @@ def next_release(site: SiteId, last: SignedRelease | None, source: BlockSource, 
         size_bytes=source.size_bytes,
         block_count=source.block_count,
         band=band_of(last, wishes),
-        domains=last.release.domains if last is not None else (),
+        domains=domains_of(last, wishes),
         created_s=int(time.time()),
     )
 

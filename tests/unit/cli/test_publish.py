@@ -92,6 +92,36 @@ def test_wishes_are_kept_from_release_to_release(fednode: Fednode, daemon: Small
     assert fednode("publish", site_dir, "--min-hosts", "7", "--max-hosts", "6").code == 1
 
 
+def test_domains_are_kept_until_others_are_given(fednode: Fednode, daemon: SmallDaemon, site_dir: Path) -> None:
+    site = new_key(fednode)
+    names = ("--domain", "Blog.Example.org.", "--domain", "a.example")
+    assert fednode("publish", site_dir, *names).code == 0
+    assert head(daemon, site).release.domains == ("a.example", "blog.example.org")
+    assert fednode("publish", site_dir, *names, "--json").json["unchanged"]
+    (site_dir / "more.html").write_text("more")
+    fednode("publish", site_dir)
+    assert head(daemon, site).release.domains == ("a.example", "blog.example.org")
+    assert fednode("publish", site_dir, "--no-domains").code == 0
+    assert (head(daemon, site).seq, head(daemon, site).release.domains) == (3, ())
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "said"),
+    [
+        (("--domain", "localhost"), 1, "not a domain name"),
+        (("--domain", "grüße.example"), 1, "xn--"),
+        (tuple(part for n in range(13) for part in ("--domain", f"a{n}.example")), 1, "12 domains"),
+        (("--domain", "a.example", "--no-domains"), 2, "exclude"),
+    ],
+)
+def test_domains_that_cannot_be(
+    fednode: Fednode, daemon: SmallDaemon, site_dir: Path, options: tuple[str, ...], code: int, said: str
+) -> None:
+    new_key(fednode)
+    ran = fednode("publish", site_dir, *options)
+    assert (ran.code, said in ran.err) == (code, True), ran.err
+
+
 def test_the_sequence_follows_the_node_when_this_machine_knows_nothing(
     fednode: Fednode, home: Path, daemon: SmallDaemon, site_dir: Path
 ) -> None:
