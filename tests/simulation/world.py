@@ -20,6 +20,9 @@ from protocol.limits import SEQ_MAX
 from protocol.release import Band, Release, SignedRelease, sign_release
 from protocol.site_id import SiteId
 
+# Not drawn: how often a site is announced must not change what else happens under a seed.
+DHT_CALL_S = 2.0
+
 
 @dataclass(slots=True)
 class Disk:
@@ -117,10 +120,10 @@ class SimNode:
                     world.send(self.name, name, lambda n: n.answer_ask(self.name, site))
             case fx.Announce(site):
                 world.providers.setdefault(site, set()).add(self.name)
-                world.later(world.rng.uniform(0.1, 5.0), lambda: self.feed(ins.Announced(site, 1)))
+                world.later(DHT_CALL_S, lambda: self.feed(ins.Announced(site, 1)))
             case fx.CheckAnnounced(site):
                 seen = int(self.name in world.providers.get(site, set()))
-                world.later(world.rng.uniform(0.1, 5.0), lambda: self.feed(ins.Checked(site, seen)))
+                world.later(DHT_CALL_S, lambda: self.feed(ins.Checked(site, seen)))
 
     def record(self, signed: SignedRelease) -> None:
         self.world.checker.on_record(self.name, self.disk.heads.get(signed.site), signed)
