@@ -18,9 +18,18 @@ class Admission:
         self.outbound = 0
         self.handshakes = 0
 
+    def only_handshakes_are_full(self, host: str) -> bool:
+        """Whether a connection from this address would be let in, were fewer others in mid-handshake."""
+        return (
+            self.handshakes >= self._limits.handshakes
+            and self.inbound < self._limits.inbound_connections
+            and self.inbound + self.outbound < self._limits.connections
+            and self._per_address[group_of(host)] < self._limits.connections_per_address
+        )
+
     def enter(self, host: str) -> bool:
         """Whether an inbound connection from this IP address may begin its handshake."""
-        group = _group(host)
+        group = group_of(host)
         if (
             self.inbound >= self._limits.inbound_connections
             or self.inbound + self.outbound >= self._limits.connections
@@ -38,7 +47,7 @@ class Admission:
         self.handshakes -= 1
 
     def leave(self, host: str, *, proved: bool) -> None:
-        group = _group(host)
+        group = group_of(host)
         self._per_address[group] -= 1
         if not self._per_address[group]:
             del self._per_address[group]
@@ -56,7 +65,7 @@ class Admission:
         self.outbound -= 1
 
 
-def _group(host: str) -> str:
+def group_of(host: str) -> str:
     """One IPv4 address, or the /64 that one IPv6 customer commonly gets."""
     ip = ipaddress.ip_address(host)
     if ip.version == 4:

@@ -21,6 +21,7 @@ from node.net.libp2p_dht import KEY_MAX_BYTES, PROTOCOLS, Dht
 from node.net.libp2p_host import Keys
 from node.net.libp2p_session import Session
 from node.net.listening import dialable
+from node.net.making_room import Usefulness
 from node.net.peer_ids import peer_id_of_seed
 from node.net.port import (
     BadAddress,
@@ -53,6 +54,7 @@ class LibP2PNetwork:
         libp2p_internals.apply()
         self.counts: Counter[str] = Counter()
         self.handlers: dict[str, Handler] = {}
+        self.usefulness = Usefulness()
         self._settings = settings
         self._listeners = listeners
         self._keys = Keys(settings.private_key)
@@ -211,6 +213,8 @@ class LibP2PNetwork:
     def _refuse_self(self, peer: PeerId) -> None:
         if peer == self._local_peer:
             raise BadAddress("that is this node itself")
+        if self.usefulness.banned(peer, trio.current_time()):
+            raise PeerUnreachable(f"{peer} is banned for a while, for what it did wrong")
 
     def serve(self, protocol: str, handler: Handler) -> None:
         self.handlers[protocol] = handler
@@ -236,6 +240,15 @@ class LibP2PNetwork:
 
     def known_addresses(self, peer: PeerId) -> list[str]:
         return [str(address) for address in self._book.of(peer)]
+
+    def note_useful(self, peer: PeerId) -> None:
+        self.usefulness.note(peer, trio.current_time())
+
+    def ban(self, peer: PeerId, *, for_s: float) -> None:
+        self.usefulness.ban(peer, trio.current_time() + for_s)
+        for connection in self._connections():
+            if connection.peer == peer:
+                connection.muxer.abort()
 
     async def disconnect(self, peer: PeerId) -> None:
         for connection in self._connections():

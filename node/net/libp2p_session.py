@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
+import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,7 +19,7 @@ from libp2p.rcmgr.metrics import Direction
 
 from node.net import multistream
 from node.net.addresses import Address
-from node.net.admission import Admission
+from node.net.admission import Admission, group_of
 from node.net.dialling import race
 from node.net.handling import run_handler
 from node.net.libp2p_connection import Connection
@@ -26,6 +28,7 @@ from node.net.libp2p_host import ContainedHost, ContainedSwarm, Keys
 from node.net.libp2p_noise import secure
 from node.net.libp2p_raw import RawConnection
 from node.net.libp2p_stream import LibP2PStream, NetStreamView, peer_text
+from node.net.making_room import NEWCOMER_S, Candidate, Usefulness, crowding
 from node.net.port import BadAddress, Handler, NetLimits, PeerId, PeerUnreachable, ProtocolUnsupported, Stream
 from node.net.receive_budget import ReceiveBudget
 from node.net.yamux_machine import StreamLostError
@@ -37,6 +40,7 @@ _NOISE = "/noise"
 _YAMUX = "/yamux/1.0.0"
 _LIBP2P_DIAL_S = 10.0
 _SETTLE_S = 1.0
+_LEAVE_PASSES = 8  # of the loop, for a cancelled handshake to be gone
 
 
 class Owner(Protocol):
@@ -44,6 +48,7 @@ class Owner(Protocol):
 
     counts: Counter[str]
     handlers: dict[str, Handler]
+    usefulness: Usefulness
 
     def dial_candidates(self, peer: PeerId) -> list[Address]: ...
     def on_connected(self, connection: Connection, *, first: bool) -> None: ...
@@ -73,6 +78,8 @@ class Session:
         self.streams = 0
         self._trimming = False
         self._dials: dict[PeerId, _Slot] = {}
+        self._unproved: dict[int, tuple[str, trio.CancelScope]] = {}  # oldest first
+        self._numbers = itertools.count()
         self.swarm = ContainedSwarm(keys, self._dial_for_libp2p)
         self.host = ContainedHost(self.swarm, nursery, owner.announced(), self._open_for_libp2p, self._on_identified)
 
@@ -115,6 +122,8 @@ class Session:
         except (OSError, ValueError):
             await trio.aclose_forcefully(stream)
             return
+        if self._admission.only_handshakes_are_full(remote.host):
+            await self._crowd_out(remote.host)
         if not self._admission.enter(remote.host):
             self._owner.counts["refused_connections"] += 1
             await trio.aclose_forcefully(stream)
@@ -129,9 +138,19 @@ class Session:
         finally:
             self._admission.leave(remote.host, proved=connection is not None)
 
+    async def _crowd_out(self, host: str) -> None:
+        """One address that holds many handshakes open makes room for another."""
+        number = crowding(group_of(host), ((number, group) for number, (group, _) in self._unproved.items()))
+        if number is not None:
+            self._unproved.pop(number)[1].cancel()
+            for _ in range(_LEAVE_PASSES):
+                await trio.lowlevel.checkpoint()
+
     async def _upgrade_guarded(self, raw: RawConnection) -> Connection | None:
+        number = next(self._numbers)
         try:
-            with trio.fail_after(self._limits.handshake_s):
+            with trio.fail_after(self._limits.handshake_s) as scope:
+                self._unproved[number] = group_of(raw.remote[0]), scope
                 return await self._upgrade(raw, None)
         except Exception as exc:  # noqa: BLE001 - libp2p code on what a stranger sent
             self._owner.counts["failed_handshakes"] += 1
@@ -141,6 +160,8 @@ class Session:
         except BaseException:
             await raw.close()
             raise
+        finally:
+            self._unproved.pop(number, None)
 
     # Outbound
 
@@ -218,6 +239,8 @@ class Session:
         session = await secure(raw, self._keys.pair, self._keys.noise, remote_peer)
         if session.get_remote_peer() == self._keys.peer:
             raise BadAddress("that is this node itself")
+        if self._owner.usefulness.banned(peer_text(session.get_remote_peer()), trio.current_time()):
+            raise PeerError("the peer is banned for a while")
         await agree(session.read, session.write, [_YAMUX])
         return Connection(session, self._limits, self.budget, self._start_stream, inbound=inbound)
 
@@ -238,6 +261,15 @@ class Session:
     async def _trim(self, peer: PeerId) -> None:
         for connection in self.connections(peer)[: -self._limits.connections_per_peer]:
             await connection.close()
+        inbound = [connection for connection in self.connections() if connection.inbound]
+        settled_s = time.time() - NEWCOMER_S
+        found = (
+            Candidate(number, item.peer, item.since_s, bool(item.muxer.open_streams) or item.since_s > settled_s)
+            for number, item in enumerate(inbound)
+        )
+        for candidate in self._owner.usefulness.leavers(found, self._limits.inbound_connections):
+            inbound[candidate.number].muxer.abort()
+            self._owner.counts["trimmed_connections"] += 1
 
     async def _notify(self, what: str, connection: Connection) -> None:
         try:

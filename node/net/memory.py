@@ -15,6 +15,7 @@ from node.net.addresses import Address
 from node.net.event_hub import EventHub
 from node.net.handling import run_handler
 from node.net.kademlia_values import check_value, value_key
+from node.net.making_room import Usefulness
 from node.net.memory_stream import MemoryStream, stream_pair
 from node.net.peer_ids import peer_id_of_seed
 from node.net.port import (
@@ -104,6 +105,7 @@ class MemoryNetwork:
         self._hub = EventHub(settings.limits.events)
         self._handlers: dict[str, Handler] = {}
         self._counts: Counter[str] = Counter()
+        self._usefulness = Usefulness()
         self._stopped = False
         self._addresses: list[Address] = []
         try:
@@ -163,7 +165,9 @@ class MemoryNetwork:
             return self.nodes[peer]
         for address in addresses:
             other = self._air.listening.get(address.port)
-            if other is not None and other.local_peer == peer and not self._air.is_cut(peer, self._local_peer):
+            if other is None or other.local_peer != peer or other._bans(self._local_peer) or self._bans(peer):
+                continue
+            if not self._air.is_cut(peer, self._local_peer):
                 self._link(other, inbound=False)
                 other._link(self, inbound=True)
                 return other
@@ -218,6 +222,16 @@ class MemoryNetwork:
 
     def known_addresses(self, peer: PeerId) -> list[str]:
         return [str(address) for address in self._book.of(peer)]
+
+    def note_useful(self, peer: PeerId) -> None:
+        self._usefulness.note(peer, trio.current_time())
+
+    def ban(self, peer: PeerId, *, for_s: float) -> None:
+        self._usefulness.ban(peer, trio.current_time() + for_s)
+        self.drop(peer)
+
+    def _bans(self, peer: PeerId) -> bool:
+        return self._usefulness.banned(peer, trio.current_time())
 
     async def disconnect(self, peer: PeerId) -> None:
         self.drop(peer)

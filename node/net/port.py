@@ -223,6 +223,12 @@ class Network(Protocol):
     def known_addresses(self, peer: PeerId) -> list[str]:
         """What the address book holds for this peer, newest first, each ending in /p2p/ID."""
 
+    def note_useful(self, peer: PeerId) -> None:
+        """This peer has just been of use. When the table of connections fills, idle ones go, the useless ones first."""
+
+    def ban(self, peer: PeerId, *, for_s: float) -> None:
+        """Close all connections with this peer at once, and have none with it for so long, in neither direction."""
+
     async def disconnect(self, peer: PeerId) -> None:
         """Close all connections with this peer; unknown peers are fine. Does not forget its addresses."""
 

@@ -21,6 +21,7 @@ from node.replication.context import IDLE_S, OPEN_DEADLINE_S, Context
 from node.replication.fetching import Fetched, fetch_release
 from node.replication.gate import Gate
 from node.replication.lookup import announce_to_ipfs, dht_key, find_heads
+from node.replication.standing import BAN_S
 from node.store.port import Store
 from protocol import messages as msg
 from protocol.errors import FednodeError, Malformed, OperatorError, PeerError
@@ -51,6 +52,7 @@ class Replicator:
         core = FederationCore(lambda signed: gate.may_host(signed).allowed, rng, network.local_peer.encode())
         self._announced = AnnouncedThrough(announced)
         self.context = Context(store=store, network=network, gate=gate, core=core, tell=self.tell)
+        self.context.standing.on_shunned = lambda peer: network.ban(peer, for_s=BAN_S)
         self._nursery: trio.Nursery | None = None
         self._fetches: dict[SiteId, tuple[SignedRelease, trio.CancelScope]] = {}
         self._syncing: set[PeerId] = set()
@@ -223,6 +225,7 @@ class Replicator:
         while True:
             match await channel.receive():
                 case msg.Offer(signed):
+                    self.context.network.note_useful(peer)
                     self.tell(ins.HeadSeen(peer, signed))
                 case msg.End() | None:
                     return

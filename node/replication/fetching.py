@@ -35,6 +35,7 @@ async def fetch_release(context: Context, signed: SignedRelease, source: PeerId)
         async with FrameChannel(stream, idle_s=IDLE_S, write_s=IDLE_S) as channel:
             await channel.send(msg.Fetch(signed.site, signed.cid))
             result = await pull(context, channel, hold, signed)
+        context.network.note_useful(source)
         await context.in_store(lambda: context.store.finish_hold(hold, origin=Origin.REPLICATED))
     except Refused as error:
         log.info("stopped fetching %s: %s", signed.site, error)

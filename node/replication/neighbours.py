@@ -44,6 +44,8 @@ class Neighbours:
     async def _round(self) -> None:
         network = self._context.network
         connected = {info.peer for info in network.peers()}
+        for peer in self._bootstrap:
+            network.note_useful(peer)
         wanted = [peer for peer in self._bootstrap if peer not in connected]
         if len(connected) + len(wanted) < NEIGHBOURS_MIN:
             rows = await self._context.in_store(self._context.store.peers)

@@ -98,6 +98,8 @@ async def _answer_offer(context: Context, channel: FrameChannel, peer: str, sign
         return
     state = context.core.state_of(signed.site)
     held = state.held if state else None
+    if held is not None:  # it hosts what is hosted here
+        context.network.note_useful(peer)
     await channel.send(msg.Have(signed.site, held.seq, 0, 0) if held else msg.End())
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 PEERS_MAX = 4096
@@ -16,6 +17,8 @@ WEIGHT_DEFAULT = 10
 # Ten plain lies, or a hundred stale heads, within the time in which a score halves.
 SCORE_MAX = 100.0
 HALF_LIFE_S = 600.0
+# After it the peer is heard again; one more fault and it is out again.
+BAN_S = 120.0
 
 
 @dataclass(slots=True)
@@ -31,6 +34,7 @@ class Standing:
     """Bounded: of more than `PEERS_MAX` faulty peers, the one that was quiet for longest is forgotten."""
 
     def __init__(self) -> None:
+        self.on_shunned: Callable[[str], None] = lambda _: None
         self._records: OrderedDict[str, Record] = OrderedDict()
 
     def count(self, now_s: float, peer: str, code: str) -> None:
@@ -44,6 +48,8 @@ class Standing:
         record.scored_at_s = now_s
         while len(self._records) > PEERS_MAX:
             self._records.popitem(last=False)
+        if record.score >= SCORE_MAX:
+            self.on_shunned(peer)
 
     def shunned(self, now_s: float, peer: str) -> bool:
         """Should this peer's streams be refused for now?"""

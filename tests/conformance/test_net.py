@@ -543,3 +543,24 @@ async def test_what_is_for_ipfs_nodes_is_found_only_in_the_network_that_both_joi
             assert await stranger.put_ipns(name, record, deadline_s=5) == 0
             with pytest.raises(PeerError):
                 await one.put_ipns(name, record[:-1], deadline_s=5)
+
+
+async def test_a_banned_peer_is_out_for_a_while_in_both_directions(opener: Opener) -> None:
+    async with two(opener) as (one, other):
+        other.serve("/echo/1", echo)
+        one.serve("/echo/1", echo)
+        await one.connect(other.addresses()[0], deadline_s=5)
+        with trio.fail_after(10):
+            gone = one.events()
+            other.note_useful(one.local_peer)
+            other.ban(one.local_peer, for_s=0.5)
+            assert await gone.receive() == PeerDisconnected(other.local_peer)
+            assert other.peers() == []
+            with pytest.raises(PeerUnreachable):
+                await other.connect(one.addresses()[0], deadline_s=5)
+            with pytest.raises(PeerUnreachable):
+                await one.open(other.local_peer, "/echo/1", deadline_s=5)
+            await trio.sleep(0.5)
+            stream = await one.open(other.local_peer, "/echo/1", deadline_s=5)
+            await stream.send_all(b"again")
+            assert await stream.receive_some() == b"again"

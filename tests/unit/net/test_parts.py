@@ -13,6 +13,7 @@ from node.net.admission import Admission
 from node.net.dialling import race
 from node.net.event_hub import EventHub
 from node.net.listening import bind_all, check_announced, close_all, dialable
+from node.net.making_room import Candidate, Usefulness, crowding
 from node.net.receive_budget import ReceiveBudget
 from node.net.turn import Turn
 
@@ -166,3 +167,40 @@ def test_announced_addresses_are_checked() -> None:
     check_announced(["/dns4/example.org/tcp/4101"])
     with pytest.raises(ListenFailed, match="cannot announce"):
         check_announced(["example.org:4101"])
+
+
+def test_idle_connections_leave_above_the_high_mark_the_useless_first() -> None:
+    usefulness = Usefulness()
+    usefulness.note("host", 5.0)
+    usefulness.note("older host", 4.0)
+    everyone = [
+        Candidate(0, "older host", 0.0, False),
+        Candidate(1, "busy", 0.0, True),
+        Candidate(2, "host", 0.0, False),
+    ]
+    everyone += [Candidate(number, f"stranger {number}", float(number), False) for number in range(3, 7)]
+    assert usefulness.leavers(everyone[:6], allowed=8) == []
+    assert [item.number for item in usefulness.leavers(everyone, allowed=8)] == [3]
+    assert [item.number for item in usefulness.leavers(everyone, allowed=2)] == [3, 4, 5, 6, 0, 2]
+
+
+def test_a_ban_ends_and_takes_the_usefulness_along() -> None:
+    usefulness = Usefulness()
+    usefulness.note("host", 5.0)
+    usefulness.ban("host", 10.0)
+    assert usefulness.banned("host", 9.9)
+    assert not usefulness.banned("host", 10.0)
+    assert not usefulness.banned("other", 9.9)
+    assert (
+        usefulness.leavers([Candidate(0, "new", 0.0, False), Candidate(1, "host", 9.0, False)], allowed=2)[0].peer
+        == "new"
+    )
+
+
+def test_the_oldest_handshake_of_the_largest_group_gives_way() -> None:
+    waiting = [(1, "a"), (2, "b"), (3, "b"), (4, "b"), (5, "c")]
+    assert crowding("new", waiting) == 2
+    assert crowding("c", waiting) == 2
+    assert crowding("b", waiting) is None
+    assert crowding("new", [(1, "a"), (2, "b")]) is None
+    assert crowding("new", []) is None
