@@ -24,6 +24,7 @@ SECTIONS: dict[str, dict[str, str]] = {
         "start": "Run a node in the foreground.",
         "status": "Show how the local node is doing.",
         "peers": "List connected nodes, or connect to one.",
+        "metrics": "Print the node's numbers for Prometheus.",
         "doctor": "Look for what is wrong and say what to do.",
         "store": "Check the blocks on disk, or mend their index.",
         "config": "Show the settings in force and where each comes from.",

@@ -13,6 +13,7 @@ from node.admin.control import BadRequest, Json, NotFound
 from node.decisions.log import DecisionLog, Draft, Remark
 from node.gateway.supervisor import GatewaySupervisor
 from node.health import checks, timely_checks
+from node.metrics import render
 from node.monitor import LoopMonitor
 from node.net.port import Network
 from node.policy.blocklists import Blocklists
@@ -255,6 +256,9 @@ class Control:
         except BlockCorrupt:
             return {"cid": str(wanted), "damaged": True}
         return {"cid": str(wanted), "damaged": False}
+
+    async def metrics(self) -> str:
+        return render(await self.status(), self._gateway.counts(), self._replicator.context.standing.totals)
 
     async def doctor(self) -> Json:
         usage = await trio.to_thread.run_sync(self._store.usage)

@@ -28,6 +28,7 @@ from node.decisions.log import DecisionLog
 from node.gateway.supervisor import GatewaySupervisor
 from node.groups import first_operator_error
 from node.logs import set_up_logging
+from node.metrics_server import serve_metrics
 from node.monitor import LoopMonitor
 from node.net import NetSettings, Network, open_network
 from node.policy.blocklists import Blocklists
@@ -153,6 +154,7 @@ async def _serve(config: Config, paths: Paths, store: DiskStore, options: RunOpt
         await _open_protocols(network, replicator, paths, nursery)
         await nursery.start(BitswapServer(replicator.context).run)
         await nursery.start(gateway.run)
+        await nursery.start(serve_metrics, control.metrics, config.metrics.listen)
         await nursery.start(serve_admin, control, paths.admin_socket)
         nursery.start_soon(blocklists.watch, lambda: nursery.start_soon(policies.reload_alone))
         nursery.start_soon(Upkeep(store, on_demand).run)

@@ -16,6 +16,7 @@ from starlette.routing import Route
 
 from node.admin.control import RULES_PAGE_MAX, BadRequest, Json, NodeControl, NotFound
 from node.admin.shapes import Field, Shape, read_object, read_query
+from node.metrics import CONTENT_TYPE as METRICS_TYPE
 from node.policy.rules import BadTarget
 from protocol.errors import DecodeError, FednodeError, OperatorError, PeerError
 from protocol.limits import REASON_MAX_CHARS
@@ -83,6 +84,7 @@ def _routes(control: NodeControl) -> list[Route]:
         ("DELETE", "/v1/follows", _delete(SITE, control.unfollow)),
         ("POST", "/v1/store/checks", _post(CHECK, control.check_block)),
         ("GET", "/v1/doctor", _get(control.doctor)),
+        ("GET", "/v1/metrics", _get_metrics(control)),
     ]
     return [Route(path, _rooted(endpoint), methods=[method]) for method, path, endpoint in table]
 
@@ -116,6 +118,14 @@ def _get(answer: Callable[[], Awaitable[Json]]) -> Endpoint:
     async def endpoint(request: Request) -> Response:
         read_query(request.query_params.multi_items(), {})
         return JSONResponse(await answer())
+
+    return endpoint
+
+
+def _get_metrics(control: NodeControl) -> Endpoint:
+    async def endpoint(request: Request) -> Response:
+        read_query(request.query_params.multi_items(), {})
+        return Response(await control.metrics(), media_type=METRICS_TYPE)
 
     return endpoint
 

@@ -140,15 +140,25 @@ class AdminClient:
     def doctor(self) -> Json:
         return self._ask("GET", "/v1/doctor")
 
+    def metrics(self) -> str:
+        """The node's numbers in the text format of Prometheus."""
+        response = self._request("GET", "/v1/metrics")
+        return response.text if response.is_success else str(self._answer(response))
+
     def _rows(self, path: str, name: str) -> list[Json]:
         return _list_in(self._ask("GET", path), name)
 
     def _ask(self, method: str, path: str, *, body: Json | None = None, query: dict[str, str] | None = None) -> Json:
+        return self._answer(self._request(method, path, body=body, query=query))
+
+    def _request(
+        self, method: str, path: str, *, body: Json | None = None, query: dict[str, str] | None = None
+    ) -> httpx.Response:
         if not self._knocked:
             self._knock()
             self._knocked = True
         try:
-            response = self._http.request(method, path, json=body, params=query)
+            return self._http.request(method, path, json=body, params=query)
         except httpx.ConnectError as error:
             raise self._no_daemon() from error
         except httpx.TimeoutException as error:
@@ -158,7 +168,6 @@ class AdminClient:
             ) from error
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise BadAnswer(f"the node at {self._socket_path} broke off: {error}", hint="see the node's log") from error
-        return self._answer(response)
 
     def _knock(self) -> None:
         """NoDaemon unless somebody listens. (httpx would say so too, but leaves its socket open then.)"""

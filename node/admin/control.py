@@ -79,5 +79,8 @@ class NodeControl(Protocol):
     async def check_block(self, cid: str) -> Json:
         """Reads a block of the store: {"cid", "damaged"}; damage is noted and healed; NotFound."""
 
+    async def metrics(self) -> str:
+        """The node's numbers in the text format of Prometheus."""
+
     async def doctor(self) -> Json:
         """Checks of the running node: {"checks": [{name, ok, message, hint}]}."""

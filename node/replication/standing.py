@@ -36,6 +36,8 @@ class Standing:
     def __init__(self) -> None:
         self.on_shunned: Callable[[str], None] = lambda _: None
         self._records: OrderedDict[str, Record] = OrderedDict()
+        self.totals: Counter[str] = Counter()
+        """Faults of all peers by code, those of forgotten peers included."""
 
     def count(self, now_s: float, peer: str, code: str) -> None:
         """Notes one fault of `peer`; what is nobody's fault is not counted."""
@@ -44,6 +46,7 @@ class Standing:
         record = self._records.setdefault(peer, Record())
         self._records.move_to_end(peer)
         record.faults[code] += 1
+        self.totals[code] += 1
         record.score = self._decayed(record, now_s) + WEIGHTS.get(code, WEIGHT_DEFAULT)
         record.scored_at_s = now_s
         while len(self._records) > PEERS_MAX:

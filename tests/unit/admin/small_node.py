@@ -38,6 +38,9 @@ class SmallNode:
         self.status_done.set()
         return {"blocklists": [status.as_json() for status in self.lists.show()], "padding": "x" * self.big}
 
+    async def metrics(self) -> str:
+        return "some_metric 1\n"
+
     async def sites(self) -> list[Json]:
         return [{"site": str(site), "blocked": self._blocked(site)} for site in sorted(self.store.follows())]
 
