@@ -24,7 +24,6 @@ logger = logging.getLogger(__name__)
 _BATCH_BYTES = 256 * 1024
 _FAREWELL_S = 0.5
 _LINGER_S = 5.0  # how long a peer may go on sending on a stream whose user has left
-_TICK_S = 1.0
 
 OnStream = Callable[[LibP2PStream], None]
 
@@ -59,7 +58,6 @@ class Muxer(IMuxedConn):  # type: ignore[misc]
             with self._scope:
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(self._write_all)
-                    nursery.start_soon(self._watch)
                     nursery.start_soon(self._hurry)
                     self.event_started.set()
                     await self._read_all()
@@ -131,19 +129,22 @@ class Muxer(IMuxedConn):  # type: ignore[misc]
         finally:
             self._write_scope.deadline = min(self._write_scope.deadline, trio.current_time() + _FAREWELL_S)
 
-    async def _watch(self) -> None:
-        """Ping a silent peer, give up on a dead one, and reset streams on which a peer talks to nobody."""
-        while True:
-            await trio.sleep(_TICK_S)
-            now = trio.current_time()
-            while self._lingering and self._lingering[0][0] <= now:
-                self._guard_machine(self.machine.reset, self._lingering.popleft()[1])
-            silent_s = now - self.last_received_s
-            if silent_s > self._limits.idle_ping_s + self._limits.ping_s:
-                logger.debug("%s has been silent for %.0f s", self.peer, silent_s)
-                self._scope.cancel()
-            elif silent_s > self._limits.idle_ping_s:
-                self._guard_machine(lambda _: self.machine.ping(), 0)
+    def tick(self) -> None:
+        """To be called every second: one clock for all connections costs an idle node much less than one for each.
+
+        Pings a silent peer, gives up on a dead one, and resets streams on which a peer talks to nobody.
+        """
+        if self._closed:
+            return
+        now = trio.current_time()
+        while self._lingering and self._lingering[0][0] <= now:
+            self._guard_machine(self.machine.reset, self._lingering.popleft()[1])
+        silent_s = now - self.last_received_s
+        if silent_s > self._limits.idle_ping_s + self._limits.ping_s:
+            logger.debug("%s has been silent for %.0f s", self.peer, silent_s)
+            self._scope.cancel()
+        elif silent_s > self._limits.idle_ping_s:
+            self._guard_machine(lambda _: self.machine.ping(), 0)
 
     def _guard_machine(self, call: Callable[[int], None], stream_id: int) -> None:
         try:

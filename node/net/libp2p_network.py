@@ -105,6 +105,7 @@ class LibP2PNetwork:
                     nursery.start_soon(session.accept, listener)
                 for dht in self._dhts:
                     nursery.start_soon(self._run_dht, dht)
+                nursery.start_soon(session.watch)
                 self._session = session
                 self._state = "running"
                 self._session_started.set()

@@ -40,6 +40,7 @@ _NOISE = "/noise"
 _YAMUX = "/yamux/1.0.0"
 _LIBP2P_DIAL_S = 10.0
 _SETTLE_S = 1.0
+_TICK_S = 1.0
 _LEAVE_PASSES = 8  # of the loop, for a cancelled handshake to be gone
 
 
@@ -94,6 +95,13 @@ class Session:
         """Live connections, oldest first."""
         found: list[INetConn] = self.swarm.get_connections(None if peer is None else ID.from_base58(peer))
         return [item for item in found if isinstance(item, Connection) and not item.is_closed]
+
+    async def watch(self) -> None:
+        """Look after all connections until cancelled."""
+        while True:
+            await trio.sleep(_TICK_S)
+            for connection in self.connections():
+                connection.muxer.tick()
 
     # Inbound
 
