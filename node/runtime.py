@@ -146,6 +146,7 @@ async def _serve(config: Config, paths: Paths, store: DiskStore, options: RunOpt
         replicator = Replicator(store, network, policies.gate, announced=paths.announced)
         on_demand = _on_demand(config, replicator)
         gateway = GatewaySupervisor(config, paths, on_demand, peer_id=network.local_peer, addresses=network.addresses())
+        _spare_collections()
         monitor = LoopMonitor()
         monitor.start()
         control = Control(config, store, network, replicator, policies, blocklists, gateway, monitor, decisions)
@@ -162,7 +163,6 @@ async def _serve(config: Config, paths: Paths, store: DiskStore, options: RunOpt
         nursery.start_soon(Neighbours(replicator.context, config.network.bootstrap).run)
         for site in policies.hosting.follow:
             replicator.follow(site)
-        _spare_collections()
         _say_ready(network, gateway)
         if options.on_ready is not None:
             nursery.start_soon(_run_on_ready, options.on_ready)
