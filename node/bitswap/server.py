@@ -158,18 +158,25 @@ class BitswapServer:
             stream = await self._context.network.open(peer.id, peer.protocol, deadline_s=OPEN_DEADLINE_S)
             async with stream:
                 while peer.queue:
-                    await self._send_one(peer, stream)
+                    await self._take_turn(peer, stream)
                     if not peer.queue:
                         with trio.move_on_after(LINGER_S):
                             await peer.queue.changed()
 
-    async def _send_one(self, peer: _Peer, stream: Stream) -> None:
+    async def _take_turn(self, peer: _Peer, stream: Stream) -> None:
+        """One message, and one more that is read from disk while the first is on its way."""
         async with self._slow_turns if peer.is_slow else self._turns:
             began_s = trio.current_time()
             with trio.fail_after(MESSAGE_S):
                 body = await self._next_message(peer, stream.protocol)
-                if body:
-                    await stream.send_all(bitswap.framed(body))
+                lost: list[trio.BrokenResourceError] = []
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(_send, stream, body, lost)
+                    following = await self._next_message(peer, stream.protocol) if peer.queue else b""
+                if not lost:
+                    await _send(stream, following, lost)
+                if lost:
+                    raise lost[0]
             peer.is_slow = trio.current_time() - began_s > SLOW_S
 
     async def _next_message(self, peer: _Peer, protocol: str) -> bytes:
@@ -189,6 +196,15 @@ class BitswapServer:
         self.sent_blocks += len(blocks)
         self.sent_bytes += sum(len(data) for _, data in blocks)
         return _encode(protocol, blocks, presences)
+
+
+async def _send(stream: Stream, body: bytes, lost: list[trio.BrokenResourceError]) -> None:
+    """What breaks is put into `lost`: a nursery would wrap it."""
+    try:
+        if body:
+            await stream.send_all(bitswap.framed(body))
+    except trio.BrokenResourceError as error:
+        lost.append(error)
 
 
 def _enqueue(queue: WantQueue, want: Want, *, is_here: bool) -> None:
