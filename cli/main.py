@@ -35,6 +35,8 @@ SECTIONS: dict[str, dict[str, str]] = {
         "block": "Refuse a site or a CID, at once.",
         "unblock": "Take a refusal back.",
         "blocklist": "Follow files of refusals.",
+        "reports": "See what was reported, and decide it.",
+        "log": "Show what was decided here, or check another node's log.",
         "follow": "Fetch and keep a site.",
         "unfollow": "Stop following a site.",
         "export": "Write a hosted site as a bundle.",

@@ -10,6 +10,7 @@ import trio
 
 from config import Config
 from node.admin.control import BadRequest, Json, NotFound
+from node.casework.desk import Desk
 from node.decisions.log import DecisionLog, Draft, Remark
 from node.gateway.supervisor import GatewaySupervisor
 from node.health import checks, timely_checks
@@ -46,6 +47,7 @@ class Control:
         gateway: GatewaySupervisor,
         monitor: LoopMonitor,
         decisions: DecisionLog,
+        desk: Desk,
     ) -> None:
         self._config = config
         self._store = store
@@ -56,6 +58,7 @@ class Control:
         self._gateway = gateway
         self._monitor = monitor
         self._decisions = decisions
+        self._desk = desk
         self._started_s = time.monotonic()
 
     async def status(self) -> Json:
@@ -108,6 +111,7 @@ class Control:
             "announcing": self._replicator.announcing().as_json(),
             "loop": self._monitor.report().as_json(),
             "blocklists": [status.as_json() for status in lists],
+            "reports": await self._desk.backlog(),
         }
 
     async def sites(self) -> list[Json]:
@@ -277,6 +281,7 @@ class Control:
         )
         announcing = self._replicator.announcing() if self._config.network.dht else None
         found += timely_checks(self._monitor.report(), announcing, len(self._network.peers()))
+        found.append(await self._desk.check())
         return {"checks": found}
 
     def _report(self, record: SiteRecord) -> Json:

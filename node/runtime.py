@@ -23,6 +23,8 @@ from config.paths import Paths
 from node.admin.server import serve_admin
 from node.admin.unix import listening_unix_socket
 from node.bitswap.server import BitswapServer
+from node.casework.book import ReportBook
+from node.casework.desk import Desk
 from node.control import Control
 from node.decisions.files import LogFailed
 from node.decisions.log import DecisionLog
@@ -145,11 +147,14 @@ async def _serve(config: Config, paths: Paths, store: DiskStore, options: RunOpt
     async with open_network(settings) as network, trio.open_nursery() as nursery:
         replicator = Replicator(store, network, policies.gate, announced=paths.announced)
         on_demand = _on_demand(config, replicator)
-        gateway = GatewaySupervisor(config, paths, on_demand, peer_id=network.local_peer, addresses=network.addresses())
+        peer_id, addresses = network.local_peer, network.addresses()
+        book = await trio.to_thread.run_sync(partial(ReportBook, paths.reports, now_s=lambda: int(time.time())))
+        desk = Desk(book, store, policies, decisions)
+        gateway = GatewaySupervisor(config, paths, on_demand, peer_id=peer_id, addresses=addresses, desk=desk.answer)
         _spare_collections()
         monitor = LoopMonitor()
         monitor.start()
-        control = Control(config, store, network, replicator, policies, blocklists, gateway, monitor, decisions)
+        control = Control(config, store, network, replicator, policies, blocklists, gateway, monitor, decisions, desk)
         policies.on_change = replicator.policy_changed
         await nursery.start(replicator.run)
         await _catch_up(policies, nursery)
@@ -157,7 +162,8 @@ async def _serve(config: Config, paths: Paths, store: DiskStore, options: RunOpt
         await nursery.start(BitswapServer(replicator.context).run)
         await nursery.start(gateway.run)
         await nursery.start(serve_metrics, control.metrics, config.metrics.listen)
-        await nursery.start(serve_admin, control, paths.admin_socket)
+        await nursery.start(partial(serve_admin, cases=desk), control, paths.admin_socket)
+        nursery.start_soon(desk.run)
         nursery.start_soon(blocklists.watch, lambda: nursery.start_soon(policies.reload_alone))
         nursery.start_soon(Upkeep(store, on_demand).run)
         nursery.start_soon(Neighbours(replicator.context, config.network.bootstrap).run)

@@ -14,6 +14,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from node.admin.cases import CASES, DECISION, NUMBER, CaseControl
 from node.admin.control import RULES_PAGE_MAX, BadRequest, Json, NodeControl, NotFound
 from node.admin.shapes import Field, Shape, read_object, read_query
 from node.metrics import CONTENT_TYPE as METRICS_TYPE
@@ -55,10 +56,10 @@ Endpoint = Callable[[Request], Awaitable[Response]]
 log = logging.getLogger(__name__)
 
 
-def create_app(control: NodeControl) -> Starlette:
+def create_app(control: NodeControl, cases: CaseControl | None = None) -> Starlette:
     """The ASGI application; it holds no state of its own."""
     return Starlette(
-        routes=_routes(control),
+        routes=_routes(control) + (_case_routes(cases) if cases is not None else []),
         exception_handlers={
             FednodeError: _fednode_error,
             HTTPException: _http_error,
@@ -85,6 +86,29 @@ def _routes(control: NodeControl) -> list[Route]:
         ("POST", "/v1/store/checks", _post(CHECK, control.check_block)),
         ("GET", "/v1/doctor", _get(control.doctor)),
         ("GET", "/v1/metrics", _get_metrics(control)),
+    ]
+    return [Route(path, _rooted(endpoint), methods=[method]) for method, path, endpoint in table]
+
+
+def _case_routes(cases: CaseControl) -> list[Route]:
+    async def listed(request: Request) -> Response:
+        return JSONResponse(await cases.reports(**read_query(request.query_params.multi_items(), CASES)))
+
+    async def shown(request: Request) -> Response:
+        return JSONResponse(await cases.report(read_query(request.query_params.multi_items(), NUMBER)["number"]))
+
+    async def decided(request: Request) -> Response:
+        body = await _body(request, DECISION)
+        return JSONResponse(await cases.decide(body.pop("cases"), **body))
+
+    async def withheld(request: Request) -> Response:
+        return JSONResponse(await cases.withhold((await _body(request, NUMBER))["number"]))
+
+    table = [
+        ("GET", "/v1/reports", listed),
+        ("GET", "/v1/reports/case", shown),
+        ("POST", "/v1/reports/decisions", decided),
+        ("POST", "/v1/log/withheld", withheld),
     ]
     return [Route(path, _rooted(endpoint), methods=[method]) for method, path, endpoint in table]
 

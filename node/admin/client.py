@@ -137,6 +137,22 @@ class AdminClient:
     def check_block(self, cid: str) -> Json:
         return self._ask("POST", "/v1/store/checks", body={"cid": cid})
 
+    def withhold(self, number: int) -> Json:
+        """An entry of the decision log is published without its texts from now on."""
+        return self._ask("POST", "/v1/log/withheld", body={"number": number})
+
+    def reports(self, *, state: str = "open", category: str = "", offset: int = 0, limit: int = 100) -> Json:
+        query = {"state": state, "category": category, "offset": str(offset), "limit": str(limit)}
+        return self._ask("GET", "/v1/reports", query=query)
+
+    def report(self, number: int) -> Json:
+        return self._ask("GET", "/v1/reports/case", query={"number": str(number)})
+
+    def decide(self, cases: str, *, verdict: str, reason: str, note: str = "", secret: bool = False) -> Json:
+        """cases: numbers and ranges, as "1,4-7". verdict: dismiss, quarantine, refuse or legal."""
+        body = {"cases": cases, "verdict": verdict, "reason": reason, "note": note, "secret": secret}
+        return self._ask("POST", "/v1/reports/decisions", body=body)
+
     def doctor(self) -> Json:
         return self._ask("GET", "/v1/doctor")
 

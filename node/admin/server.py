@@ -20,6 +20,7 @@ from hypercorn.typing import ConnectionState
 from hypercorn.utils import wrap_app
 
 from node.admin.app import create_app
+from node.admin.cases import CaseControl
 from node.admin.control import NodeControl
 from node.admin.unix import listening_unix_socket
 
@@ -44,6 +45,7 @@ async def serve_admin(
     control: NodeControl,
     socket_path: Path,
     *,
+    cases: CaseControl | None = None,
     limits: AdminLimits | None = None,
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
@@ -52,7 +54,7 @@ async def serve_admin(
 
     SocketPathError if it cannot listen. The caller holds the lock of the data_dir.
     """
-    server = _Server(control, limits or AdminLimits())
+    server = _Server(control, limits or AdminLimits(), cases)
     with listening_unix_socket(socket_path) as listener:
         task_status.started()
         await server.run(trio.SocketListener(trio.socket.from_stdlib_socket(listener)))
@@ -105,8 +107,8 @@ class _Connection(TCPServer):  # type: ignore[misc]  # hypercorn's types are not
 
 
 class _Server:
-    def __init__(self, control: NodeControl, limits: AdminLimits) -> None:
-        self._app = wrap_app(create_app(control), wsgi_max_body_size=0, mode="asgi")
+    def __init__(self, control: NodeControl, limits: AdminLimits, cases: CaseControl | None) -> None:
+        self._app = wrap_app(create_app(control, cases), wsgi_max_body_size=0, mode="asgi")
         self._limits = limits
         self._config = Config()
         self._config.errorlog = log

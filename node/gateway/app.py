@@ -11,11 +11,14 @@ from node.gateway.failures import bad_request, page, redirect, refused_form
 from node.gateway.formats import FormatError, wanted
 from node.gateway.heads import Heads
 from node.gateway.http1 import BadRequest, Request
+from node.gateway.log_answers import LogAnswers
 from node.gateway.node_answers import NodeAnswers
 from node.gateway.pages import Self
+from node.gateway.report_answers import AskDesk, ReportAnswers, no_desk
 from node.gateway.response import Response
 from node.gateway.routing import CidPath, NamePath, NodePath, Nothing, Redirect, Route, Scheme, SitePath, route
 from node.gateway.routing_v1 import RoutingAnswers
+from node.gateway.server import address_key, is_loopback
 from node.gateway.settings import WorkerSettings
 from node.gateway.site_answers import SiteAnswers
 from node.gateway.view import StoreView
@@ -31,11 +34,21 @@ NAME_FAILURES = {
 }
 
 
+def limit_key(address: str) -> tuple[str, bool]:
+    """What counts as one reader, and whether it is this machine."""
+    return address_key(address), is_loopback(address)
+
+
 class GatewayApp:
     """The handler of a worker's server."""
 
-    def __init__(self, settings: WorkerSettings, reader: StoreReader, backend: Backend) -> None:
-        self._me = Self(settings.node_name, settings.contact)
+    def __init__(
+        self, settings: WorkerSettings, reader: StoreReader, backend: Backend, desk: AskDesk = no_desk
+    ) -> None:
+        """desk: where reports go."""
+        self._reports = ReportAnswers(Self(settings.node_name, settings.contact), desk, limit_key)
+        self._log = LogAnswers(settings.store_dir.parent / "decisions.db")
+        self._me = Self(settings.node_name, settings.contact, self._log.entry_of)
         self._domains = settings.domains
         self._list_sites = settings.list_sites
         self._view = StoreView(reader)
@@ -58,6 +71,8 @@ class GatewayApp:
         found = route(request.host, request.target, self._domains, scheme, trustless=form is not None)
         while isinstance(found, NamePath):  # a name as host, then one in the path
             found = await self._at_name(found)
+        if request.method == "POST" and not isinstance(found, NodePath):
+            raise BadRequest(405, "only GET and HEAD")
         match found:
             case SitePath():
                 return await self._sites.answer(request, found, form)
@@ -110,7 +125,8 @@ class GatewayApp:
     async def _node(self, request: Request, path: str) -> Response:
         if path.startswith(routing_v1.PREFIX):
             return await self._routing.answer(request, path)
-        answer = await self._about.answer(request, path)
+        answer = self._log.answer(path) or await self._reports.answer(request, path)
+        answer = answer or await self._about.answer(request, path)
         if answer is not None:
             return answer
         if path == "/":

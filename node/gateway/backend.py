@@ -6,6 +6,7 @@ One connection carries one request and its answer; closing it early withdraws th
     {"op": "resolve", "site": 32 bytes}                  → {"ok": signed release}
     {"op": "fetch", "site": 32 bytes, "cid": CID}        → {"ok": true}
     {"op": "identity"}                                   → {"ok": canonical msgpack of [peer id, [address, …]]}
+    {"op": "desk", "body": JSON}                         → {"ok": JSON}, see node/casework/desk.py
     any                                                  → {"error": kind, "reason": text}
 """
 
@@ -14,6 +15,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Literal, Protocol, cast, get_args
 
+from node.gateway.http1 import REPORT_BODY_MAX_BYTES
 from protocol import canonical
 from protocol.cid import Cid
 from protocol.errors import Malformed, PeerError
@@ -22,7 +24,7 @@ from protocol.release import SignedRelease
 from protocol.site_id import SiteId
 
 LENGTH_BYTES = 4
-BACKEND_MESSAGE_MAX_BYTES = 2 * RELEASE_MAX_BYTES  # a release is the largest thing in one
+BACKEND_MESSAGE_MAX_BYTES = max(2 * RELEASE_MAX_BYTES, 3 * REPORT_BODY_MAX_BYTES)  # JSON escapes what a form does not
 
 UnavailableKind = Literal["refused", "not-found", "timeout", "busy"]
 
@@ -106,7 +108,18 @@ class AskIdentity:
         return canonical.pack({"op": "identity"})
 
 
-BackendRequest = Resolve | FetchBlock | AskIdentity
+@dataclass(frozen=True, slots=True)
+class AskDesk:
+    """Hand in a report, or ask what became of one."""
+
+    body: bytes
+
+    def encode(self) -> bytes:
+        """The message's bytes, without their length."""
+        return canonical.pack({"body": self.body, "op": "desk"})
+
+
+BackendRequest = Resolve | FetchBlock | AskIdentity | AskDesk
 
 
 def decode_request(raw: bytes) -> BackendRequest:
@@ -114,6 +127,11 @@ def decode_request(raw: bytes) -> BackendRequest:
     fields = _map(raw)
     if fields == {"op": "identity"}:
         return AskIdentity()
+    if fields.get("op") == "desk" and fields.keys() == {"body", "op"}:
+        body = fields["body"]
+        if not isinstance(body, bytes):
+            raise Malformed("body is not a byte string")
+        return AskDesk(body)
     site = fields.get("site")
     if not isinstance(site, bytes):
         raise Malformed("site is not a byte string")
@@ -129,9 +147,11 @@ def decode_request(raw: bytes) -> BackendRequest:
             raise Malformed("not a request")
 
 
-def encode_success(answer: SignedRelease | Identity | None) -> bytes:
+def encode_success(answer: SignedRelease | Identity | bytes | None) -> bytes:
     """The answer to a request that was met."""
-    return canonical.pack({"ok": True if answer is None else answer.encode()})
+    if answer is None or isinstance(answer, bytes):
+        return canonical.pack({"ok": True if answer is None else answer})
+    return canonical.pack({"ok": answer.encode()})
 
 
 def encode_failure(error: Unavailable) -> bytes:

@@ -10,6 +10,7 @@ import trio
 from node.gateway.backend import (
     BACKEND_MESSAGE_MAX_BYTES,
     LENGTH_BYTES,
+    AskDesk,
     AskIdentity,
     BackendRequest,
     FetchBlock,
@@ -55,6 +56,10 @@ class BackendClient:
             return Identity.decode(raw or b"")
         except DecodeError as error:
             raise self._broken(error) from error
+
+    async def desk(self, body: bytes) -> bytes:
+        """What the operator's desk says to it."""
+        return await self._ask(AskDesk(body)) or b""
 
     async def _ask(self, request: BackendRequest) -> bytes | None:
         async with self._slots:

@@ -11,6 +11,7 @@ import trio
 
 from node.admin.unix import listening_unix_socket
 from node.gateway.backend import (
+    AskDesk,
     AskIdentity,
     Backend,
     BackendRequest,
@@ -28,11 +29,17 @@ CONNECTIONS_MAX = 256  # of all workers; each worker has its own, lower limit
 MESSAGE_S = 5.0  # for a request to arrive, and for its answer to be taken
 REQUEST_S = 60.0  # after this nobody waits any more
 
+AskedDesk = Callable[[bytes], Awaitable[bytes]]
+
 log = logging.getLogger(__name__)
 
 
 async def serve_backend(
-    backend: Backend, socket_path: Path, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+    backend: Backend,
+    socket_path: Path,
+    *,
+    desk: AskedDesk | None = None,
+    task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Listens (then task_status is started) and serves until cancelled. SocketPathError if it cannot listen."""
     slots = trio.CapacityLimiter(CONNECTIONS_MAX)
@@ -46,18 +53,18 @@ async def serve_backend(
                 except trio.WouldBlock:
                     return
                 try:
-                    await _serve_one(backend, stream)
+                    await _serve_one(backend, desk, stream)
                 finally:
                     slots.release_on_behalf_of(stream)
 
         await trio.serve_listeners(serve, [trio.SocketListener(trio.socket.from_stdlib_socket(listener))])
 
 
-async def _serve_one(backend: Backend, stream: trio.SocketStream) -> None:
+async def _serve_one(backend: Backend, desk: AskedDesk | None, stream: trio.SocketStream) -> None:
     try:
         with trio.fail_after(MESSAGE_S):
             request = decode_request(await receive_message(stream))
-        answer = await _unless_gone(stream, lambda: _answer(backend, request))
+        answer = await _unless_gone(stream, lambda: _answer(backend, desk, request))
         if answer is not None:
             with trio.fail_after(MESSAGE_S):
                 await stream.send_all(frame(answer))
@@ -67,13 +74,17 @@ async def _serve_one(backend: Backend, stream: trio.SocketStream) -> None:
         pass  # the worker went away
 
 
-async def _answer(backend: Backend, request: BackendRequest) -> bytes:
+async def _answer(backend: Backend, desk: AskedDesk | None, request: BackendRequest) -> bytes:
     try:
         with trio.fail_after(REQUEST_S):
             if isinstance(request, Resolve):
                 return encode_success(await backend.resolve(request.site))
             if isinstance(request, AskIdentity):
                 return encode_success(await backend.identity())
+            if isinstance(request, AskDesk):
+                if desk is None:
+                    return encode_failure(Unavailable("not-found", "this node takes no reports"))
+                return encode_success(await desk(request.body))
             await backend.fetch_block(request.site, request.cid)
             return encode_success(None)
     except Unavailable as error:

@@ -14,7 +14,7 @@ import socket
 import struct
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from email.utils import formatdate
 
 import trio
@@ -147,7 +147,17 @@ class Connection:
             if not data:
                 return None
             self._heads.feed(data)
-        return request
+        return await self._with_body(request) if request.body_bytes else request
+
+    async def _with_body(self, request: Request) -> Request | None:
+        """Within the time that a head has."""
+        self._enter(Phase.HEAD, self._limits.head_s)
+        while (body := self._heads.take_body(request.body_bytes)) is None:
+            data = await self._sock.recv(RECEIVE_BYTES)
+            if not data:
+                return None
+            self._heads.feed(data)
+        return replace(request, body=body)
 
     async def _on_deadline(self) -> None:
         """Tell the reader what it was too slow with, where it can still be told."""

@@ -105,7 +105,7 @@ def _describe(error: Exception, place: SitePath, me: Self) -> tuple[int, bytes, 
 
 
 def _refused(verdict: Verdict, place: SitePath, me: Self) -> tuple[int, bytes, list[Header]]:
-    body, status = pages.refused(verdict, place.site, me), verdict.http_status
+    body, status = pages.refused(verdict, place.site, me, place.home), verdict.http_status
     return status, body, [("Link", f'<{blocked_by(me, place.home)}>; rel="blocked-by"')] if status == 451 else []
 
 

@@ -17,6 +17,8 @@ from protocol.errors import PeerError
 _TOKEN = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,32}")
 _VERSION = re.compile(rb"HTTP/[0-9]\.[0-9]")
 _ABSOLUTE = re.compile(rb"https?://([^/?#]*)(.*)", re.IGNORECASE)
+REPORTS_PATH = "/.well-known/fednode/reports"  # the one place that takes bodies
+REPORT_BODY_MAX_BYTES = 16 * 1024  # a form with its texts at their limits, most of them ASCII
 _LEADING_CRLF_MAX = 2  # RFC 9112, 2.2 asks to skip at least one
 
 
@@ -42,6 +44,11 @@ class Request:
     keep_alive: bool
     chunks: bool = True
     """The client understands chunks: it speaks HTTP/1.1."""
+    body_bytes: int = 0
+    """What follows the head; only of a POST to REPORTS_PATH."""
+    body: bytes = b""
+    reader: str = ""
+    """The address that a POST comes from."""
 
 
 class HeadReader:
@@ -61,6 +68,14 @@ class HeadReader:
     def feed(self, data: bytes) -> None:
         """Add what was received."""
         self._buffer += data
+
+    def take_body(self, count: int) -> bytes | None:
+        """The `count` bytes after a head, once they are all there."""
+        if len(self._buffer) < count:
+            return None
+        body = bytes(self._buffer[:count])
+        del self._buffer[:count]
+        return body
 
     def next_request(self) -> Request | None:
         """The next request once its head is complete; raises BadRequest, after which nothing more may be read."""
@@ -110,6 +125,10 @@ class _Fields:
     def __init__(self) -> None:
         self.pairs: list[tuple[bytes, bytes]] = []
         self.complete = False
+        self.headed = False
+
+    def on_headers_complete(self) -> None:
+        self.headed = True
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self.pairs.append((name, value))
@@ -124,7 +143,8 @@ def parse_head(head: bytes, headers_max: int) -> Request:
     method, target, version = _split_request_line(line)
     if rest.count(b"\r\n") - 1 > headers_max:
         raise BadRequest(431, f"more than {headers_max} headers")
-    if method not in (b"GET", b"HEAD"):
+    posts = method == b"POST" and target.partition(b"?")[0].endswith(REPORTS_PATH.encode())
+    if method not in (b"GET", b"HEAD") and not posts:
         raise BadRequest(405, "only GET and HEAD")
     fields = _Fields()
     parser = httptools.HttpRequestParser(fields)
@@ -135,13 +155,27 @@ def parse_head(head: bytes, headers_max: int) -> Request:
     except httptools.HttpParserError as error:
         raise BadRequest(400, f"not HTTP/1.1: {error}") from None
     headers = _index_headers(fields.pairs)
-    if not fields.complete or "transfer-encoding" in headers:
+    if not (fields.headed if posts else fields.complete) or "transfer-encoding" in headers:
         raise BadRequest(413, "a request with a body")
     host, origin_form = _split_target(target, headers.get("host"))
+    if posts and origin_form != REPORTS_PATH:
+        raise BadRequest(405, "only GET and HEAD")
+    body_bytes = _body_bytes(headers) if posts else 0
     if host is None and version != b"HTTP/1.0":
         raise BadRequest(400, "no Host header")
     keep_alive = version == b"HTTP/1.1" and not _asks_to_close(headers)
-    return Request(method.decode(), origin_form, host, headers, keep_alive, chunks=version == b"HTTP/1.1")
+    return Request(
+        method.decode(), origin_form, host, headers, keep_alive, chunks=version == b"HTTP/1.1", body_bytes=body_bytes
+    )
+
+
+def _body_bytes(headers: dict[str, str]) -> int:
+    text = headers.get("content-length", "")
+    if not (text.isascii() and text.isdigit() and len(text) < 10):
+        raise BadRequest(411, "a report without its length")
+    if not 0 < int(text) <= REPORT_BODY_MAX_BYTES:
+        raise BadRequest(413, f"a report has 1 to {REPORT_BODY_MAX_BYTES} bytes")
+    return int(text)
 
 
 def _split_request_line(line: bytes) -> tuple[bytes, bytes, bytes]:

@@ -5,8 +5,8 @@ Everything that comes from outside goes through `escape`; the pages hold no scri
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from html import escape
 from urllib.parse import quote
@@ -36,6 +36,8 @@ class Self:
 
     name: str
     contact: str
+    entry_of: Callable[[str, str | None], int | None] = field(default=lambda _rule, _list: None, compare=False)
+    """The number in the decision log of what put a rule of a list, or of the operator, in force."""
 
     @property
     def label(self) -> str:
@@ -72,8 +74,9 @@ def elsewhere(site: SiteId) -> str:
     )
 
 
-def refused(verdict: Verdict, site: SiteId, me: Self) -> bytes:
-    """410 and 451: who refuses, by which rule, since when, and how to appeal."""
+def refused(verdict: Verdict, site: SiteId, me: Self, home: str = "/") -> bytes:
+    """410 and 451: who refuses, by which rule, since when, and how to appeal. home: the node's front page, a URL."""
+    number = me.entry_of(verdict.rule, verdict.list_name) if verdict.rule else None
     legal = verdict.ground == "legal"
     title = "Unavailable for legal reasons" if legal else "This node does not serve this"
     why = "a legal demand" if legal else "its own policy"
@@ -91,10 +94,16 @@ def refused(verdict: Verdict, site: SiteId, me: Self) -> bytes:
                     ("Appeal to", me.contact),
                 ]
             ),
+            _log_entry(home, number) if number is not None else "",
             elsewhere(site),
         ],
         me,
     )
+
+
+def _log_entry(home: str, number: int) -> str:
+    url = f"{home}.well-known/fednode/log/entries/{number}/{number + 1}"
+    return f'<p>This is <a href="{escape(url)}">entry {number}</a> of this node\'s public log of decisions.</p>'
 
 
 def ended(site: SiteId, created_s: int, me: Self) -> bytes:

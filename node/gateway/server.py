@@ -8,7 +8,7 @@ import logging
 import socket
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import trio
@@ -173,6 +173,8 @@ class HttpServer:
     async def _answer(self, peer: str, request: Request) -> Response:
         self.stats.requests += 1
         try:
+            if request.method == "POST":
+                request = replace(request, reader=self._proxies.reader(request, peer))
             return await self._handler(self._proxies.read(request, peer))
         except BadRequest:
             raise

@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -21,7 +22,7 @@ from config import Config
 from config.addresses import parse_host_port
 from config.paths import Paths
 from node.gateway.backend import Backend
-from node.gateway.backend_server import serve_backend
+from node.gateway.backend_server import AskedDesk, serve_backend
 from node.gateway.limits import Limits
 from node.gateway.listening import bound_address, listening_sockets
 from node.gateway.server import ServerStats
@@ -70,8 +71,10 @@ class GatewaySupervisor:
         limits: Limits | None = None,
         peer_id: str = "",
         addresses: Sequence[str] = (),
+        desk: AskedDesk | None = None,
     ) -> None:
-        """peer_id, addresses: what readers are told of this node among nodes."""
+        """peer_id, addresses: what readers are told of this node among nodes. desk: where their reports go."""
+        self._desk = desk
         self._config = config
         settings = worker_settings(config, paths, limits or Limits())
         self._worker = replace(settings, peer_id=peer_id, addresses=tuple(addresses))
@@ -128,7 +131,8 @@ class GatewaySupervisor:
             self._addresses = [bound_address(listener) for listener in listeners]
             self._workers = [WorkerStatus() for _ in range(self._config.gateway.workers)]
             async with trio.open_nursery() as nursery:
-                await nursery.start(serve_backend, self._backend, self._worker.backend_socket)
+                serve = partial(serve_backend, desk=self._desk)
+                await nursery.start(serve, self._backend, self._worker.backend_socket)
                 async with trio.open_nursery() as starting:
                     for status in self._workers:
                         starting.start_soon(nursery.start, _Worker(self._worker, listeners, status).run)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import cast
 
 from starlette.routing import Route
 
 from node.admin import app, client, control
+from node.admin.cases import CaseControl
 from node.policy import blocklists, rules
 from protocol.errors import FednodeError
 from tests.unit.admin.small_node import SmallNode
@@ -18,7 +20,7 @@ TEXT = (Path(__file__).parents[3] / "docs/operators/admin-api.md").read_text("ut
 def test_every_route_is_documented_and_no_other(small_node: SmallNode) -> None:
     served = {
         f"{method} {route.path}"
-        for route in app.create_app(small_node).routes
+        for route in app.create_app(small_node, cast(CaseControl, small_node)).routes
         if isinstance(route, Route)
         for method in (route.methods or set()) - {"HEAD"}
     }

@@ -16,6 +16,8 @@ from config import Config, Paths
 from config.schema import GatewaySettings, HostingSettings
 from node.admin.server import serve_admin
 from node.admin.unix import listening_unix_socket
+from node.casework.book import ReportBook
+from node.casework.desk import Desk
 from node.control import Control
 from node.decisions.log import DecisionLog
 from node.gateway.supervisor import GatewaySupervisor
@@ -85,6 +87,8 @@ class SmallDaemon:
             async with open_memory_network(Air(), settings) as network, trio.open_nursery() as nursery:
                 replicator = Replicator(self.store, network, policies.gate)
                 gateway = GatewaySupervisor(self.config, self.paths, OnDemand(replicator.context, any_site=False))
+                book = ReportBook(self.paths.reports, now_s=lambda: int(time.time()))
+                desk = Desk(book, self.store, policies, decisions)
                 control = Control(
                     self.config,
                     self.store,
@@ -95,10 +99,11 @@ class SmallDaemon:
                     gateway,
                     LoopMonitor(),
                     decisions,
+                    desk,
                 )
                 await nursery.start(replicator.run)
                 await nursery.start(self._serve_publish, Intake(replicator.context, replicator))
-                await nursery.start(serve_admin, control, self.paths.admin_socket)
+                await nursery.start(partial(serve_admin, cases=desk), control, self.paths.admin_socket)
                 self._ready.set()
                 await trio.sleep_forever()
 

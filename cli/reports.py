@@ -1,0 +1,133 @@
+"""fednode reports: what readers and others reported, and what becomes of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from cli.common import config_options, confirm, echo_json, json_option, yes_option
+from cli.daemon import daemon
+from cli.errors import CommandError, WrongUsage
+from cli.tables import ago, count, plain
+
+if TYPE_CHECKING:
+    from node.admin.client import AdminClient
+
+EPILOG = "Exit codes: 0 done; 1 failed, or no such case; 2 wrong usage; 3 no daemon; 130 not confirmed."
+PAGE = 500
+
+
+@click.group("reports", epilog=EPILOG)
+def command() -> None:
+    """See what was reported, and decide it."""
+
+
+@command.command("list", epilog=EPILOG)
+@click.option("--decided", is_flag=True, help="Those that are decided, the latest first.")
+@click.option("--category", default="", help="Of this category only.")
+@click.option("--limit", type=click.IntRange(1, 100_000), default=50, help="At most so many. Default: 50.")
+@config_options
+@json_option
+def list_(
+    decided: bool, category: str, limit: int, config_file: Path | None, data_dir: Path | None, as_json: bool
+) -> None:
+    """List the cases, the most urgent first: by category, age and number of reports."""
+    with daemon(config_file, data_dir) as client:
+        state = "decided" if decided else "open"
+        backlog = client.reports(limit=1)["backlog"]
+        cases = [case for _, case in zip(range(limit), _cases(client, state, category), strict=False)]
+    if as_json:
+        echo_json({"cases": cases, "backlog": backlog})
+        return
+    for case in cases:
+        outcome = "" if case["state"] == "open" else f"  {case['state']}: {case['reason']}"
+        reports = count(case["count"], "report")
+        first = ago(case["first_s"])
+        click.echo(plain(f"{case['id']}  {case['category']}  {reports}, first {first}  {case['subject']}{outcome}"))
+    late = f", {backlog['late']} late" if backlog["late"] else ""
+    click.echo(f"{count(backlog['open'], 'open case')}{late}")
+
+
+@command.command("show", epilog=EPILOG)
+@click.argument("number", type=click.IntRange(1))
+@config_options
+@json_option
+def show(number: int, config_file: Path | None, data_dir: Path | None, as_json: bool) -> None:
+    """Show one case with its reports and their contacts."""
+    with daemon(config_file, data_dir) as client:
+        case = client.report(number)
+    if as_json:
+        echo_json(case)
+        return
+    for name in ("subject", "category", "state", "reason", "count", "entry"):
+        if case[name] not in (None, ""):
+            click.echo(f"{name}: {plain(case[name])}")
+    for report in case["reports"]:
+        click.echo(f"\n{ago(report['at_s'])}, {report['category']}, {plain(report['where'])}")
+        for name in ("why", "evidence", "contact"):
+            if report[name]:
+                click.echo(f"  {name}: {plain(report[name])}")
+
+
+@command.command("decide", epilog=EPILOG)
+@click.argument("verdict", type=click.Choice(["dismiss", "quarantine", "refuse", "legal"]))
+@click.argument("numbers", nargs=-1)
+@click.option("--reason", required=True, help="Why; readers, reporters and the public log get it.")
+@click.option("--category", default="", help="All open cases of this category, instead of numbers.")
+@click.option("--all", "every", is_flag=True, help="All open cases, instead of numbers.")
+@click.option("--note", default="", help="For yourself; the public log has only a commitment to it.")
+@click.option("--secret", is_flag=True, help="The public log does not say what was decided upon, nor why.")
+@yes_option
+@config_options
+@json_option
+def decide(
+    verdict: str,
+    numbers: tuple[str, ...],
+    reason: str,
+    category: str,
+    every: bool,
+    note: str,
+    secret: bool,
+    yes: bool,
+    config_file: Path | None,
+    data_dir: Path | None,
+    as_json: bool,
+) -> None:
+    """Decide cases by NUMBERS, such as 3 or 7-20.
+
+    dismiss makes no rule; quarantine and refuse make one by policy, legal one by law. Each decision is an entry of
+    the public log, and reporters see it at their status link.
+    """
+    if bool(numbers) + bool(category) + every != 1:
+        raise WrongUsage("say which cases: numbers, --category or --all", hint="fednode reports list shows them")
+    with daemon(config_file, data_dir) as client:
+        chosen = list(numbers)
+        if not numbers:
+            chosen = [str(case["id"]) for case in _cases(client, "open", category)]
+            if not chosen:
+                raise CommandError("there are no such cases")
+            confirm(f"Decide {count(len(chosen), 'case')}?", yes=yes)
+        decided = rules = 0
+        for part in _parts(chosen):
+            done = client.decide(part, verdict=verdict, reason=reason, note=note, secret=secret)
+            decided, rules = decided + done["decided"], rules + done["rules"]
+    if as_json:
+        echo_json({"decided": decided, "rules": rules})
+    else:
+        click.echo(f"{count(decided, 'case')} decided, {count(rules, 'rule')} in force")
+
+
+def _cases(client: AdminClient, state: str, category: str) -> Iterator[dict[str, Any]]:
+    offset = 0
+    while page := client.reports(state=state, category=category, offset=offset, limit=PAGE)["cases"]:
+        yield from page
+        offset += len(page)
+
+
+def _parts(numbers: list[str]) -> Iterator[str]:
+    """As many at a time as one request holds."""
+    for start in range(0, len(numbers), 2000):
+        yield ",".join(numbers[start : start + 2000])
