@@ -80,13 +80,10 @@ def sparse_federation(count: int, links: int) -> Iterator[list[Daemon]]:
         try:
             for number in range(count):
                 known = rng.sample(daemons, min(links, len(daemons)))
-                daemon = Daemon(
-                    f"node{number}",
-                    folder,
-                    log_level="error",
-                    network_bootstrap=",".join(node.address for node in known),
-                    gateway_fetch_on_miss="off",
-                )
+                settings = {"gateway_fetch_on_miss": "off"}
+                if known:
+                    settings["network_bootstrap"] = ",".join(node.address for node in known)
+                daemon = Daemon(f"node{number}", folder, **settings)
                 daemon.start()
                 daemons.append(daemon)
             yield daemons

@@ -21,6 +21,9 @@ from protocol.site_id import SiteId
 TICK_S = 1.0
 # A missed announcement is healed within this time by comparing heads again.
 RESYNC_S = 120.0
+# In a full mesh everybody told by everybody would be n² offers; six at once reach thousands in a few steps.
+EAGER_PEERS = 6
+LAZY_S = 5.0
 RETRY_FIRST_S = 2.0
 RETRY_MAX_S = 300.0
 # A full disk or quota does not empty itself within seconds.
@@ -49,6 +52,7 @@ class FederationCore:
         self._peers: dict[PeerId, None] = {}
         self._resyncs: Agenda[PeerId] = Agenda()
         self._retries: Agenda[SiteId] = Agenda()
+        self._offers: Agenda[tuple[SiteId, PeerId]] = Agenda()
         self._followed: Agenda[SiteId] = Agenda()
         self.announcing = Announcing(node)
 
@@ -200,12 +204,14 @@ class FederationCore:
             if state.fetching_from is not None:
                 found.append(fx.CancelFetch(signed.site))
             state.fetching_from = None
+            sources = dict(state.sources) if state.head is not None and state.head.seq == signed.seq else {}
             self._take_head(state, signed)
+            state.sources = sources
         state.held = signed
         state.recorded = True
         self._followed.drop(signed.site)
         self.announcing.hosted(now_s, signed.site)
-        return [*found, *self._tell_peers(signed), *self.announcing.due(now_s)]
+        return [*found, *self._pass_on(now_s, state, signed), *self.announcing.due(now_s)]
 
     def _on_fetch_failed(self, now_s: float, event: ins.FetchFailed) -> list[fx.Effect]:
         state = self._sites.get(event.signed.site)
@@ -261,6 +267,8 @@ class FederationCore:
         for site in self._followed.due(now_s):
             self._followed.set(site, now_s + self._spread(RETRY_MAX_S))
             found.append(fx.FindHosts(site))
+        for site, peer in self._offers.due(now_s):
+            found.extend(self._offer_later(site, peer))
         return found + self.announcing.due(now_s)
 
     def _retry(self, now_s: float, site: SiteId) -> list[fx.Effect]:
@@ -294,6 +302,27 @@ class FederationCore:
         source = next(reversed(state.sources))
         state.fetching_from = source
         return [fx.StartFetch(state.head, source)]
+
+    def _pass_on(self, now_s: float, state: SiteState, signed: SignedRelease) -> list[fx.Effect]:
+        """A publisher's release is told to all at once. One that came from a peer goes to a few now, to others later.
+
+        Those who sent it to us need not hear of it, and many others will have heard by then.
+        """
+        if not state.sources:
+            return self._tell_peers(signed)
+        peers = [peer for peer in self._peers if peer not in state.sources]
+        self._rng.shuffle(peers)
+        for peer in peers[EAGER_PEERS:]:
+            self._offers.set((signed.site, peer), now_s + self._spread(LAZY_S))
+        return [fx.SendHead(peer, signed) for peer in peers[:EAGER_PEERS]]
+
+    def _offer_later(self, site: SiteId, peer: PeerId) -> list[fx.Effect]:
+        state = self._sites.get(site)
+        if state is None or state.held is None or not state.complete:
+            return []
+        if peer in state.sources or peer not in self._peers:
+            return []
+        return [fx.SendHead(peer, state.held)]
 
     def _tell_peers(self, signed: SignedRelease) -> list[fx.Effect]:
         return [fx.SendHead(peer, signed) for peer in self._peers]

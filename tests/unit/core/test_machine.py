@@ -10,7 +10,7 @@ import pytest
 from node.core import effects as fx
 from node.core import inputs as ins
 from node.core.announcing import ANNOUNCE_S
-from node.core.machine import FAILURES_MAX, RESYNC_S, RETRY_LOCAL_S, RETRY_MAX_S, FederationCore
+from node.core.machine import EAGER_PEERS, FAILURES_MAX, LAZY_S, RESYNC_S, RETRY_LOCAL_S, RETRY_MAX_S, FederationCore
 from protocol.errors import StaleRelease
 from protocol.release import SignedRelease
 from tests.simulation.world import Publisher
@@ -72,6 +72,23 @@ def test_what_is_stored_is_told_to_all_peers_and_announced_again_in_time(publish
     assert found == [fx.SendHead("a", signed), fx.SendHead("b", signed), fx.Announce(signed.site)]
     machine.feed(ins.Announced(signed.site, 20))
     assert fx.Announce(signed.site) in machine.after(ANNOUNCE_S)
+
+
+def test_what_came_from_a_peer_goes_to_a_few_at_once_and_to_the_others_later(publisher: Publisher) -> None:
+    peers = [f"peer {number}" for number in range(20)]
+    machine = Machine(*peers)
+    signed = publisher.publish()
+    machine.feed(ins.HeadSeen(peers[0], signed))
+    at_once = [effect.peer for effect in machine.feed(ins.Stored(signed)) if isinstance(effect, fx.SendHead)]
+    assert len(set(at_once)) == EAGER_PEERS
+    assert peers[0] not in at_once
+    rest = set(peers[1:]) - set(at_once)
+    heard, gone = rest.pop(), rest.pop()
+    machine.feed(ins.HeadSeen(heard, signed))
+    machine.feed(ins.PeerDown(gone))
+    later = [effect for effect in machine.after(LAZY_S * SPREAD) if isinstance(effect, fx.SendHead)]
+    assert {effect.peer for effect in later} == rest
+    assert {effect.signed for effect in later} == {signed}
 
 
 def test_an_old_head_is_answered_with_the_newer_one(publisher: Publisher) -> None:
