@@ -43,6 +43,11 @@ class Paths:
         return self.data_dir / "store"
 
     @property
+    def lists_dir(self) -> Path:
+        """Lists of refusals that the operator subscribed to, compiled."""
+        return self.data_dir / "lists"
+
+    @property
     def node_key(self) -> Path:
         """The node's own Ed25519 key (its libp2p identity), PKCS8 PEM; mode 0600."""
         return self.data_dir / "node.pem"

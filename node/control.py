@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from importlib.metadata import version
-from pathlib import Path
 
 import trio
 
@@ -14,12 +13,13 @@ from node.casework.desk import Desk
 from node.decisions.log import DecisionLog, Draft, Remark
 from node.gateway.supervisor import GatewaySupervisor
 from node.health import checks, timely_checks
+from node.list_control import ListControl
 from node.metrics import render
 from node.monitor import LoopMonitor
 from node.net.port import Network
-from node.policy.blocklists import Blocklists
-from node.policy.model import CidPath, Rule
+from node.policy.model import CidPath, Rule, Target
 from node.policy.rules import read_target, row_of, target_text
+from node.policy.subscriptions import CAP_SITES, Subscriptions
 from node.policy_loader import PolicyLoader
 from node.replication.driver import Replicator
 from node.reports import site_report
@@ -43,7 +43,7 @@ class Control:
         network: Network,
         replicator: Replicator,
         policies: PolicyLoader,
-        blocklists: Blocklists,
+        lists: Subscriptions,
         gateway: GatewaySupervisor,
         monitor: LoopMonitor,
         decisions: DecisionLog,
@@ -54,7 +54,8 @@ class Control:
         self._network = network
         self._replicator = replicator
         self._policies = policies
-        self._blocklists = blocklists
+        self._lists = lists
+        self.lists = ListControl(store, lists, policies, replicator)
         self._gateway = gateway
         self._monitor = monitor
         self._decisions = decisions
@@ -66,7 +67,7 @@ class Control:
         usage = await trio.to_thread.run_sync(self._store.usage)
         scrub = await trio.to_thread.run_sync(self._store.scrub_state)
         health = self._network.health()
-        lists = await trio.to_thread.run_sync(self._blocklists.show)
+        lists = await trio.to_thread.run_sync(self._lists.show)
         return {
             "version": version("fednode"),
             "name": self._config.node.name,
@@ -164,6 +165,8 @@ class Control:
         return {"peer": await self._network.connect(address, deadline_s=CONNECT_DEADLINE_S)}
 
     async def rules(self, *, list_name: str | None, offset: int, limit: int) -> Json:
+        if list_name is not None:
+            return await self.lists.rules(list_name, offset, limit)
         rows = await trio.to_thread.run_sync(self._store.rules)
         chosen = [row for row in rows if row.list_name == list_name]
         return {"rules": [_rule_json(row) for row in chosen[offset : offset + limit]], "total": len(chosen)}
@@ -192,11 +195,11 @@ class Control:
             entries += await trio.to_thread.run_sync(self._decisions.append, drafts)
         return {"rule": _rule_json(rule), "freed_bytes": freed_bytes, "entries": entries}
 
-    def _sites_under(self, target: SiteId | CidPath) -> list[SiteId]:
+    def _sites_under(self, target: Target) -> list[SiteId]:
         """The sites whose blocks a dropping rule deletes: the site itself, or all whose root is the CID."""
         if isinstance(target, SiteId):
             return [target]
-        if target.path:
+        if not isinstance(target, CidPath) or target.path:
             return []
         held = [record for record in self._store.sites() if record.held is not None]
         return [
@@ -209,24 +212,23 @@ class Control:
     async def unblock(self, target: str) -> Json:
         text = target_text(read_target(target))
         if not await trio.to_thread.run_sync(self._store.remove_rule, text):
-            rows = await trio.to_thread.run_sync(self._store.rules)
-            listed = next((row.list_name for row in rows if row.target == text), None)
-            hint = f"it is blocked by the list {listed}" if listed else "fednode sites shows what is blocked"
+            listed = await trio.to_thread.run_sync(self.lists.naming, text)
+            hint = (
+                f"the list {listed} names it: fednode list overrule"
+                if listed
+                else "fednode sites shows what is blocked"
+            )
             raise NotFound(f"there is no rule of yours on {text}", hint=hint)
         return {"target": text, "entries": await self._policies.reload()}
 
     async def blocklists(self) -> list[Json]:
-        return [status.as_json() for status in await trio.to_thread.run_sync(self._blocklists.show)]
+        return await self.lists.show()
 
     async def blocklist_add(self, path: str) -> Json:
-        status = await trio.to_thread.run_sync(self._blocklists.add, Path(path))
-        await self._policies.reload()
-        return status.as_json()
+        return await self.lists.add(path, mode="enforce", name="", cap_sites=CAP_SITES)
 
     async def blocklist_remove(self, path: str) -> Json:
-        if not await trio.to_thread.run_sync(self._blocklists.remove, Path(path)):
-            raise NotFound(f"{path} is no list of this node", hint="fednode blocklist show names the lists")
-        await self._policies.reload()
+        await self.lists.remove(path)
         return {"path": path}
 
     async def follow(self, site: str) -> Json:
@@ -266,7 +268,7 @@ class Control:
 
     async def doctor(self) -> Json:
         usage = await trio.to_thread.run_sync(self._store.usage)
-        lists = await trio.to_thread.run_sync(self._blocklists.show)
+        lists = await trio.to_thread.run_sync(self._lists.show)
         found = checks(
             usage=usage,
             scrub=await trio.to_thread.run_sync(self._store.scrub_state),

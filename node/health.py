@@ -10,7 +10,7 @@ from typing import Any
 from node.core.announcing import AnnouncingReport
 from node.monitor import LoopReport
 from node.net.port import NetHealth
-from node.policy.blocklists import ListStatus
+from node.policy.subscriptions import ListStatus
 from node.store.port import ScrubState, Usage
 from node.upkeep import SCRUB_PERIOD_S
 

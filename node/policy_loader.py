@@ -7,10 +7,11 @@ from collections.abc import Callable
 
 import trio
 
-from config import Config
+from config import Config, Paths
 from node.decisions.files import LogFailed
-from node.decisions.log import DecisionLog
+from node.decisions.log import DecisionLog, ListState
 from node.policy.decide import Policy
+from node.policy.list_files import ListFiles
 from node.policy.model import Hosting, HostingMode
 from node.policy.rules import rules_of
 from node.replication.gate import Gate
@@ -28,6 +29,7 @@ class PolicyLoader:
         self._config = config
         self._store = store
         self._decisions = decisions
+        self._lists = ListFiles(Paths(config.data_dir).lists_dir)
         self._lock = trio.Lock()
         self.on_change: Callable[[], None] = lambda: None
         self.gate = Gate(self._build())
@@ -60,7 +62,15 @@ class PolicyLoader:
                 return
 
     def _settle(self) -> list[int]:
-        return self._decisions.settle(self._store.rules(), self._store.lists(), self.hosting.follow)
+        return self._decisions.settle(
+            (row for row in self._store.rules() if row.list_name is None),
+            [
+                ListState(each.name, bytes.fromhex(each.current.digest), each.current.rule_count)
+                for each in self._lists.catalog()
+                if each.current.digest
+            ],
+            self.hosting.follow,
+        )
 
     def _build(self) -> Policy:
         settings = self._config.hosting
@@ -70,4 +80,4 @@ class PolicyLoader:
             follow=frozenset(settings.follow) | self._store.follows(),
             max_site_bytes=settings.max_site_bytes,
         )
-        return Policy(rules_of(self._store.rules()), hosting)
+        return Policy(rules_of(self._store.rules()), hosting, self._lists.active())

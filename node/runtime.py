@@ -34,7 +34,7 @@ from node.logs import set_up_logging
 from node.metrics_server import serve_metrics
 from node.monitor import LoopMonitor
 from node.net import NetSettings, Network, open_network
-from node.policy.blocklists import Blocklists
+from node.policy.subscriptions import Subscriptions
 from node.policy_loader import PolicyLoader
 from node.replication.driver import Replicator
 from node.replication.intake import Intake
@@ -142,8 +142,10 @@ async def _serve(config: Config, paths: Paths, store: DiskStore, options: RunOpt
     decisions = await trio.to_thread.run_sync(
         partial(DecisionLog, paths.decisions, key, now_s=lambda: int(time.time()))
     )
+    lists = await trio.to_thread.run_sync(
+        partial(Subscriptions, store, paths.lists_dir, now_s=lambda: int(time.time()))
+    )
     policies = await trio.to_thread.run_sync(PolicyLoader, config, store, decisions)
-    blocklists = await trio.to_thread.run_sync(partial(Blocklists, store, now_s=lambda: int(time.time())))
     async with open_network(settings) as network, trio.open_nursery() as nursery:
         replicator = Replicator(store, network, policies.gate, announced=paths.announced)
         on_demand = _on_demand(config, replicator)
@@ -154,7 +156,7 @@ async def _serve(config: Config, paths: Paths, store: DiskStore, options: RunOpt
         _spare_collections()
         monitor = LoopMonitor()
         monitor.start()
-        control = Control(config, store, network, replicator, policies, blocklists, gateway, monitor, decisions, desk)
+        control = Control(config, store, network, replicator, policies, lists, gateway, monitor, decisions, desk)
         policies.on_change = replicator.policy_changed
         await nursery.start(replicator.run)
         await _catch_up(policies, nursery)
@@ -164,7 +166,7 @@ async def _serve(config: Config, paths: Paths, store: DiskStore, options: RunOpt
         await nursery.start(serve_metrics, control.metrics, config.metrics.listen)
         await nursery.start(partial(serve_admin, cases=desk), control, paths.admin_socket)
         nursery.start_soon(desk.run)
-        nursery.start_soon(blocklists.watch, lambda: nursery.start_soon(policies.reload_alone))
+        nursery.start_soon(lists.watch, lambda: nursery.start_soon(policies.reload_alone))
         nursery.start_soon(Upkeep(store, on_demand).run)
         nursery.start_soon(Neighbours(replicator.context, config.network.bootstrap).run)
         for site in policies.hosting.follow:

@@ -1,7 +1,6 @@
-"""The part of compact denylists (IPIP-383) that is acted upon: `/ipns/SITE` and `/ipfs/CID[/PATH][*]`.
+"""The grammar of compact denylists (IPIP-383), line by line: what a rule names, whether it allows, its hints.
 
-Other valid kinds of lines (hashes, allow rules, DNSLink names, paths below /ipns) raise UnsupportedRule, so
-that the operator is told which lines of a list have no effect.
+What a rule matches is in protocol/deny_keys.py, a whole list that can be asked in protocol/deny_index.py.
 """
 
 import re
@@ -9,14 +8,16 @@ from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias
 from urllib.parse import quote, unquote_to_bytes
 
-from protocol import varint
+from protocol import multibase, varint
 from protocol.cid import LIBP2P_KEY, RAW, Cid
-from protocol.errors import DecodeError, Malformed, OverLimit, UnknownVersion, UnsupportedCodec, UnsupportedRule
+from protocol.errors import DecodeError, Malformed, OverLimit, UnknownVersion, UnsupportedCodec, UnsupportedHash
 from protocol.limits import (
+    CID_TEXT_MAX_CHARS,
     DENYLIST_ERRORS_MAX,
     DENYLIST_HEADER_MAX_BYTES,
     DENYLIST_LINE_MAX_BYTES,
     DENYLIST_MAX_BYTES,
+    DOMAIN_MAX_CHARS,
     RULE_PATH_MAX_CHARS,
 )
 from protocol.site_id import SiteId
@@ -30,13 +31,36 @@ class CidPath(NamedTuple):
     is_prefix: bool
 
 
-Target: TypeAlias = SiteId | CidPath
+class NamePath(NamedTuple):
+    """Content under an IPNS name: a site, a domain (lower case, with dots), or the multihash of another key.
+
+    A rule on a site as a whole is the SiteId itself.
+    """
+
+    name: SiteId | str | bytes
+    path: str
+    is_prefix: bool
+
+
+class HashTarget(NamedTuple):
+    """What a double-hashed rule names: `text` is the rule's; `multihash` its modern reading, `legacy` the SHA-256
+    of the older one. Both when the text can be read either way."""
+
+    text: str
+    multihash: bytes | None
+    legacy: bytes | None
+
+
+Target: TypeAlias = SiteId | CidPath | NamePath | HashTarget
 
 
 @dataclass(frozen=True, slots=True)
 class DenyRule:
+    """One rule; `allow` when its line begins with `!`."""
+
     target: Target
     hints: tuple[tuple[str, str], ...] = ()
+    allow: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +78,7 @@ class Denylist(NamedTuple):
 
 
 _BLANKS = " \t\r\n"
+_DOMAIN = re.compile(r"(?=.{1,253}$)[a-z0-9_]([a-z0-9_-]{0,62})(\.[a-z0-9_]([a-z0-9_-]{0,62}))+")
 _HINT = re.compile(r"([^\s:]+):(\S*)")
 _BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _HEADER_END = re.compile(rb"^---[ \t]*\r?$", re.MULTILINE)
@@ -67,10 +92,7 @@ def parse_line(text: str) -> DenyRule | None:
     if not text or text.startswith("#"):
         return None
     target, *words = re.split(r"[ \t]+", text)
-    if target.startswith("!"):
-        raise UnsupportedRule("allow rules are not supported yet")
-    if target.startswith("//"):
-        raise UnsupportedRule("hashed rules are not supported yet")
+    allow = target.startswith("!")
     hints = []
     for word in words:
         if word.startswith("#"):
@@ -82,37 +104,105 @@ def parse_line(text: str) -> DenyRule | None:
                 hint="a space in a path is written %20",
             )
         hints.append((match[1], match[2]))
-    return DenyRule(parse_target(target), tuple(hints))
+    return DenyRule(parse_target(target.removeprefix("!")), tuple(hints), allow)
 
 
 def parse_target(text: str) -> Target:
-    """What `/ipns/SITE` or `/ipfs/CID[/PATH][*]` names. Raises DecodeError."""
+    """What `/ipns/NAME[/PATH][*]`, `/ipfs/CID[/PATH][*]` or `//HASH` names. Raises DecodeError."""
+    if text.startswith("//"):
+        return parse_hash(text[2:])
     match text.split("/", 3):
         case ["", "ipns", name] | ["", "ipns", name, ""]:
-            return _parse_name(name)
-        case ["", "ipns", _, _]:
-            raise UnsupportedRule("paths below /ipns are not supported yet")
+            known = parse_name(name)
+            return known if isinstance(known, SiteId) else NamePath(known, "", False)
+        case ["", "ipns", name, path]:
+            return NamePath(parse_name(name), *_parse_path(path))
         case ["", "ipfs", cid]:
             return CidPath(_parse_cid(cid), "", False)
         case ["", "ipfs", cid, path]:
             return CidPath(_parse_cid(cid), *_parse_path(path))
-    raise Malformed("a rule begins with /ipfs/CID or /ipns/NAME")
+    raise Malformed("a rule begins with /ipfs/CID, /ipns/NAME or //HASH")
 
 
 def format_target(target: Target) -> str:
     """The one text of a target, which parse_target reads back; a multihash is written as a raw CID in base32."""
     if isinstance(target, SiteId):
         return f"/ipns/{target}"
-    cid = Cid(b"\x01" + varint.encode(RAW) + target.multihash)
+    if isinstance(target, HashTarget):
+        return f"//{target.text}"
+    base = f"/ipfs/{_raw_cid(target.multihash)}" if isinstance(target, CidPath) else f"/ipns/{name_text(target.name)}"
     if not target.path and not target.is_prefix:
-        return f"/ipfs/{cid}"
-    return f"/ipfs/{cid}/{quote(target.path, safe='/')}{'*' if target.is_prefix else ''}"
+        return base
+    return f"{base}/{quote(target.path, safe='/')}{'*' if target.is_prefix else ''}"
 
 
-def _parse_name(name: str) -> SiteId:
-    if "." in name:
-        raise UnsupportedRule("rules on domain names are not supported yet")
-    return SiteId.from_text(name)
+def name_text(name: SiteId | str | bytes) -> str:
+    """An IPNS name as text: `k51…`, a domain, or the base58 multihash of another key."""
+    if isinstance(name, SiteId | str):
+        return str(name)
+    return multibase.encode_bare("base58btc", name)
+
+
+def _raw_cid(multihash: bytes) -> Cid:
+    return Cid(b"\x01" + varint.encode(RAW) + multihash)
+
+
+def parse_name(name: str) -> SiteId | str | bytes:
+    """An IPNS name: a key in any text form, or a domain, also with its dots written as in subdomains (`-` for a dot,
+    `--` for a dash). Raises DecodeError."""
+    if "." not in name:
+        try:
+            return _parse_key(name)
+        except DecodeError:
+            if "-" not in name:
+                raise
+        name = name.replace("--", "\0").replace("-", ".").replace("\0", "-")
+    return _parse_domain(name)
+
+
+def _parse_key(name: str) -> SiteId | bytes:
+    if name.startswith(("1", "Qm")) and len(name) <= CID_TEXT_MAX_CHARS:
+        multihash = multibase.decode_bare("base58btc", name)
+    else:
+        cid = Cid.from_text(name)
+        if cid.version != 1 or cid.codec != LIBP2P_KEY:
+            raise UnsupportedCodec("a CID, but not of a libp2p key", hint="content is written /ipfs/CID")
+        multihash = cid.multihash
+    try:
+        return SiteId.from_multihash(multihash)
+    except UnsupportedHash:  # a key of another type: no site of fednode, yet a name
+        return _raw_cid_checked(multihash)
+
+
+def _raw_cid_checked(multihash: bytes) -> bytes:
+    return Cid.from_bytes(_raw_cid(multihash)).multihash
+
+
+def _parse_domain(name: str) -> str:
+    try:
+        domain = name.removesuffix(".").lower() if name.isascii() else name.encode("idna").decode("ascii").lower()
+    except UnicodeError:
+        domain = ""
+    if len(name) > 2 * DOMAIN_MAX_CHARS or _DOMAIN.fullmatch(domain) is None:
+        raise Malformed("neither a key nor a domain name")
+    return domain
+
+
+def parse_hash(text: str) -> HashTarget:
+    """The text of a double-hashed rule after `//`: the base58 of a multihash, or 64 hex digits of SHA-256; a text that
+    is both counts as both. Raises DecodeError."""
+    legacy = multihash = None
+    if len(text) == 64:
+        try:
+            legacy = bytes.fromhex(text) if text.isalnum() else None
+        except ValueError:
+            legacy = None
+    try:
+        multihash = _raw_cid_checked(multibase.decode_bare("base58btc", text))
+    except DecodeError:
+        if legacy is None:
+            raise
+    return HashTarget(text, multihash, legacy)
 
 
 def _parse_cid(text: str) -> bytes:
@@ -146,16 +236,13 @@ def parse_denylist(raw: bytes) -> Denylist:
     Raises DecodeError for a list that cannot be used as a whole: OverLimit (too large), UnknownVersion, or Malformed
     (rules above the `---` that ends a header, where they would have no effect).
     """
-    if len(raw) > DENYLIST_MAX_BYTES:
-        raise OverLimit(f"denylist of {len(raw)} bytes, at most {DENYLIST_MAX_BYTES}")
-    raw = raw.removeprefix(b"\xef\xbb\xbf")
     rules: list[DenyRule] = []
     errors: list[LineError] = []
     error_count = 0
-    start, first_line = _skip_header(raw)
+    start, first_line = rules_start(raw)
     for number, line in enumerate(raw[start:].split(b"\n"), first_line):
         try:
-            rule = _parse_raw_line(line)
+            rule = parse_raw_line(line)
         except DecodeError as error:
             error_count += 1
             if len(errors) < DENYLIST_ERRORS_MAX:
@@ -166,12 +253,20 @@ def parse_denylist(raw: bytes) -> Denylist:
     return Denylist(rules, errors, error_count)
 
 
+def rules_start(raw: bytes) -> tuple[int, int]:
+    """(offset, line number) of a list's first line after its header. Raises DecodeError as parse_denylist."""
+    if len(raw) > DENYLIST_MAX_BYTES:
+        raise OverLimit(f"denylist of {len(raw)} bytes, at most {DENYLIST_MAX_BYTES}")
+    return _skip_header(raw)
+
+
 def _skip_header(raw: bytes) -> tuple[int, int]:
     """(offset, number of the first line) of what follows the header; (0, 1) when there is none within its limit."""
-    match = _HEADER_END.search(raw, 0, DENYLIST_HEADER_MAX_BYTES)
+    begin = 3 if raw.startswith(b"\xef\xbb\xbf") else 0
+    match = _HEADER_END.search(raw, begin, DENYLIST_HEADER_MAX_BYTES)
     if match is None:
-        return 0, 1
-    header = raw[: match.start()]
+        return begin, 1
+    header = raw[begin : match.start()]
     if _HEADER_RULE.search(header):
         raise Malformed("the list has rules above a line ---, which ends a header")
     version = _HEADER_VERSION.search(header)
@@ -180,7 +275,8 @@ def _skip_header(raw: bytes) -> tuple[int, int]:
     return match.end(), header.count(b"\n") + 1
 
 
-def _parse_raw_line(line: bytes) -> DenyRule | None:
+def parse_raw_line(line: bytes) -> DenyRule | None:
+    """As parse_line, of bytes without the line's end."""
     if len(line) >= DENYLIST_LINE_MAX_BYTES:  # the limit includes the line's end
         raise OverLimit(f"line of {len(line)} bytes, at most {DENYLIST_LINE_MAX_BYTES} with its end")
     try:

@@ -90,7 +90,7 @@ BITSWAP_WANTS_MAX: Final = 16_384  # entries of one wantlist, and presences; Kub
 BITSWAP_BLOCKS_MAX: Final = 8192  # blocks in one message; Kubo sends small ones by the thousand
 
 # Denylists (IPIP-383)
-DENYLIST_MAX_BYTES: Final = 64 * MIB  # one file, which is read as a whole
+DENYLIST_MAX_BYTES: Final = 256 * MIB  # one file: over three million hashed rules
 DENYLIST_HEADER_MAX_BYTES: Final = 1 * MIB  # IPIP-383
 DENYLIST_LINE_MAX_BYTES: Final = 2 * MIB  # IPIP-383
 DENYLIST_ERRORS_MAX: Final = 100  # faulty lines reported one by one; the rest are counted

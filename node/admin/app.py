@@ -36,6 +36,20 @@ SITE: Shape = {"site": Field(str, max_chars=200)}
 PATH: Shape = {"path": Field(str, max_chars=4096)}
 CHECK: Shape = {"cid": Field(str, max_chars=400)}
 ADDRESS: Shape = {"address": Field(str, max_chars=1000)}
+LIST: Shape = {
+    "source": Field(str, max_chars=4096),
+    "mode": Field(str, default="enforce", choices=("enforce", "review", "observe")),
+    "name": Field(str, default="", max_chars=200, allow_empty=True),
+    "cap_sites": Field(int, default=10),
+}
+LIST_NAME: Shape = {"name": Field(str, max_chars=4096)}
+LIST_SOURCE: Shape = {"source": Field(str, max_chars=4096)}
+LIST_CHANGE: Shape = {
+    "name": Field(str, max_chars=4096),
+    "action": Field(str, choices=("enforce", "review", "observe", "accept", "reject", "overrule", "restore")),
+    "line": Field(str, default=None),
+}
+THING: Shape = {"thing": Field(str)}
 PAGE: Shape = {
     "list": Field(str, default=None, max_chars=4096),
     "offset": Field(int, default=0),
@@ -81,6 +95,12 @@ def _routes(control: NodeControl) -> list[Route]:
         ("GET", "/v1/blocklists", _get(_named("blocklists", control.blocklists))),
         ("POST", "/v1/blocklists", _post(PATH, control.blocklist_add)),
         ("DELETE", "/v1/blocklists", _delete(PATH, control.blocklist_remove)),
+        ("GET", "/v1/lists", _get(_named("lists", control.lists.show))),
+        ("POST", "/v1/lists", _post_all(LIST, control.lists.add)),
+        ("DELETE", "/v1/lists", _delete(LIST_NAME, control.lists.remove)),
+        ("POST", "/v1/lists/previews", _post(LIST_SOURCE, control.lists.preview)),
+        ("POST", "/v1/lists/changes", _post_all(LIST_CHANGE, control.lists.change)),
+        ("GET", "/v1/policy/{thing:path}", _get_policy(control)),
         ("POST", "/v1/follows", _post(SITE, control.follow)),
         ("DELETE", "/v1/follows", _delete(SITE, control.unfollow)),
         ("POST", "/v1/store/checks", _post(CHECK, control.check_block)),
@@ -163,6 +183,15 @@ def _get_site(control: NodeControl) -> Endpoint:
     return endpoint
 
 
+def _get_policy(control: NodeControl) -> Endpoint:
+    async def endpoint(request: Request) -> Response:
+        read_query(request.query_params.multi_items(), {})
+        checked = read_query([("thing", request.path_params["thing"])], THING)
+        return JSONResponse(await control.lists.explain(checked["thing"]))
+
+    return endpoint
+
+
 def _get_rules(control: NodeControl) -> Endpoint:
     async def endpoint(request: Request) -> Response:
         page = read_query(request.query_params.multi_items(), PAGE)
@@ -178,6 +207,15 @@ def _post(shape: Shape, answer: Callable[[str], Awaitable[Json]]) -> Endpoint:
 
     async def endpoint(request: Request) -> Response:
         return JSONResponse(await answer((await _body(request, shape))[name]))
+
+    return endpoint
+
+
+def _post_all(shape: Shape, answer: Callable[..., Awaitable[Json]]) -> Endpoint:
+    """An endpoint whose body has the members of shape, which the answer takes by their names."""
+
+    async def endpoint(request: Request) -> Response:
+        return JSONResponse(await answer(**await _body(request, shape)))
 
     return endpoint
 

@@ -128,6 +128,28 @@ class AdminClient:
     def blocklist_remove(self, path: str) -> Json:
         return self._ask("DELETE", "/v1/blocklists", query={"path": path})
 
+    def lists(self) -> list[Json]:
+        return self._rows("/v1/lists", "lists")
+
+    def list_add(self, source: str, *, mode: str = "enforce", name: str = "", cap_sites: int = 10) -> Json:
+        body = {"source": source, "mode": mode, "name": name, "cap_sites": cap_sites}
+        return self._ask("POST", "/v1/lists", body=body)
+
+    def list_remove(self, name: str) -> Json:
+        return self._ask("DELETE", "/v1/lists", query={"name": name})
+
+    def list_preview(self, source: str) -> Json:
+        """Of a source, or of the waiting or present version of a list by its name."""
+        return self._ask("POST", "/v1/lists/previews", body={"source": source})
+
+    def list_change(self, name: str, action: str, line: str | None = None) -> Json:
+        """action: enforce, review, observe, accept, reject, overrule or restore."""
+        body = {"name": name, "action": action}
+        return self._ask("POST", "/v1/lists/changes", body=body if line is None else body | {"line": line})
+
+    def explain(self, thing: str) -> Json:
+        return self._ask("GET", f"/v1/policy/{quote(thing, safe='')}")
+
     def follow(self, site: str) -> Json:
         return self._ask("POST", "/v1/follows", body={"site": site})
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar, Protocol
 
+from node.policy.active import ListMode
 from protocol.errors import OperatorError
 
 Json = dict[str, Any]
@@ -29,8 +30,33 @@ class BadRequest(OperatorError):
     code: ClassVar[str] = "bad-request"
 
 
+class ListsControl(Protocol):
+    """Lists of refusals, and why something is refused."""
+
+    async def show(self) -> list[Json]:
+        """Every list and how it stands."""
+
+    async def add(self, source: str, *, mode: ListMode, name: str, cap_sites: int) -> Json:
+        """Subscribes to a file (absolute path), https address or site."""
+
+    async def remove(self, name: str) -> Json:
+        """Ends the subscription and all effects of the list; NotFound."""
+
+    async def preview(self, source: str) -> Json:
+        """What a list would hit here; changes nothing."""
+
+    async def change(self, name: str, action: str, line: str | None) -> Json:
+        """Another mode, or a decision on its waiting version or one of its lines; NotFound."""
+
+    async def explain(self, thing: str) -> Json:
+        """The verdict on a thing for each act, and the rule that decides; BadTarget."""
+
+
 class NodeControl(Protocol):
     """The daemon, as its operator steers it."""
+
+    @property
+    def lists(self) -> ListsControl: ...
 
     async def status(self) -> Json:
         """Node id, version, uptime_s, addresses, counts, usage, health of lists."""

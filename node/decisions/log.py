@@ -11,7 +11,6 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from hashlib import sha256
 from pathlib import Path
 from sqlite3 import Connection
 
@@ -19,10 +18,19 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from node.decisions.files import LogFailed, open_for_writing, translated
 from node.decisions.reader import LogReader, NoSuchEntry
-from node.store.port import ListRow, RuleRow
-from protocol import canonical, merkle
+from node.store.port import RuleRow
+from protocol import merkle
 from protocol.decision import SALT_BYTES, Act, Entry, LogHead, SealedName, SignedLogHead, seal, sign_head
 from protocol.site_id import SiteId
+
+
+@dataclass(frozen=True, slots=True)
+class ListState:
+    """A list in force: the SHA-256 of its lines, and how many rules they hold."""
+
+    name: str
+    digest: bytes
+    rule_count: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,19 +101,13 @@ class DecisionLog:
         with self._lock, self._transaction() as database:
             database.executemany("INSERT OR REPLACE INTO remarks VALUES (?, ?, ?)", rows)
 
-    def settle(self, rules: Iterable[RuleRow], lists: Iterable[ListRow], follows: Iterable[SiteId]) -> list[int]:
+    def settle(self, rules: Iterable[RuleRow], lists: Iterable[ListState], follows: Iterable[SiteId]) -> list[int]:
         """Writes what has changed since the last call, or since the last run."""
         with self._lock:
-            own: dict[str, RuleRow] = {}
-            listed: dict[str, list[RuleRow]] = {}
-            for row in rules:
-                if row.list_name is None:
-                    own[row.target] = row
-                else:
-                    listed.setdefault(row.list_name, []).append(row)
+            own = {row.target: row for row in rules if row.list_name is None}
             found = [
                 *self._rule_changes(own),
-                *self._list_changes({row.name: row for row in lists}, listed),
+                *self._list_changes({each.name: each for each in lists}),
                 *self._follow_changes({str(site) for site in follows}),
             ]
             return self._write(found) if found else []
@@ -160,32 +162,24 @@ class DecisionLog:
         row = self._database.execute("SELECT withheld FROM entries WHERE number = ?", (draft.refers,)).fetchone()
         return replace(draft, withheld=bool(row and row[0]))
 
-    def _list_changes(
-        self, lists: Mapping[str, ListRow], listed: Mapping[str, list[RuleRow]]
-    ) -> Iterator[tuple[Draft, _Change]]:
+    def _list_changes(self, lists: Mapping[str, ListState]) -> Iterator[tuple[Draft, _Change]]:
         for (kind, name), standing in list(self._standing.items()):
             if kind == "list" and name not in lists:
                 yield Draft("list-removed", list_name=name, refers=standing.number), _Change(("list", name), None)
-        for name, row in lists.items():
+        for name, each in lists.items():
             known = self._standing.get(("list", name))
-            mark = f"{row.mtime_ns} {row.size_bytes} {row.inode}"
-            old_digest, old_mark, old_count = known.state.split("|", 2) if known else ("", "", "")
-            rows = listed.get(name, [])
-            if mark == old_mark and str(len(rows)) == old_count:
-                continue
-            digest = list_digest(rows)
-            if digest.hex() == old_digest:
+            if known is not None and known.state == each.digest.hex():
                 continue
             if known is None:
                 yield Draft("list-added", list_name=name), _NO_CHANGE
             draft = Draft(
                 "list-applied",
                 list_name=name,
-                list_digest=digest,
-                list_rules=len(rows),
+                list_digest=each.digest,
+                list_rules=each.rule_count,
                 refers=known.number if known else None,
             )
-            yield draft, _Change(("list", name), f"{digest.hex()}|{mark}|{len(rows)}")
+            yield draft, _Change(("list", name), each.digest.hex())
 
     def _follow_changes(self, follows: set[str]) -> Iterator[tuple[Draft, _Change]]:
         for (kind, site), standing in list(self._standing.items()):
@@ -305,11 +299,3 @@ def read_state(state: str) -> tuple[str, str, str]:
     """What `state_of` was made of."""
     verdict, ground, reason = state.split("|", 2)
     return verdict, ground, reason
-
-
-def list_digest(rows: Iterable[RuleRow]) -> bytes:
-    """SHA-256 over a list's rules: the canonical msgpack of [target, verdict, ground, reason], by target."""
-    digest = sha256()
-    for row in sorted(rows, key=lambda row: row.target):
-        digest.update(canonical.pack([row.target, row.verdict, row.ground, row.reason]))
-    return digest.digest()

@@ -22,6 +22,7 @@ from node.gateway.server import address_key, is_loopback
 from node.gateway.settings import WorkerSettings
 from node.gateway.site_answers import SiteAnswers
 from node.gateway.view import StoreView
+from node.policy.list_files import ListFiles
 from node.store.port import StoreReader
 from protocol.errors import OperatorError
 
@@ -51,7 +52,7 @@ class GatewayApp:
         self._me = Self(settings.node_name, settings.contact, self._log.entry_of)
         self._domains = settings.domains
         self._list_sites = settings.list_sites
-        self._view = StoreView(reader)
+        self._view = StoreView(reader, ListFiles(settings.store_dir.parent / "lists"))
         blocks = Blocks(reader, backend)
         heads = Heads(self._view, backend, fetch_on_miss=settings.fetch_on_miss)
         self._blocks = blocks

@@ -8,6 +8,7 @@ import trio
 
 from node.gateway.limits import FILES_CACHED_MAX, HOLDERS_MAX, SITES_CACHED_MAX
 from node.policy.decide import Policy
+from node.policy.list_files import ListFiles
 from node.policy.model import ALLOW, Act, Subject, Verdict
 from node.policy.rules import rules_of
 from node.store.port import SiteRecord, StoreReader
@@ -39,8 +40,10 @@ class StoreView:
     through: without its rules nothing may be served.
     """
 
-    def __init__(self, reader: StoreReader) -> None:
+    def __init__(self, reader: StoreReader, lists: ListFiles | None = None) -> None:
         self._reader = reader
+        self._lists = lists
+        self._lists_version = 0
         self._lock = trio.Lock()
         self._checked_s = float("-inf")
         self._data_version: int | None = None
@@ -63,28 +66,32 @@ class StoreView:
         if unless_just_done and trio.current_time() - self._checked_s < SAME_MOMENT_S:
             return
         now = trio.current_time()
-        if self._reader.data_version() != self._data_version:
+        if self._reader.data_version() != self._data_version or self._lists_now() != self._lists_version:
             async with self._lock:
                 await self._read_again()
         self._checked_s = now
 
     async def _read_again(self) -> None:
-        version = self._reader.data_version()
-        if version == self._data_version:
+        version, lists_version = self._reader.data_version(), self._lists_now()
+        if version == self._data_version and lists_version == self._lists_version:
             return
-        rules_version = self._reader.rules_version()
+        rules_version = hash((self._reader.rules_version(), lists_version))
         if rules_version != self.rules_version:
             self._policy = await trio.to_thread.run_sync(self._load_policy)
             self.rules_version = rules_version
         self._sites.clear()
         self._hosted = None
         self._holders.clear()
-        self._data_version = version
+        self._data_version, self._lists_version = version, lists_version
+
+    def _lists_now(self) -> int:
+        return self._lists.version() if self._lists is not None else 0
 
     def _load_policy(self) -> Policy:
-        rows = self._reader.rules()
-        self.list_names = frozenset(row.list_name for row in rows if row.list_name is not None)
-        return Policy(rules_of(rows))
+        """Of lists, only what changed is opened anew, whatever else did (node/policy/list_files.py)."""
+        lists = self._lists.active() if self._lists is not None else []
+        self.list_names = frozenset(each.name for each in lists)
+        return Policy(rules_of(self._reader.rules()), lists=lists)
 
     def decide(self, site: SiteId, root: Cid | None, paths: tuple[str, ...], trail: tuple[Cid, ...]) -> Verdict:
         """May this be served? One thing may be reached under several paths: the first refusal counts."""

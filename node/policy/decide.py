@@ -2,43 +2,61 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TypeVar
 
-from node.policy.model import ALLOW, Act, Hosting, Rule, Subject, Target, Verdict
+from node.policy.active import ActiveList, reason, rule_text
+from node.policy.model import ALLOW, Act, CidPath, Hosting, Rule, Subject, Target, Verdict
 from node.policy.rules import target_text
+from protocol.deny_index import Hit
+from protocol.deny_keys import OTHER_HASHES, Question, cid_question, name_question, rule_keys
 from protocol.site_id import SiteId
 
 Key = TypeVar("Key")
 
 
 class Policy:
-    """A snapshot of the operator's rules and hosting settings; never changes, safe to share between
-    threads."""
+    """A snapshot of the operator's rules, lists and hosting settings; never changes, safe to share between
+    threads. Lists are read in the order of their names."""
 
-    def __init__(self, rules: Iterable[Rule] = (), hosting: Hosting | None = None) -> None:
+    def __init__(
+        self,
+        rules: Iterable[Rule] = (),
+        hosting: Hosting | None = None,
+        lists: Sequence[ActiveList] = (),
+    ) -> None:
         self.hosting = hosting if hosting is not None else Hosting()
+        self.lists = tuple(sorted(lists, key=lambda each: each.name))
         self._sites: dict[SiteId, Rule] = {}
         self._cids: dict[bytes, Rule] = {}
         self._paths: dict[tuple[bytes, str], Rule] = {}
         self._prefixes: dict[bytes, dict[int, dict[str, Rule]]] = {}
+        self._keyed: dict[bytes, Rule] = {}  # on domains, below names, hashed
+        self._allowing: dict[bytes, Rule] = {}
         for rule in rules:
             self._index(rule)
 
     def decide(self, act: Act, subject: Subject) -> Verdict:
-        """The verdict on doing `act` with `subject`: the strictest matching rule, else the hosting
-        settings."""
+        """The verdict on doing `act` with `subject`: the operator's strictest matching rule, else the lists, else the
+        hosting settings."""
         strictest = min(self._matches(subject), key=strictness, default=None)
         if strictest is not None:
             return _verdict(strictest)
+        if self.lists and (listed := self._decide_lists(subject)) is not None:
+            return listed
         if act is Act.STORE and not subject.local:
             return self._decide_hosting(subject)
         return ALLOW
 
     def _index(self, rule: Rule) -> None:
         target = rule.target
-        if isinstance(target, SiteId):
+        if rule.verdict == "allow":
+            self._allowing.update(dict.fromkeys(rule_keys(target), rule))
+        elif isinstance(target, SiteId):
             _keep_strictest(self._sites, target, rule)
+        elif not isinstance(target, CidPath):
+            for key in rule_keys(target):
+                _keep_strictest(self._keyed, key, rule)
         elif not target.path:
             _keep_strictest(self._cids, target.multihash, rule)
         elif target.is_prefix:
@@ -54,6 +72,9 @@ class Policy:
             yield from self._cid_matches(subject)
         if subject.root is not None and (self._paths or self._prefixes):
             yield from self._path_matches(subject.root.multihash, subject.path.rstrip("/"))
+        if self._keyed:
+            for question in questions(subject):
+                yield from _keyed_matches(self._keyed, question)
 
     def _cid_matches(self, subject: Subject) -> Iterator[Rule]:
         if subject.root is not None and (rule := self._cids.get(subject.root.multihash)):
@@ -69,6 +90,18 @@ class Policy:
             if rule := by_prefix.get(path[:length]):
                 yield rule
 
+    def _decide_lists(self, subject: Subject) -> Verdict | None:
+        """Every question is answered by itself; the first that is refused decides."""
+        for question in questions(subject):
+            if self._allowing and next(_keyed_matches(self._allowing, question), None) is not None:
+                continue
+            for each in reversed(self.lists):
+                if (hit := each.match(question)) is not None:
+                    if not hit.rule.allow:
+                        return _list_verdict(each, hit)
+                    break
+        return None
+
     def _decide_hosting(self, subject: Subject) -> Verdict:
         hosting = self.hosting
         if hosting.mode == "none":
@@ -81,14 +114,39 @@ class Policy:
         return ALLOW
 
 
-def strictness(rule: Rule) -> tuple[bool, bool, bool, int, str, str]:
+def questions(subject: Subject) -> Iterator[Question]:
+    """What lists are asked about a subject, in this order: the site, its domains, the root (each with the path), and
+    the other CIDs of the trail."""
+    path = subject.path.rstrip("/")
+    if subject.site is not None:
+        yield name_question(subject.site, path)
+    for domain in subject.domains:
+        yield name_question(domain, path)
+    root = subject.root
+    if root is not None and (question := cid_question(root, path)) is not None:
+        yield question
+    for cid in subject.trail:
+        if cid != root and (question := cid_question(cid)) is not None:
+            yield question
+
+
+def _keyed_matches(table: dict[bytes, Rule], question: Question) -> Iterator[Rule]:
+    keys = list(question.keys())
+    for code in OTHER_HASHES:
+        keys += question.other_keys(code)
+    if question.marker in table:
+        keys += question.prefix_keys()
+    for key in keys:
+        if rule := table.get(key):
+            yield rule
+
+
+def strictness(rule: Rule) -> tuple[bool, bool, int, str]:
     """Sorts the rule that decides first; the order of the table "Precedence" in docs/spec/policy.md."""
     return (
         rule.ground != "legal",
         rule.verdict != "refuse",
-        rule.list_name is not None,
         _breadth(rule.target),
-        rule.list_name or "",
         target_text(rule.target),
     )
 
@@ -97,6 +155,8 @@ def _breadth(target: Target) -> int:
     """0 for the widest kind of target, more for narrower ones."""
     if isinstance(target, SiteId):
         return 0
+    if not isinstance(target, CidPath):
+        return 4
     if not target.path:
         return 1
     return 2 if target.is_prefix else 3
@@ -115,11 +175,21 @@ def _verdict(rule: Rule) -> Verdict:
         ground=rule.ground,
         reason=rule.reason,
         rule=target_text(rule.target),
-        list_name=rule.list_name,
         since_s=rule.since_s,
         code="blocked-law" if rule.ground == "legal" else policy_code,
     )
 
 
-def _refusal(code: str, reason: str) -> Verdict:
-    return Verdict(kind="refuse", reason=reason, code=code)
+def _list_verdict(each: ActiveList, hit: Hit) -> Verdict:
+    return Verdict(
+        kind="quarantine",
+        reason=reason(hit),
+        rule=rule_text(hit),
+        list_name=each.name,
+        since_s=hit.since_s,
+        code="quarantined",
+    )
+
+
+def _refusal(code: str, text: str) -> Verdict:
+    return Verdict(kind="refuse", reason=text, code=code)

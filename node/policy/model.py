@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import Literal
 
 from protocol.cid import Cid
-from protocol.denylist import CidPath, Target
+from protocol.denylist import CidPath, HashTarget, NamePath, Target
 from protocol.site_id import SiteId
 
 __all__ = [
@@ -19,8 +19,10 @@ __all__ = [
     "Act",
     "CidPath",
     "Ground",
+    "HashTarget",
     "Hosting",
     "HostingMode",
+    "NamePath",
     "Rule",
     "RuleVerdict",
     "Subject",
@@ -30,7 +32,7 @@ __all__ = [
 ]
 
 VerdictKind = Literal["allow", "refuse", "quarantine"]
-RuleVerdict = Literal["refuse", "quarantine"]
+RuleVerdict = Literal["allow", "refuse", "quarantine"]
 Ground = Literal["policy", "legal"]
 HostingMode = Literal["open", "follow", "none"]
 
@@ -52,27 +54,29 @@ class Subject:
 
     path: percent-decoded, no leading slash, of the entry that is read; a caller that answers `docs/` with
     `docs/index.html` asks for both. trail: every CID passed on the way, or the CIDs of the blocks that are to
-    be sent. size_bytes: of the whole site. local: the act was asked for over the operator's own sockets.
+    be sent. domains: names under which it was asked for, or that the site itself lists. size_bytes: of the whole
+    site. local: the act was asked for over the operator's own sockets.
     """
 
     site: SiteId | None = None
     root: Cid | None = None
     path: str = ""
     trail: tuple[Cid, ...] = ()
+    domains: tuple[str, ...] = ()
     size_bytes: int | None = None
     local: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """One rule. list_name is None for the operator's own; since_s counts seconds since 1970."""
+    """One rule of the operator; since_s counts seconds since 1970. An allowing one lifts what lists say on its
+    target. (Rules of lists: node/policy/active.py.)"""
 
     target: Target
     verdict: RuleVerdict
     ground: Ground
     reason: str
     since_s: int
-    list_name: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,11 +10,13 @@ from typing import Any
 
 import pytest
 
+from node.policy.active import ActiveList
 from node.policy.decide import Policy
 from node.policy.model import Act, Hosting, Subject, Verdict
 from node.policy.rules import read_target, rule_of, target_text
 from node.store.port import RuleRow
 from protocol.cid import Cid
+from protocol.deny_index import DenyIndex, build
 from protocol.site_id import SiteId
 
 HERE = Path(__file__).parent
@@ -27,23 +29,24 @@ def fill(text: str) -> str:
     return re.sub(r"\{([a-z0-9-]+)\}", lambda match: NAMES[match[1]], text)
 
 
+def list_of(given: dict[str, Any]) -> ActiveList:
+    raw = fill("\n".join(given["lines"])).encode()
+    index = DenyIndex(build(raw, now_s=given["since_s"]).table, raw)
+    overruled, accepted = (frozenset(map(fill, given.get(name, []))) for name in ("overruled", "accepted"))
+    return ActiveList(given["name"], given.get("mode", "enforce"), index, overruled, accepted)
+
+
 def policy_of(scene: dict[str, Any]) -> Policy:
     rows = [
-        RuleRow(
-            fill(rule["target"]),
-            rule["verdict"],
-            rule["ground"],
-            rule["reason"],
-            rule["since_s"],
-            rule["list"],
-        )
+        RuleRow(fill(rule["target"]), rule["verdict"], rule["ground"], rule["reason"], rule["since_s"])
         for rule in scene["rules"]
     ]
+    lists = [list_of(given) for given in scene.get("lists", [])]
     hosting = scene.get("hosting")
     if hosting is None:
-        return Policy(map(rule_of, rows))
+        return Policy(map(rule_of, rows), lists=lists)
     follow = frozenset(SiteId.from_text(fill(site)) for site in hosting["follow"])
-    return Policy(map(rule_of, rows), Hosting(hosting["mode"], follow, hosting["max_site_bytes"]))
+    return Policy(map(rule_of, rows), Hosting(hosting["mode"], follow, hosting["max_site_bytes"]), lists)
 
 
 def subject_of(given: dict[str, Any]) -> Subject:
@@ -52,6 +55,7 @@ def subject_of(given: dict[str, Any]) -> Subject:
         root=Cid.from_text(fill(given["root"])) if "root" in given else None,
         path=given.get("path", ""),
         trail=tuple(Cid.from_text(fill(cid)) for cid in given.get("trail", [])),
+        domains=tuple(given.get("domains", [])),
         size_bytes=given.get("size_bytes"),
         local=given.get("local", False),
     )
@@ -73,7 +77,9 @@ def test_verdict(scene: dict[str, Any], act: Act, case: dict[str, Any]) -> None:
         assert verdict.http_status == 200
         return
     expect = case["expect"]
-    rule = expect["rule"] and target_text(read_target(fill(expect["rule"])))
+    rule = expect["rule"] and fill(expect["rule"])
+    if rule is not None and expect["list"] is None:
+        rule = target_text(read_target(rule))
     assert not verdict.allowed
     assert (verdict.kind, verdict.ground, verdict.rule) == (expect["kind"], expect["ground"], rule)
     assert (verdict.list_name, verdict.code, verdict.http_status) == (
@@ -81,12 +87,8 @@ def test_verdict(scene: dict[str, Any], act: Act, case: dict[str, Any]) -> None:
         expect["code"],
         expect["http"],
     )
-    if rule is not None:
-        (given,) = (
-            given
-            for given in scene["rules"]
-            if target_text(read_target(fill(given["target"]))) == rule and given["list"] == expect["list"]
-        )
+    if rule is not None and expect["list"] is None:
+        (given,) = (given for given in scene["rules"] if target_text(read_target(fill(given["target"]))) == rule)
         assert (verdict.reason, verdict.since_s) == (given["reason"], given["since_s"])
 
 

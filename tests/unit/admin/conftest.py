@@ -25,8 +25,8 @@ def socket_path() -> Iterator[Path]:
 
 
 @pytest.fixture
-def small_node() -> SmallNode:
-    return SmallNode(MemoryStore(quota_bytes=10**6))
+def small_node(tmp_path: Path) -> SmallNode:
+    return SmallNode(MemoryStore(quota_bytes=10**6), tmp_path)
 
 
 @pytest.fixture

@@ -7,10 +7,10 @@ from pathlib import Path
 import trio
 
 from node.admin.control import Json, NotFound
-from node.policy.blocklists import Blocklists
 from node.policy.decide import Policy
 from node.policy.model import Act, Rule, Subject
 from node.policy.rules import read_target, row_of, rules_of, target_text
+from node.policy.subscriptions import Subscriptions
 from node.store.port import RuleRow, Store
 from protocol.errors import PeerError
 from protocol.site_id import SiteId
@@ -20,12 +20,35 @@ class Unreachable(PeerError):
     code = "unreachable"
 
 
+class SmallLists:
+    """Answers what it was asked."""
+
+    async def show(self) -> list[Json]:
+        return []
+
+    async def add(self, source: str, *, mode: str, name: str, cap_sites: int) -> Json:
+        return {"source": source, "mode": mode, "name": name, "cap_sites": cap_sites}
+
+    async def remove(self, name: str) -> Json:
+        return {"name": name}
+
+    async def preview(self, source: str) -> Json:
+        return {"source": source}
+
+    async def change(self, name: str, action: str, line: str | None) -> Json:
+        return {"name": name, "action": action, "line": line}
+
+    async def explain(self, thing: str) -> Json:
+        return {"thing": thing}
+
+
 class SmallNode:
     """NodeControl as far as there is something to control. `hold_status` holds up status, `big` makes it big."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, folder: Path) -> None:
         self.store = store
-        self.lists = Blocklists(store, now_s=lambda: 1000)
+        self.blocked_by = Subscriptions(store, folder / "lists", now_s=lambda: 1000)
+        self.lists = SmallLists()
         self.hold_status: trio.Event | None = None
         self.status_asked = trio.Event()
         self.status_done = trio.Event()
@@ -36,7 +59,7 @@ class SmallNode:
         if self.hold_status is not None:
             await self.hold_status.wait()
         self.status_done.set()
-        return {"blocklists": [status.as_json() for status in self.lists.show()], "padding": "x" * self.big}
+        return {"blocklists": [status.as_json() for status in self.blocked_by.show()], "padding": "x" * self.big}
 
     async def metrics(self) -> str:
         return "some_metric 1\n"
@@ -57,7 +80,10 @@ class SmallNode:
         raise Unreachable(f"nobody answers at {address}")
 
     async def rules(self, *, list_name: str | None, offset: int, limit: int) -> Json:
-        rows = [row for row in self.store.rules() if row.list_name == list_name]
+        if list_name is not None:
+            found, total = self.blocked_by.rules(list_name, offset, limit)
+            return {"rules": [{"target": text, "reason": reason} for text, reason in found], "total": total}
+        rows = self.store.rules()
         return {"rules": [_json(row) for row in rows[offset : offset + limit]], "total": len(rows)}
 
     async def block(
@@ -77,13 +103,13 @@ class SmallNode:
         return {"target": text}
 
     async def blocklists(self) -> list[Json]:
-        return [status.as_json() for status in self.lists.show()]
+        return [status.as_json() for status in self.blocked_by.show()]
 
     async def blocklist_add(self, path: str) -> Json:
-        return (await trio.to_thread.run_sync(self.lists.add, Path(path))).as_json()
+        return (await trio.to_thread.run_sync(self.blocked_by.add, Path(path))).as_json()
 
     async def blocklist_remove(self, path: str) -> Json:
-        if not await trio.to_thread.run_sync(self.lists.remove, Path(path)):
+        if not await trio.to_thread.run_sync(self.blocked_by.remove, Path(path)):
             raise NotFound(f"no list {path}")
         return {"path": path}
 

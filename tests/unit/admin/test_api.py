@@ -95,7 +95,7 @@ async def test_targets_with_slashes_and_escapes(serving: SmallNode, socket_path:
 
 async def test_rules_come_in_pages(serving: SmallNode, socket_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for site in SITES:
-        serving.lists.add(await list_file(socket_path.parent, site))
+        serving.blocked_by.add(await list_file(socket_path.parent, site))
     path = str(socket_path.parent / "list.deny")
     two = await raw(socket_path, f"GET /v1/rules?list={path}&limit=2 HTTP/1.1\r\nHost: x\r\n\r\n".encode())
     assert (two[0], len(two[1]["rules"]), two[1]["total"]) == (200, 1, 1)

@@ -10,7 +10,7 @@ from starlette.routing import Route
 
 from node.admin import app, client, control
 from node.admin.cases import CaseControl
-from node.policy import blocklists, rules
+from node.policy import list_files, list_sources, rules, subscriptions
 from protocol.errors import FednodeError
 from tests.unit.admin.small_node import SmallNode
 
@@ -30,7 +30,7 @@ def test_every_route_is_documented_and_no_other(small_node: SmallNode) -> None:
 def test_every_error_code_is_documented() -> None:
     codes = {
         member.code
-        for module in (control, client, blocklists, rules)
+        for module in (control, client, list_files, list_sources, rules)
         for member in vars(module).values()
         if isinstance(member, type) and issubclass(member, FednodeError) and member.__module__ == module.__name__
     }
@@ -42,4 +42,4 @@ def test_every_error_code_is_documented() -> None:
 
 def test_limits_are_as_documented() -> None:
     assert (app.BODY_MAX_BYTES, app.BODY_DEADLINE_S, control.RULES_PAGE_MAX) == (64 * 1024, 10, 1000)
-    assert blocklists.PROBLEMS_MAX == 20
+    assert subscriptions.PROBLEMS_MAX == 20

@@ -24,7 +24,7 @@ from node.gateway.supervisor import GatewaySupervisor
 from node.monitor import LoopMonitor
 from node.net.memory import Air, open_memory_network
 from node.net.port import NetSettings
-from node.policy.blocklists import Blocklists
+from node.policy.subscriptions import Subscriptions
 from node.policy_loader import PolicyLoader
 from node.replication.driver import Replicator
 from node.replication.intake import Intake
@@ -82,7 +82,7 @@ class SmallDaemon:
         self.paths.data_dir.mkdir(parents=True, exist_ok=True)
         decisions = DecisionLog(self.paths.decisions, key, now_s=lambda: int(time.time()))
         policies = PolicyLoader(self.config, self.store, decisions)
-        blocklists = Blocklists(self.store, now_s=lambda: int(time.time()))
+        blocklists = Subscriptions(self.store, self.paths.lists_dir, now_s=lambda: int(time.time()))
         with self._scope:
             async with open_memory_network(Air(), settings) as network, trio.open_nursery() as nursery:
                 replicator = Replicator(self.store, network, policies.gate)

@@ -11,9 +11,9 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from node.decisions.files import LogFailed
-from node.decisions.log import DecisionLog, Draft, Remark
+from node.decisions.log import DecisionLog, Draft, ListState, Remark
 from node.decisions.reader import LogReader, NoSuchEntry
-from node.store.port import ListRow, RuleRow
+from node.store.port import RuleRow
 from protocol import merkle
 from protocol.decision import Entry, SignedLogHead
 from protocol.errors import BadSignature, DecodeError
@@ -99,13 +99,12 @@ def test_a_withheld_entry_gives_no_texts_and_stays_in_the_tree(log: DecisionLog)
 
 
 def test_a_list_is_one_entry_a_version(log: DecisionLog) -> None:
-    row = ListRow("/l", "/l", 1, 1, 1)
-    one, two = rule(A, list_name="/l"), rule(B, list_name="/l")
-    log.settle([one, two], [row], [])
+    first, second = ListState("/l", b"\x01" * 32, 2), ListState("/l", b"\x02" * 32, 1)
+    log.settle([], [first], [])
     assert acts(log) == ["list-added", "list-applied"]
-    log.settle([two, one], [ListRow("/l", "/l", 2, 1, 1)], [])
+    log.settle([], [first], [])
     assert len(acts(log)) == 2
-    log.settle([two], [ListRow("/l", "/l", 3, 1, 1)], [])
+    log.settle([], [second], [])
     log.settle([], [], [])
     assert acts(log)[2:] == ["list-applied", "list-removed"]
     counts = [found.entry.list_rules for found in log.reader.entries(0, 9)]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,13 +11,15 @@ import trio
 import trio.testing
 
 from node.gateway.view import StoreView
+from node.policy.list_files import Subscription, Version
 from node.policy.model import Rule
 from node.policy.rules import row_of
 from node.store.disk import DiskStore, open_store
 from node.store.errors import StoreFailed
-from node.store.port import ListRow, RuleRow
+from node.store.port import RuleRow
 from node.store.reader import PackReader, open_reader
 from protocol.cid import RAW, Cid
+from protocol.deny_index import build
 from protocol.site_id import SiteId
 from tests.unit.gateway.nodes import Node, new_key
 from tests.unit.gateway.sites import publish
@@ -113,14 +114,14 @@ async def test_everybody_waits_while_new_rules_are_read(
 
 async def test_a_long_list_of_rules_takes_effect_at_once(node: Node) -> None:
     site, _ = node.publish(KEY, {"index.html": b"x"})
-    node.store.save_list(ListRow("long", "/long"))
-    rows = [
-        RuleRow(f"/ipfs/{Cid.of(RAW, b'%d' % n)}", "refuse", "policy", "", int(time.time()), "long")
-        for n in range(3000)
-    ]
-    node.store.replace_list_rules("long", [*rows, RuleRow(f"/ipns/{site}", "refuse", "legal", "", 1, "long")])
+    assert (await node.get(site, "/")).status == 200
+    raw = "\n".join([f"/ipfs/{Cid.of(RAW, b'%d' % n)}" for n in range(3000)] + [f"/ipns/{site}"]).encode()
+    files = node.app._view._lists
+    assert files is not None
+    current = Version(files.save_version(raw, build(raw, now_s=1).table))
+    files.save_catalog([Subscription("long", "/long", current=current)])
     answer = await node.get(site, "/")
-    assert answer.status == 451
+    assert answer.status == 410
     assert "long" in answer.text
 
 

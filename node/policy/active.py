@@ -1,0 +1,44 @@
+"""Lists as they decide: a compiled list with what the operator said about its entries. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from protocol.deny_index import DenyIndex, Hit
+from protocol.deny_keys import Question
+from protocol.limits import REASON_MAX_CHARS
+
+ListMode = Literal["enforce", "review", "observe"]
+
+
+@dataclass(frozen=True, slots=True)
+class ActiveList:
+    """overruled: lines without effect, by the operator's word, as long as they stay as they are. accepted: lines that
+    hold although the mode is `review`."""
+
+    name: str
+    mode: ListMode
+    index: DenyIndex
+    overruled: frozenset[str] = field(default_factory=frozenset)
+    accepted: frozenset[str] = field(default_factory=frozenset)
+
+    def match(self, question: Question) -> Hit | None:
+        """The line that decides here, an allowing one perhaps."""
+        if self.mode == "observe":
+            return None
+        for hit in self.index.matches(question):
+            if hit.line in self.overruled or (self.mode == "review" and hit.line not in self.accepted):
+                continue
+            return hit
+        return None
+
+
+def rule_text(hit: Hit) -> str:
+    """The rule of a line, as written, without hints."""
+    return hit.line.split()[0]
+
+
+def reason(hit: Hit) -> str:
+    """What the line gives as a reason."""
+    return dict(hit.rule.hints).get("reason", "")[:REASON_MAX_CHARS]
