@@ -58,6 +58,14 @@ class _Peer:
     is_slow: bool = False
 
 
+@dataclass(slots=True)
+class _Answer:
+    """One message to be. blocks: CID, data, and whether a peer that does not get it is to be told."""
+
+    presences: list[tuple[Cid, bool]]
+    blocks: list[tuple[Cid, bytes, bool]] = field(default_factory=list, repr=False)
+
+
 class BitswapServer:
     """`run` must run; `serve` is the handler of each protocol in `bitswap.PROTOCOLS`."""
 
@@ -155,6 +163,8 @@ class BitswapServer:
                 if not peer.streams:
                     return
                 await peer.queue.changed()
+            if all(info.peer != peer.id for info in self._context.network.peers()):
+                raise PeerGaveUp("the peer has left; it is not dialled to be given blocks")
             stream = await self._context.network.open(peer.id, peer.protocol, deadline_s=OPEN_DEADLINE_S)
             async with stream:
                 while peer.queue:
@@ -168,21 +178,23 @@ class BitswapServer:
         async with self._slow_turns if peer.is_slow else self._turns:
             began_s = trio.current_time()
             with trio.fail_after(MESSAGE_S):
-                body = await self._next_message(peer, stream.protocol)
+                first = await self._next_answer(peer)
                 lost: list[trio.BrokenResourceError] = []
                 async with trio.open_nursery() as nursery:
-                    nursery.start_soon(_send, stream, body, lost)
-                    following = await self._next_message(peer, stream.protocol) if peer.queue else b""
-                if not lost:
-                    await _send(stream, following, lost)
+                    nursery.start_soon(self._send, stream, first, lost)
+                    policy = self._context.gate.policy
+                    following = await self._next_answer(peer) if peer.queue else None
+                if following is not None and not lost:
+                    if policy is not self._context.gate.policy:
+                        await self._ask_again(following)
+                    await self._send(stream, following, lost)
                 if lost:
                     raise lost[0]
             peer.is_slow = trio.current_time() - began_s > SLOW_S
 
-    async def _next_message(self, peer: _Peer, protocol: str) -> bytes:
-        """Presences that wait, then as many blocks as make a message. Empty when there is nothing to say."""
-        presences = peer.queue.take_presences(_PRESENCES_PER_MESSAGE)
-        blocks: list[tuple[Cid, bytes]] = []
+    async def _next_answer(self, peer: _Peer) -> _Answer:
+        """Presences that wait, then as many blocks as make a message."""
+        answer = _Answer(peer.queue.take_presences(_PRESENCES_PER_MESSAGE))
         wanted = peer.queue.next_blocks(_BLOCKS_PER_MESSAGE)
         if wanted:
             for cid, data in await self._blocks.read(wanted, enough_bytes=_ENOUGH_BYTES, max_bytes=_BLOCKS_MAX_BYTES):
@@ -190,21 +202,28 @@ class BitswapServer:
                 if send_dont_have is None:
                     continue
                 if data is not None:
-                    blocks.append((cid, data))
+                    answer.blocks.append((cid, data, send_dont_have))
                 elif send_dont_have:
-                    presences.append((cid, False))
-        self.sent_blocks += len(blocks)
-        self.sent_bytes += sum(len(data) for _, data in blocks)
-        return _encode(protocol, blocks, presences)
+                    answer.presences.append((cid, False))
+        return answer
 
+    async def _ask_again(self, answer: _Answer) -> None:
+        """The policy is another one than when the blocks were read."""
+        allowed = await self._blocks.here([cid for cid, _, _ in answer.blocks])
+        answer.presences += [(cid, False) for cid, _, tell in answer.blocks if tell and cid not in allowed]
+        answer.blocks = [block for block in answer.blocks if block[0] in allowed]
 
-async def _send(stream: Stream, body: bytes, lost: list[trio.BrokenResourceError]) -> None:
-    """What breaks is put into `lost`: a nursery would wrap it."""
-    try:
-        if body:
-            await stream.send_all(bitswap.framed(body))
-    except trio.BrokenResourceError as error:
-        lost.append(error)
+    async def _send(self, stream: Stream, answer: _Answer, lost: list[trio.BrokenResourceError]) -> None:
+        """What breaks is put into `lost`: a nursery would wrap it."""
+        body = _encode(stream.protocol, [(cid, data) for cid, data, _ in answer.blocks], answer.presences)
+        try:
+            if body:
+                await stream.send_all(bitswap.framed(body))
+        except trio.BrokenResourceError as error:
+            lost.append(error)
+            return
+        self.sent_blocks += len(answer.blocks)
+        self.sent_bytes += sum(len(data) for _, data, _ in answer.blocks)
 
 
 def _enqueue(queue: WantQueue, want: Want, *, is_here: bool) -> None:

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 import trio
+import trio.testing
 
 from node.bitswap.server import BitswapServer
 from node.bitswap.wire import receive_message
@@ -33,9 +34,9 @@ class Client:
         self._messages, self.got = trio.open_memory_channel[Message](10_000)
         self.opened = 0
         for protocol in bitswap.PROTOCOLS:
-            network.serve(protocol, self._take)
+            network.serve(protocol, self.take)
 
-    async def _take(self, stream: Stream) -> None:
+    async def take(self, stream: Stream) -> None:
         self.opened += 1
         lock = trio.Lock()
         while (message := await self.receive(stream, lock)) is not None:
@@ -214,6 +215,34 @@ async def test_a_peer_that_leaves_is_forgotten() -> None:
         await other.network.disconnect(node.network.local_peer)
         await until(lambda: server.peers == 0)
         nursery.cancel_scope.cancel()
+
+
+async def test_what_was_read_ahead_for_a_slow_peer_is_not_sent_once_it_is_refused() -> None:
+    site = TreeSite({f"{number}.bin": bytes([number]) * 500_000 for number in range(4)})
+    root = site.signed.release.root
+    leaves = [cid for cid in site.blocks if cid != root]
+    async with served(site) as (node, client):
+        may_read = trio.Event()
+
+        async def take_late(stream: Stream) -> None:
+            await may_read.wait()
+            await client.take(stream)
+
+        client.network.serve(BITSWAP_1_2, take_late)
+        await client.say(*(Want(cid, send_dont_have=True) for cid in leaves))
+        await until(lambda: client.opened == 0 and node.network.health().streams >= 1)
+        await trio.testing.wait_all_tasks_blocked(0.05)  # the first message is stuck, the second was read
+        node.set_rules(refuse(site.signed.site))
+        may_read.set()
+        blocks: dict[Cid, bytes] = {}
+        presences: dict[Cid, bool] = {}
+        with trio.fail_after(DEADLINE_S):
+            while len(blocks) + len(presences) < len(leaves):
+                message = await client.got.receive()
+                blocks |= dict(message.blocks)
+                presences |= dict(message.presences)
+        assert list(blocks) == leaves[:2]
+        assert presences == dict.fromkeys(leaves[2:], False)
 
 
 async def _take_nothing(stream: Stream) -> None:
