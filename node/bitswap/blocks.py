@@ -60,7 +60,7 @@ class Blocks:
             if (
                 held is not None
                 and self._context.gate.may_serve_peers(held).allowed
-                and self._context.gate.may_send_block(site, held.release.root, item.cid).allowed
+                and self._context.gate.may_send_block(held, item.cid).allowed
             ):
                 return True
         return False

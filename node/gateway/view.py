@@ -95,8 +95,11 @@ class StoreView:
 
     def decide(self, site: SiteId, root: Cid | None, paths: tuple[str, ...], trail: tuple[Cid, ...]) -> Verdict:
         """May this be served? One thing may be reached under several paths: the first refusal counts."""
+        record = self.site(site)
+        domains = (record.held or record.head).release.domains if record is not None else ()
         for path in paths:
-            verdict = self._policy.decide(Act.HTTP_SERVE, Subject(site=site, root=root, path=path, trail=trail))
+            subject = Subject(site=site, root=root, path=path, trail=trail, domains=domains)
+            verdict = self._policy.decide(Act.HTTP_SERVE, subject)
             if not verdict.allowed:
                 return verdict
         return ALLOW

@@ -7,7 +7,6 @@ from node.policy.model import Act, Subject, Verdict
 from protocol.cid import Cid
 from protocol.errors import PeerError
 from protocol.release import SignedRelease
-from protocol.site_id import SiteId
 
 
 class Refused(PeerError):
@@ -33,6 +32,7 @@ class Gate:
             site=release.site,
             root=release.root,
             trail=(release.root,) if release.root else (),
+            domains=release.domains,
             size_bytes=release.size_bytes,
             local=local,
         )
@@ -41,8 +41,7 @@ class Gate:
 
     def may_announce(self, signed: SignedRelease) -> Verdict:
         """May peers and the DHT be told that this node has the release?"""
-        root = signed.release.root
-        return self.policy.decide(Act.ANNOUNCE, Subject(site=signed.site, root=root, trail=(root,) if root else ()))
+        return self.policy.decide(Act.ANNOUNCE, _whole(signed))
 
     def may_store_block(self, signed: SignedRelease, cid: Cid, *, local: bool = False) -> Verdict:
         """May this block of the release be written? A quarantined block is kept and served to nobody."""
@@ -53,16 +52,23 @@ class Gate:
                 site=release.site,
                 root=release.root,
                 trail=(cid,),
+                domains=release.domains,
                 size_bytes=release.size_bytes,
                 local=local,
             ),
         )
 
-    def may_send_block(self, site: SiteId, root: Cid | None, cid: Cid) -> Verdict:
+    def may_send_block(self, signed: SignedRelease, cid: Cid) -> Verdict:
         """May this block of the site be sent to a peer?"""
-        return self.policy.decide(Act.PEER_SERVE, Subject(site=site, root=root, trail=(cid,)))
+        release = signed.release
+        subject = Subject(release.site, release.root, trail=(cid,), domains=release.domains)
+        return self.policy.decide(Act.PEER_SERVE, subject)
 
     def may_serve_peers(self, signed: SignedRelease) -> Verdict:
         """May a peer fetch from this release at all?"""
-        root = signed.release.root
-        return self.policy.decide(Act.PEER_SERVE, Subject(site=signed.site, root=root, trail=(root,) if root else ()))
+        return self.policy.decide(Act.PEER_SERVE, _whole(signed))
+
+
+def _whole(signed: SignedRelease) -> Subject:
+    root = signed.release.root
+    return Subject(signed.site, root, trail=(root,) if root else (), domains=signed.release.domains)

@@ -159,7 +159,7 @@ def _block_answer(
         return msg.Refuse("not-found", "this node does not hold that release any more", cid)
     verdict = context.gate.may_serve_peers(held)
     if verdict.allowed:
-        verdict = context.gate.may_send_block(site, held.release.root, cid)
+        verdict = context.gate.may_send_block(held, cid)
     if not verdict.allowed:
         return msg.Refuse(verdict.code, msg.clip_reason(verdict.reason), cid)
     return msg.Missing(cid) if data is None else msg.Block(cid, data)
