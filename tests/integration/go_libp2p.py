@@ -149,10 +149,18 @@ class GoNode:
     def _ask(self, request: bytes) -> tuple[list[tuple[int, int | bytes]], socket.socket]:
         sock = socket.socket(socket.AF_UNIX)
         sock.settimeout(30)
-        sock.connect(str(self._control))
+        try:
+            sock.connect(str(self._control))
+            return self._exchange(sock, request), sock
+        except BaseException:
+            sock.close()
+            raise
+
+    @staticmethod
+    def _exchange(sock: socket.socket, request: bytes) -> list[tuple[int, int | bytes]]:
         sock.sendall(_varint(len(request)) + request)
         with sock.makefile("rb", buffering=0) as read:
             answer = _fields(read.read(_read_varint(read)) or b"")
         if answer[0] != (1, 0):
             raise AssertionError(f"p2pd refuses: {answer}")
-        return answer, sock
+        return answer
