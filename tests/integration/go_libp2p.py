@@ -90,8 +90,8 @@ class GoNode:
                 if time.monotonic() > end_s:
                     raise
                 time.sleep(0.05)
-        identity = dict(_fields(bytes(dict(answer)[4])))  # type: ignore[arg-type]
-        self.peer = peer_id_text(bytes(identity[1]))  # type: ignore[arg-type]
+        identity = dict(_fields(bytes(dict(answer)[4])))
+        self.peer = peer_id_text(bytes(identity[1]))
         self.address = f"/ip4/127.0.0.1/tcp/{self._port}/p2p/{self.peer}"
         return self
 
