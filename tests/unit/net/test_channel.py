@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 import trio
+import trio.lowlevel
 import trio.testing
 
 from node.net import FrameChannel, PeerGone, PeerTimeout
@@ -82,7 +83,7 @@ async def test_messages_that_came_at_once_let_others_run_in_between() -> None:
         nonlocal turns
         while True:
             turns += 1
-            await trio.sleep(0)
+            await trio.lowlevel.checkpoint()
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(somebody_else)
