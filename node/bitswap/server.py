@@ -25,7 +25,8 @@ T = TypeVar("T")
 
 # A message that only wants: 16,384 entries with sha2-512 CIDs fit. Blocks that nobody asked for do not.
 REQUEST_MAX_BYTES = 2 * MIB
-IDLE_S = 120.0  # clients keep their stream open between fetches
+IDLE_S = 3600.0  # clients keep their stream open between fetches, and lose what they write on one that has ended
+STREAMS_MAX = 8  # of one peer: few enough that all peers together stay below NetLimits.streams
 MESSAGE_S = 60.0
 LINGER_S = 10.0  # an answering stream is kept for the next answer
 SLOW_S = 5.0
@@ -53,7 +54,7 @@ class _Peer:
     protocol: str
     queue: WantQueue = field(default_factory=WantQueue)
     reading: trio.Lock = field(default_factory=trio.Lock)
-    streams: int = 0
+    streams: dict[Stream, trio.CancelScope] = field(default_factory=dict)
     lost: bool = False
     is_slow: bool = False
 
@@ -99,9 +100,14 @@ class BitswapServer:
             stream.reset()
             return
         peer = self._enter(stream)
+        if len(peer.streams) >= STREAMS_MAX:
+            stream.reset()
+            return
+        scope = peer.streams[stream] = trio.CancelScope()
         try:
-            while (message := await self._receive(peer, stream)) is not None:
-                await self._take(peer, message)
+            with scope:
+                while (message := await self._receive(peer, stream)) is not None:
+                    await self._take(peer, message)
         except (trio.TooSlowError, PeerGaveUp):
             stream.reset()
         except PeerError as error:
@@ -109,8 +115,10 @@ class BitswapServer:
             self._context.standing.count(trio.current_time(), peer.id, error.code)
             stream.reset()
         finally:
-            peer.streams -= 1
+            del peer.streams[stream]
             peer.queue.wake()
+        if scope.cancelled_caught:
+            stream.reset()
 
     def _enter(self, stream: Stream) -> _Peer:
         peer = self._peers.get(stream.peer)
@@ -119,7 +127,6 @@ class BitswapServer:
             if self._nursery is not None:
                 self._nursery.start_soon(self._answer, peer)
         peer.protocol = stream.protocol
-        peer.streams += 1
         return peer
 
     async def _receive(self, peer: _Peer, stream: Stream) -> bitswap.Message | None:
@@ -154,6 +161,8 @@ class BitswapServer:
         finally:
             peer.lost = True
             peer.queue.clear()
+            for scope in peer.streams.values():  # a client whose stream is reset asks again
+                scope.cancel()
             if self._peers.get(peer.id) is peer:
                 del self._peers[peer.id]
 

@@ -9,7 +9,7 @@ import pytest
 import trio
 import trio.testing
 
-from node.bitswap.server import BitswapServer
+from node.bitswap.server import STREAMS_MAX, BitswapServer
 from node.bitswap.wire import receive_message
 from node.net import NetSettings, Network, Stream
 from node.net.memory import Air, open_memory_network
@@ -247,3 +247,30 @@ async def test_what_was_read_ahead_for_a_slow_peer_is_not_sent_once_it_is_refuse
 
 async def _take_nothing(stream: Stream) -> None:
     await trio.sleep_forever()
+
+
+async def test_a_peer_that_cannot_be_answered_is_told_by_a_reset() -> None:
+    site = TreeSite({"a.html": b"a"})
+    async with ring(2) as (_, (node, other)), trio.open_nursery() as nursery:
+        node.host(site)
+        await nursery.start(BitswapServer(node.replicator.context).run)
+        await connect(other, node)  # which serves no bitswap
+        stream = await other.network.open(node.network.local_peer, BITSWAP_1_2, deadline_s=DEADLINE_S)
+        await stream.send_all(bitswap.framed(bitswap.encode(Message((Want(name_of(site, b"a")),)))))
+        with trio.fail_after(DEADLINE_S), pytest.raises(trio.BrokenResourceError):
+            await stream.receive_some()
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_peer_has_a_few_streams_and_no_more() -> None:
+    async with served() as (_, client):
+        streams = [await client.open() for _ in range(STREAMS_MAX)]
+        await trio.testing.wait_all_tasks_blocked()
+        with trio.fail_after(DEADLINE_S), pytest.raises(trio.BrokenResourceError):
+            await (await client.open()).receive_some()
+        await streams[0].aclose()
+        await trio.testing.wait_all_tasks_blocked()
+        streams[0] = await client.open()
+        await streams[0].send_all(bitswap.framed(bitswap.encode(Message((Want(ABSENT, send_dont_have=True),)))))
+        with trio.fail_after(DEADLINE_S):
+            assert (await client.got.receive()).presences == ((ABSENT, False),)
