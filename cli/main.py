@@ -36,7 +36,7 @@ SECTIONS: dict[str, dict[str, str]] = {
         "unblock": "Take a refusal back.",
         "list": "Follow lists of refusals: files, https or sites.",
         "blocklist": "The same for files alone.",
-        "policy": "Say why something is served or not.",
+        "policy": "Show the rules; say why something is served or not.",
         "reports": "See what was reported, and decide it.",
         "log": "Show what was decided here, or check another node's log.",
         "follow": "Fetch and keep a site.",

@@ -10,6 +10,7 @@ import click
 from cli.common import config_options, echo_json, json_option
 from cli.daemon import daemon
 from cli.tables import ago, echo_table, human_size
+from node.admin.control import SITE_STATES, SITES_MAX
 
 EPILOG = """\b
 States:
@@ -27,18 +28,33 @@ Exit codes: 0 done; 3 no daemon.
 
 
 @click.command("sites", epilog=EPILOG)
+@click.option("--find", default="", metavar="TEXT", help="Only those with TEXT in their id or one of their domains.")
+@click.option("--state", type=click.Choice(SITE_STATES), default=None, help="Only those in this state.")
+@click.option("--sort", type=click.Choice(["site", "size", "updated"]), default="site", help="Default: by site id.")
+@click.option("--offset", type=click.IntRange(0), default=0, help="Leave out so many.")
+@click.option("--limit", type=click.IntRange(1, SITES_MAX), default=SITES_MAX, help="Show at most so many.")
 @config_options
 @json_option
-def command(config_file: Path | None, data_dir: Path | None, as_json: bool) -> None:
+def command(
+    find: str,
+    state: str | None,
+    sort: str,
+    offset: int,
+    limit: int,
+    config_file: Path | None,
+    data_dir: Path | None,
+    as_json: bool,
+) -> None:
     """List the sites that the local node knows."""
     with daemon(config_file, data_dir) as client:
-        sites = client.sites()
+        found = client.sites_page(find=find, state=state or "", sort=sort, offset=offset, limit=limit)
     if as_json:
-        echo_json({"sites": sites})
-    elif not sites:
-        click.echo("no sites yet; publish one: fednode publish DIR")
+        echo_json(found)
+    elif not found["total"]:
+        narrowed = bool(find or state)
+        click.echo("no such sites" if narrowed else "no sites yet; publish one: fednode publish DIR")
     else:
-        echo_table(("STATE", "RELEASE", "SIZE", "UPDATED", "SITE"), map(_row, sites))
+        echo_table(("STATE", "RELEASE", "SIZE", "UPDATED", "SITE"), map(_row, found["sites"]))
 
 
 def _row(site: dict[str, Any]) -> tuple[object, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import AsyncIterator
 from importlib.metadata import version
 
 import trio
@@ -22,7 +23,7 @@ from node.policy.rules import read_target, row_of, target_text
 from node.policy.subscriptions import CAP_SITES, Subscriptions
 from node.policy_loader import PolicyLoader
 from node.replication.driver import Replicator
-from node.reports import site_report
+from node.reports import fits, order, site_report
 from node.store.errors import BlockCorrupt, BlockMissing
 from node.store.port import RuleRow, ScrubState, SiteRecord, Store, Usage
 from node.upkeep import total_bytes
@@ -31,6 +32,7 @@ from protocol.errors import DecodeError
 from protocol.site_id import SiteId
 
 CONNECT_DEADLINE_S = 15.0
+STATES_AT_A_TIME = 50
 
 
 class Control:
@@ -115,8 +117,24 @@ class Control:
             "reports": await self._desk.backlog(),
         }
 
-    async def sites(self) -> list[Json]:
-        return [self._report(record) for record in await self._records()]
+    async def sites(self, *, find: str, state: str, sort: str, offset: int, limit: int) -> Json:
+        records = await self._records()
+        chosen = sorted((record for record in records if not find or fits(record, find)), key=order(sort))
+        if state:
+            chosen = [record async for record in self._in_state(chosen, state)]
+        return {
+            "sites": [self._report(record) for record in chosen[offset : offset + limit]],
+            "total": len(chosen),
+            "held_bytes": sum(record.held_bytes for record in chosen),
+        }
+
+    async def _in_state(self, records: list[SiteRecord], state: str) -> AsyncIterator[SiteRecord]:
+        """Asks policy about each; others get their turn meanwhile."""
+        for number, record in enumerate(records):
+            if number % STATES_AT_A_TIME == 0:
+                await trio.lowlevel.checkpoint()
+            if self._report(record)["state"] == state:
+                yield record
 
     async def site(self, site: str) -> Json:
         wanted = self._read_site(site)

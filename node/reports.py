@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from node.net.port import PeerId
@@ -31,6 +32,21 @@ def site_report(
         "fetching": {"seq": fetching[0].seq, "from": fetching[1]} if fetching else None,
         "urls": urls if record.held is not None and verdict is None else [],
     }
+
+
+def fits(record: SiteRecord, find: str) -> bool:
+    """Whether a site's id or one of its domains has the text in it."""
+    names = (str(record.site), *(record.held or record.head).release.domains)
+    return any(find.casefold() in name.casefold() for name in names)
+
+
+def order(sort: str) -> Callable[[SiteRecord], Any]:
+    """Sort key: by site id, or the largest or the latest first."""
+    keys: dict[str, Callable[[SiteRecord], Any]] = {
+        "size": lambda record: (-record.held_bytes, str(record.site)),
+        "updated": lambda record: (-record.updated_s, str(record.site)),
+    }
+    return keys.get(sort, lambda record: str(record.site))
 
 
 def _state(record: SiteRecord, verdict: Json | None, is_fetching: bool) -> str:

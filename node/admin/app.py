@@ -15,7 +15,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from node.admin.cases import CASES, DECISION, NUMBER, CaseControl
-from node.admin.control import RULES_PAGE_MAX, BadRequest, Json, NodeControl, NotFound
+from node.admin.control import RULES_PAGE_MAX, SITE_STATES, SITES_MAX, BadRequest, Json, NodeControl, NotFound
 from node.admin.shapes import Field, Shape, read_object, read_query
 from node.metrics import CONTENT_TYPE as METRICS_TYPE
 from node.policy.rules import BadTarget
@@ -33,6 +33,13 @@ BODY_DEADLINE_S = 10.0
 
 TARGET: Shape = {"target": Field(str)}
 SITE: Shape = {"site": Field(str, max_chars=200)}
+SITES: Shape = {
+    "find": Field(str, default="", max_chars=300, allow_empty=True),
+    "state": Field(str, default="", choices=("", *SITE_STATES), allow_empty=True),
+    "sort": Field(str, default="site", choices=("site", "size", "updated")),
+    "offset": Field(int, default=0),
+    "limit": Field(int, default=SITES_MAX, min_value=1, max_value=SITES_MAX),
+}
 PATH: Shape = {"path": Field(str, max_chars=4096)}
 CHECK: Shape = {"cid": Field(str, max_chars=400)}
 ADDRESS: Shape = {"address": Field(str, max_chars=1000)}
@@ -85,7 +92,7 @@ def create_app(control: NodeControl, cases: CaseControl | None = None) -> Starle
 def _routes(control: NodeControl) -> list[Route]:
     table: list[tuple[str, str, Endpoint]] = [
         ("GET", "/v1/status", _get(control.status)),
-        ("GET", "/v1/sites", _get(_named("sites", control.sites))),
+        ("GET", "/v1/sites", _get_page(SITES, control.sites)),
         ("GET", "/v1/sites/{site}", _get_site(control)),
         ("GET", "/v1/peers", _get(_named("peers", control.peers))),
         ("POST", "/v1/peers", _post(ADDRESS, control.connect)),
@@ -162,6 +169,15 @@ def _get(answer: Callable[[], Awaitable[Json]]) -> Endpoint:
     async def endpoint(request: Request) -> Response:
         read_query(request.query_params.multi_items(), {})
         return JSONResponse(await answer())
+
+    return endpoint
+
+
+def _get_page(shape: Shape, answer: Callable[..., Awaitable[Json]]) -> Endpoint:
+    """An endpoint whose query has the members of shape, which the answer takes by their names."""
+
+    async def endpoint(request: Request) -> Response:
+        return JSONResponse(await answer(**read_query(request.query_params.multi_items(), shape)))
 
     return endpoint
 

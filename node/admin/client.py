@@ -78,7 +78,15 @@ class AdminClient:
         return self._ask("GET", "/v1/status")
 
     def sites(self) -> list[Json]:
+        """All that the node knows."""
         return self._rows("/v1/sites", "sites")
+
+    def sites_page(
+        self, *, find: str = "", state: str = "", sort: str = "site", offset: int = 0, limit: int = 100
+    ) -> Json:
+        """Those that fit, with "total" and "held_bytes" of all of them. sort: site, size or updated."""
+        query = {"find": find, "state": state, "sort": sort, "offset": str(offset), "limit": str(limit)}
+        return self._ask("GET", "/v1/sites", query=query)
 
     def site(self, site: str) -> Json:
         return self._ask("GET", f"/v1/sites/{quote(site, safe='')}")
@@ -99,6 +107,11 @@ class AdminClient:
             rows += found
             if not found or len(rows) >= page.get("total", 0):
                 return rows
+
+    def rules_page(self, *, list_name: str | None = None, offset: int = 0, limit: int = 100) -> Json:
+        """{"rules", "total"}: the operator's own, or those of one list."""
+        query = {"offset": str(offset), "limit": str(limit)}
+        return self._ask("GET", "/v1/rules", query=query if list_name is None else query | {"list": list_name})
 
     def block(
         self,

@@ -17,6 +17,11 @@ Json = dict[str, Any]
 RULES_PAGE_MAX = 1000
 """Rules in one answer: about 300 KB of JSON."""
 
+SITES_MAX = 1_000_000
+"""Sites in one answer, each about a kilobyte of JSON; who has many asks for pages."""
+
+SITE_STATES = ("hosted", "updating", "fetching", "known", "quarantined", "refused", "ended")
+
 
 class NotFound(OperatorError):
     """The site, rule or list that the operator named is not there. 404."""
@@ -61,8 +66,9 @@ class NodeControl(Protocol):
     async def status(self) -> Json:
         """Node id, version, uptime_s, addresses, counts, usage, health of lists."""
 
-    async def sites(self) -> list[Json]:
-        """Every site with a known head."""
+    async def sites(self, *, find: str, state: str, sort: str, offset: int, limit: int) -> Json:
+        """{"sites": [...], "total": n, "held_bytes": n}: a page of the sites with a known head that fit (find: in id or
+        domains; state: one, or ""; sort: site, size or updated). The sums are of all that fit."""
 
     async def site(self, site: str) -> Json:
         """One site, hosted or known, by any text form of its id; NotFound."""

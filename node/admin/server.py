@@ -18,6 +18,7 @@ from hypercorn.trio.tcp_server import TCPServer
 from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import ConnectionState
 from hypercorn.utils import wrap_app
+from starlette.applications import Starlette
 
 from node.admin.app import create_app
 from node.admin.cases import CaseControl
@@ -54,10 +55,16 @@ async def serve_admin(
 
     SocketPathError if it cannot listen. The caller holds the lock of the data_dir.
     """
-    server = _Server(control, limits or AdminLimits(), cases)
     with listening_unix_socket(socket_path) as listener:
         task_status.started()
-        await server.run(trio.SocketListener(trio.socket.from_stdlib_socket(listener)))
+        await serve_app(
+            create_app(control, cases), trio.SocketListener(trio.socket.from_stdlib_socket(listener)), limits
+        )
+
+
+async def serve_app(app: Starlette, listener: trio.SocketListener, limits: AdminLimits | None = None) -> None:
+    """Serves an application to a few local clients until cancelled; then ends at once, whatever they do."""
+    await _Server(app, limits or AdminLimits()).run(listener)
 
 
 class _Stream:
@@ -107,8 +114,8 @@ class _Connection(TCPServer):  # type: ignore[misc]  # hypercorn's types are not
 
 
 class _Server:
-    def __init__(self, control: NodeControl, limits: AdminLimits, cases: CaseControl | None) -> None:
-        self._app = wrap_app(create_app(control, cases), wsgi_max_body_size=0, mode="asgi")
+    def __init__(self, app: Starlette, limits: AdminLimits) -> None:
+        self._app = wrap_app(app, wsgi_max_body_size=0, mode="asgi")
         self._limits = limits
         self._config = Config()
         self._config.errorlog = log

@@ -64,8 +64,10 @@ class SmallNode:
     async def metrics(self) -> str:
         return "some_metric 1\n"
 
-    async def sites(self) -> list[Json]:
-        return [{"site": str(site), "blocked": self._blocked(site)} for site in sorted(self.store.follows())]
+    async def sites(self, *, find: str, state: str, sort: str, offset: int, limit: int) -> Json:
+        found = [str(site) for site in sorted(self.store.follows()) if find in str(site)]
+        rows = [{"site": site, "blocked": self._blocked(SiteId.from_text(site))} for site in found]
+        return {"sites": rows[offset : offset + limit], "total": len(rows), "held_bytes": 0}
 
     async def site(self, site: str) -> Json:
         site_id = SiteId.from_text(site)

@@ -52,6 +52,31 @@ def test_sites_and_show(fednode: Fednode, sites: list[str]) -> None:
     assert record["head"]["root"] in fednode("show", sites[0]).out
 
 
+def test_sites_are_found_sorted_and_paged(fednode: Fednode, sites: list[str]) -> None:
+    assert fednode("block", sites[0]).code == 0
+    refused = fednode("sites", "--state", "quarantined", "--json").json
+    assert ([row["site"] for row in refused["sites"]], refused["total"]) == ([sites[0]], 1)
+    found = fednode("sites", "--find", sites[1][5:40].upper(), "--sort", "size", "--json").json
+    assert [row["site"] for row in found["sites"]] == [sites[1]]
+    assert found["held_bytes"] == found["sites"][0]["held_bytes"] > 0
+    page = fednode("sites", "--offset", "1", "--limit", "1", "--sort", "site", "--json").json
+    assert ([row["site"] for row in page["sites"]], page["total"]) == ([max(sites)], 2)
+    assert "no such sites" in fednode("sites", "--find", "nothing of the kind").out
+
+
+def test_policy_rules_shows_own_rules_and_those_of_a_list(fednode: Fednode, sites: list[str], tmp_path: Path) -> None:
+    assert "0 rules" in fednode("policy", "rules").out
+    fednode("block", sites[0], "--reason", "spam", "--legal")
+    (rule,) = fednode("policy", "rules", "--json").json["rules"]
+    assert (rule["target"], rule["ground"], rule["reason"]) == (f"/ipns/{sites[0]}", "legal", "spam")
+    assert "quarantine, legal  spam" in fednode("policy", "rules").out
+    listed = tmp_path / "bad.deny"
+    listed.write_text(f"/ipns/{sites[1]}\n/ipns/bad.example\n")
+    assert fednode("list", "add", listed, "--name", "bad", "--yes").code == 0
+    page = fednode("policy", "rules", "--list", "bad", "--limit", "1", "--json").json
+    assert ([rule["target"] for rule in page["rules"]], page["total"]) == ([f"/ipns/{sites[1]}"], 2)
+
+
 def test_a_beginning_of_a_site_id_will_do_if_it_fits_one(fednode: Fednode, sites: list[str]) -> None:
     common = common_prefix(sites)
     unique = sites[0][: len(common) + 1]
