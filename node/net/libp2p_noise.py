@@ -25,6 +25,7 @@ from node.net.libp2p_raw import RawConnection
 _TAG_BYTES = 16
 _MESSAGE_MAX_BYTES = 65535
 PLAINTEXT_MAX_BYTES = _MESSAGE_MAX_BYTES - _TAG_BYTES
+_LENGTH = struct.Struct(">H")
 _NONCE = struct.Struct("<4xQ")
 
 
@@ -40,7 +41,7 @@ class NoiseSession(BaseSession):  # type: ignore[misc]
             is_initiator=session.is_initiator,
         )
         send_key, receive_key = internals.noise_keys(session)
-        self._seal = ChaCha20Poly1305(send_key).encrypt
+        self._seal_into = ChaCha20Poly1305(send_key).encrypt_into
         self._open = ChaCha20Poly1305(receive_key).decrypt
         self._sent = 0
         self._received = 0
@@ -97,15 +98,19 @@ class NoiseSession(BaseSession):  # type: ignore[misc]
         """All of `data` in few socket calls. When cancelled within, the connection is useless."""
         await self._raw.write(self.seal(data))
 
-    def seal(self, data: bytes | memoryview) -> bytes:
+    def seal(self, data: bytes | memoryview) -> bytearray:
         """`data` as a run of Noise messages. What is sealed must be sent, in this order, or nothing more."""
         view = memoryview(data)
-        parts: list[bytes] = []
+        count = -(-len(view) // PLAINTEXT_MAX_BYTES)
+        sealed = bytearray(len(view) + count * (_LENGTH.size + _TAG_BYTES))
+        end = 0
         for offset in range(0, len(view), PLAINTEXT_MAX_BYTES):
-            message = self._seal(_NONCE.pack(self._sent), view[offset : offset + PLAINTEXT_MAX_BYTES], None)
+            plain = view[offset : offset + PLAINTEXT_MAX_BYTES]
+            _LENGTH.pack_into(sealed, end, len(plain) + _TAG_BYTES)
+            begin, end = end + _LENGTH.size, end + _LENGTH.size + len(plain) + _TAG_BYTES
+            self._seal_into(_NONCE.pack(self._sent), plain, None, memoryview(sealed)[begin:end])
             self._sent += 1
-            parts += (len(message).to_bytes(2, "big"), message)
-        return b"".join(parts)
+        return sealed
 
     async def close(self) -> None:
         await self._raw.close()

@@ -40,7 +40,7 @@ class RawConnection(IRawConnection):  # type: ignore[misc]
         self._buffer.clear()
         return taken
 
-    async def write(self, data: bytes | memoryview) -> None:
+    async def write(self, data: bytes | bytearray | memoryview) -> None:
         try:
             await self._stream.send_all(data)
         except (trio.BrokenResourceError, trio.ClosedResourceError) as exc:
