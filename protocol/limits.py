@@ -83,11 +83,35 @@ REFUSE_CODE_MAX_CHARS: Final = 32  # a refuse code; the longest has 14
 REASON_MAX_CHARS: Final = 500  # a reason is read by people, in one line or two
 SUBJECT_MAX_BYTES: Final = 64  # what a refusal is about: a site id or one of our CIDs
 
+# Statements (docs/spec/membership.md)
+STATEMENT_MAX_BYTES: Final = 56 * KIB  # a signed statement; travels in one message
+STATEMENT_VALID_S: Final = 36 * 3600  # renewed every 12 h: two may get lost
+SITE_FILTER_MAX_BYTES: Final = 48 * KIB  # which sites a node holds; 32,000 sites at 12 bits each
+STATEMENT_ADDRESSES_MAX: Final = 8  # multiaddrs of one node
+STATEMENT_ADDRESS_MAX_CHARS: Final = 256  # one of them; a DNS name has at most 253, and ours are far shorter
+STATEMENT_TEXT_MAX_CHARS: Final = 64  # operator and region, each
+STATEMENT_LISTS_MAX: Final = 16  # lists that a node names
+STATEMENT_LIST_BYTES: Final = 8  # the digest of a list in a statement; tells lists apart, proves nothing
+
+# Notices and appeals (docs/spec/notice.md)
+NOTICE_MAX_BYTES: Final = 14 * KIB  # a signed notice whose texts are as long as they may be
+NOTICE_RULE_MAX_CHARS: Final = 1000  # a rule or the name of a list; longer ones are cut
+NOTICE_CONTACT_MAX_CHARS: Final = 200  # an address
+NOTICES_MAX: Final = 4  # notices in one message
+APPEAL_MAX_BYTES: Final = 20 * KIB  # a signed appeal
+APPEAL_TEXT_MAX_CHARS: Final = 4000  # about two pages; who has more to say can link it
+EXPORT_NONCE_BYTES: Final = 32  # no two are ever the same
+
 # Bitswap (docs/spec/bitswap.md)
 BITSWAP_MESSAGE_MAX_BYTES: Final = 4 * MIB  # one message that is read; what Kubo and Helia take
 BITSWAP_SEND_MAX_BYTES: Final = 2 * MIB + 64 * KIB  # one that we send; the largest block has room, and little more
 BITSWAP_WANTS_MAX: Final = 16_384  # entries of one wantlist, and presences; Kubo fills 512 KiB with 12,000
 BITSWAP_BLOCKS_MAX: Final = 8192  # blocks in one message; Kubo sends small ones by the thousand
+
+# Delegated routing (docs/spec/routing.md)
+ROUTING_ANSWER_MAX_BYTES: Final = 1 * MIB  # one answer that is read; 100 records with ten addresses are 100 KB
+ROUTING_RECORDS_MAX: Final = 100  # records of one answer that are looked at; the specification's cap
+ROUTING_PEER_ADDRESSES_MAX: Final = 16  # addresses of one record; what the address book keeps
 
 # Denylists (IPIP-383)
 DENYLIST_MAX_BYTES: Final = 256 * MIB  # one file: over three million hashed rules
@@ -115,7 +139,24 @@ assert RELEASE_RECORD_MAX_BYTES <= IPNS_RECORD_MAX_BYTES
 assert RELEASE_MAX_BYTES + _MAP_KEYS_BYTES <= MESSAGE_MAX_BYTES
 assert WANT_MAX_CIDS * (CID_BYTES + 2) + _MAP_KEYS_BYTES <= MESSAGE_MAX_BYTES
 assert HEADS_PAGE_MAX * (1 + SITE_ID_BYTES + 2 + 9) + _MAP_KEYS_BYTES <= MESSAGE_MAX_BYTES
+assert (
+    SITE_FILTER_MAX_BYTES
+    + STATEMENT_ADDRESSES_MAX * (STATEMENT_ADDRESS_MAX_CHARS + 3)
+    + STATEMENT_LISTS_MAX * (STATEMENT_LIST_BYTES + 2)
+    + 2 * 4 * STATEMENT_TEXT_MAX_CHARS
+    + SIGNATURE_BYTES
+    + 2 * _MAP_KEYS_BYTES
+    <= STATEMENT_MAX_BYTES
+)
+assert STATEMENT_MAX_BYTES + _MAP_KEYS_BYTES <= MESSAGE_MAX_BYTES
 assert REASON_MAX_CHARS * 4 + SUBJECT_MAX_BYTES + _MAP_KEYS_BYTES <= MESSAGE_MAX_BYTES
+assert (
+    4 * (2 * NOTICE_RULE_MAX_CHARS + REASON_MAX_CHARS + NOTICE_CONTACT_MAX_CHARS) + 3 * _MAP_KEYS_BYTES
+    < NOTICE_MAX_BYTES
+)
+assert NOTICES_MAX * (NOTICE_MAX_BYTES + 5) + _MAP_KEYS_BYTES <= MESSAGE_MAX_BYTES
+assert 4 * (APPEAL_TEXT_MAX_CHARS + NOTICE_CONTACT_MAX_CHARS) + 2 * _MAP_KEYS_BYTES < APPEAL_MAX_BYTES
+assert APPEAL_MAX_BYTES + _MAP_KEYS_BYTES <= MESSAGE_MAX_BYTES
 assert max(WANT_MAX_CIDS, HEADS_PAGE_MAX) <= CANONICAL_MAX_ITEMS
 assert max(CID_BYTES, SITE_ID_BYTES) <= SUBJECT_MAX_BYTES
 assert DENYLIST_HEADER_MAX_BYTES <= DENYLIST_LINE_MAX_BYTES <= DENYLIST_MAX_BYTES

@@ -1,0 +1,58 @@
+"""Bloom filters over site ids: which sites a node states to hold, in a few bits each (docs/spec/membership.md, 3)."""
+
+from collections.abc import Collection
+from hashlib import sha256
+from typing import Final
+
+from protocol.errors import OverLimit
+from protocol.limits import SITE_FILTER_MAX_BYTES
+from protocol.site_id import SiteId
+
+BITS_PER_SITE: Final = 12  # with eight probes, 3 of 1,000 sites are found in a filter that they are not in
+PROBES: Final = 8
+
+_DOMAIN: Final = b"fednode/site-filter/1\0"
+
+
+class Probe:
+    """Where a site's bits are in a filter of any size; worth keeping for a site that is looked up often."""
+
+    __slots__ = ("_first", "_step")
+
+    def __init__(self, site: SiteId) -> None:
+        digest = sha256(_DOMAIN + site).digest()
+        self._first = int.from_bytes(digest[:8], "big")
+        self._step = int.from_bytes(digest[8:16], "big") | 1
+
+    def positions(self, bits: int) -> list[int]:
+        """The numbers of the site's bits in a filter of so many."""
+        return [(self._first + index * self._step) % bits for index in range(PROBES)]
+
+
+class SiteFilter(bytes):
+    """The filter as it stands in a statement. May name sites that were not put in, never misses one that was."""
+
+    __slots__ = ()
+
+    @classmethod
+    def of(cls, sites: Collection[SiteId]) -> "SiteFilter":
+        """Above some 32,000 sites the filter grows no more and errs more often."""
+        size = min(-(-len(sites) * BITS_PER_SITE // 8), SITE_FILTER_MAX_BYTES)
+        found = bytearray(size)
+        for site in sites:
+            for position in Probe(site).positions(8 * size):
+                found[position >> 3] |= 1 << (position & 7)
+        return cls(found)
+
+    @classmethod
+    def from_bytes(cls, raw: bytes) -> "SiteFilter":
+        """Any bytes are a filter. Raises OverLimit."""
+        if len(raw) > SITE_FILTER_MAX_BYTES:
+            raise OverLimit(f"a filter of {len(raw)} bytes, at most {SITE_FILTER_MAX_BYTES}")
+        return cls(raw)
+
+    def may_hold(self, probe: Probe) -> bool:
+        """Whether the site may have been put in."""
+        if not self:
+            return False
+        return all(self[position >> 3] >> (position & 7) & 1 for position in probe.positions(8 * len(self)))
