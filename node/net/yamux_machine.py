@@ -52,6 +52,7 @@ class _Stream:
     peer_finished: bool = False
     lost: bool = False
     writes_lost: bool = False  # reset after the peer's end: what came before it may still be read
+    cut: bool = False  # something was still `pending` when it was lost
     released: bool = False  # its user is gone: what arrives is dropped
 
 
@@ -283,8 +284,11 @@ class YamuxMachine:
                 self._make_ready(stream_id)
 
     def pending(self, stream_id: int) -> int:
-        """Bytes queued and not yet handed out. Raises StreamLostError."""
-        return sum(map(len, self._to_write(stream_id).pending))
+        """Bytes queued and not yet handed out. Raises StreamLostError when the stream was lost with some left."""
+        stream = self._streams[stream_id]
+        if stream.cut:
+            raise StreamLostError("the stream was reset")
+        return sum(map(len, stream.pending))
 
     def unqueue(self, stream_id: int) -> int:
         """Forget what is queued and not yet handed out; its length in bytes."""
@@ -423,7 +427,7 @@ class YamuxMachine:
 
     def _lose(self, stream: _Stream, stream_id: int) -> None:
         stream.lost = True
-        stream.pending.clear()
+        self._drop_pending(stream)
         self.buffered_bytes -= len(stream.buffer)
         stream.buffer.clear()
         self.readable.add(stream_id)
@@ -432,9 +436,13 @@ class YamuxMachine:
 
     def _lose_writes(self, stream: _Stream, stream_id: int) -> None:
         stream.writes_lost = stream.finished = True
-        stream.pending.clear()
+        self._drop_pending(stream)
         self.writable.add(stream_id)
         self._drop_if_done(stream, stream_id)
+
+    def _drop_pending(self, stream: _Stream) -> None:
+        stream.cut |= bool(stream.pending)
+        stream.pending.clear()
 
     def _drop_if_done(self, stream: _Stream, stream_id: int) -> None:
         done = stream.lost or (stream.finished and stream.peer_finished)

@@ -169,6 +169,24 @@ def test_reset_drops_what_is_unread() -> None:
     assert machine.streams == 0
 
 
+@pytest.mark.parametrize("ended_first", [False, True])
+@pytest.mark.parametrize(("handed_out", "left"), [(1, False), (0, True)])
+def test_reset_fails_a_send_only_when_it_was_not_all_handed_out(ended_first: bool, handed_out: int, left: bool) -> None:
+    machine = with_stream()
+    machine.queue(1, memoryview(b"all of it"))
+    assert len(sent(machine, 1000 * handed_out)) == handed_out
+    if ended_first:
+        machine.feed(header(FrameType.WINDOW_UPDATE, Flag.FIN, 1, 0))
+    machine.feed(header(FrameType.WINDOW_UPDATE, Flag.RST, 1, 0))
+    if left:
+        with pytest.raises(StreamLostError):
+            machine.pending(1)
+    else:
+        assert machine.pending(1) == 0
+    with pytest.raises(StreamLostError):
+        machine.queue(1, memoryview(b"more"))
+
+
 def test_reset_after_the_end_keeps_what_came_before() -> None:
     machine = with_stream()
     machine.feed(header(FrameType.DATA, Flag.FIN, 1, 3) + b"abc" + header(FrameType.WINDOW_UPDATE, Flag.RST, 1, 0))
@@ -253,7 +271,7 @@ def test_end_of_the_connection_keeps_streams_that_the_peer_ended() -> None:
         machine.read(3, 10)
     for stream_id in (1, 3):
         with pytest.raises(StreamLostError):
-            machine.pending(stream_id)
+            machine.queue(stream_id, memoryview(b"x"))
     with pytest.raises(StreamLostError):
         machine.open()
 
