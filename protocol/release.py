@@ -239,3 +239,14 @@ def check_successor(current: SignedRelease | None, new: SignedRelease) -> None:
         raise WrongSite(f"a release of {new.site}, not of {current.site}")
     if new.seq < current.seq or (new.seq == current.seq and new.payload != current.payload):
         raise StaleRelease(f"sequence number {new.seq} where {current.seq} is known already")
+
+
+def check_may_hold(head: SignedRelease | None, held: SignedRelease | None, new: SignedRelease) -> None:
+    """Passes if a node that knows `head` and holds `held` may take the blocks of `new`, or has them.
+
+    That may be an earlier release than the head: the best that can still be had when nobody has the head's blocks.
+    Raises WrongSite, or StaleRelease when it is older than `held`, contradicts one of both, or the site has ended.
+    """
+    if head is not None and (head.release.ended or head.seq == new.seq):
+        check_successor(head, new)
+    check_successor(held, new)

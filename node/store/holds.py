@@ -13,7 +13,7 @@ from node.store.layout import BLOCK_COST_BYTES, DOOMED, FINISHED, OPEN, cost
 from node.store.port import Hold, HoldInfo, Origin, SiteRecord, Usage
 from protocol.cid import Cid
 from protocol.errors import OverLimit
-from protocol.release import SignedRelease, check_successor
+from protocol.release import SignedRelease, check_may_hold
 from protocol.site_id import SiteId
 
 _COLUMNS: Final = "id, release, state, max_blocks, max_bytes, done_blocks, done_bytes, new_blocks, new_bytes, started_s"
@@ -75,7 +75,7 @@ def begin(tx: sqlite3.Connection, signed: SignedRelease, *, quota_bytes: int, ma
     """Raises QuotaExceeded, StaleRelease."""
     record = sites.load(tx, signed.site)
     if record is not None:
-        check_successor(record.head, signed)
+        check_may_hold(record.head, record.held, signed)
     raw, cid = signed.encode(), signed.cid
     found = tx.execute("SELECT id FROM holds WHERE release_cid = ? AND state <> ?", (cid, DOOMED)).fetchone()
     if found is not None:
@@ -164,10 +164,7 @@ def check_finish(tx: sqlite3.Connection, row: HoldRow, signed: SignedRelease) ->
     """The site as it is. Raises HoldIncomplete, StaleRelease."""
     record = sites.load(tx, signed.site)
     if record is not None:
-        if record.head.seq == signed.seq or record.ended:
-            check_successor(record.head, signed)
-        if record.held is not None:
-            check_successor(record.held, signed)
+        check_may_hold(record.head, record.held, signed)
     if (row.done_blocks, row.done_bytes) != (row.max_blocks, row.max_bytes):
         raise HoldIncomplete(
             f"{row.done_blocks} blocks with {row.done_bytes} bytes, where the release states {row.max_blocks}"

@@ -14,7 +14,7 @@ from node.store.memory_rows import MemoryRows
 from node.store.port import Hold, HoldInfo, Origin, Scrubbed, ScrubState, SiteRecord, Usage
 from protocol.cid import Cid
 from protocol.errors import OverLimit
-from protocol.release import SignedRelease, check_successor
+from protocol.release import SignedRelease, check_may_hold, check_successor
 from protocol.site_id import SiteId
 
 
@@ -93,7 +93,8 @@ class MemoryStore(MemoryRows):
             raise ValueError("a release that ends its site has no blocks to hold")
         with self._lock:
             record = self.site(signed.site)
-            check_successor(record.head if record else None, signed)
+            if record is not None:
+                check_may_hold(record.head, record.held, signed)
             for kept in self._holds.values():
                 if kept.hold.signed == signed:
                     return kept.hold
@@ -195,9 +196,7 @@ class MemoryStore(MemoryRows):
         signed = kept.hold.signed
         record = self.site(signed.site)
         if record is not None:
-            if record.head.seq == signed.seq or record.ended:
-                check_successor(record.head, signed)
-            check_successor(record.held, signed)
+            check_may_hold(record.head, record.held, signed)
         release = signed.release
         if (len(kept.cids), kept.done_bytes) != (release.block_count, release.size_bytes):
             raise HoldIncomplete(f"{len(kept.cids)} blocks, where the release states {release.block_count}")

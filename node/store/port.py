@@ -199,9 +199,10 @@ class Store(StoreReader, Protocol):
 
         Reserves quota for what the release is larger than the held one; an update that shares little with it
         needs more while both are here, and put_blocks may find that there is no room. Raises QuotaExceeded when
-        the release cannot fit, StoreFull when the disk has less room than it needs, StaleRelease when it is not
-        newer than the head and not the head itself, and ValueError for a release that ends its site. A site has
-        at most four open holds; one more ends that of the lowest sequence.
+        the release cannot fit, StoreFull when the disk has less room than it needs, StaleRelease when it is older
+        than the held release, differs from that or from the head under the same sequence, or the site has ended,
+        and ValueError for a release that ends its site. It may be older than the head, whose blocks perhaps nobody
+        has. A site has at most four open holds; one more ends that of the lowest sequence.
         """
 
     def hold_info(self, hold: Hold) -> HoldInfo:
@@ -231,8 +232,10 @@ class Store(StoreReader, Protocol):
     def finish_hold(self, hold: Hold, *, origin: Origin) -> None:
         """Make the release the held one. Durable. Older holds of the site end and their blocks are freed.
 
+        The head becomes this release if it was older, and never goes back.
+
         The caller has walked the tree; the store checks the count and the sum of the blocks against the release
-        (HoldIncomplete). StaleRelease when a later release is held already, HoldGone.
+        (HoldIncomplete). StaleRelease as begin_hold, HoldGone.
         """
 
     def abort_hold(self, hold: Hold) -> None:
@@ -251,7 +254,7 @@ class Store(StoreReader, Protocol):
         """The publisher's end mark: durable tombstone, blocks freed. StaleRelease when not newer than the head."""
 
     def drop_site(self, site: SiteId) -> int:
-        """Free all blocks of the site; returns freed bytes. The head stays, so replays are refused. Durable."""
+        """Free all blocks of the site; returns freed bytes. The head stays and never goes back. Durable."""
 
     # --- blocks --------------------------------------------------------------------------------------------
 

@@ -236,8 +236,8 @@ def test_a_head_never_goes_back(bench: Bench) -> None:
     for stale in (one, fork):
         with pytest.raises(StaleRelease):
             bench.store.set_head(stale)
-        with pytest.raises(StaleRelease):
-            bench.store.begin_hold(stale)
+    with pytest.raises(StaleRelease):
+        bench.store.begin_hold(fork)
     record = bench.store.site(publisher.site)
     assert record is not None
     assert (record.head, record.held, record.origin, record.held_bytes) == (two, None, None, 0)
@@ -259,7 +259,31 @@ def test_an_older_hold_may_finish_under_a_newer_head_but_not_under_a_fork(store:
         store.finish_hold(forked, origin=Origin.REPLICATED)
 
 
-def test_a_dropped_site_refuses_replays_and_can_come_back(bench: Bench) -> None:
+def test_a_release_between_the_held_one_and_the_head_may_be_held_until_the_head_is_here(bench: Bench) -> None:
+    publisher = Publisher(1)
+    one, two, three = blocks(1, 2), blocks(2, 2), blocks(3, 2)
+    first, second, third = (publisher.release(content) for content in (one, two, three))
+    publish(bench.store, first, one)
+    bench.store.set_head(third)
+    opened = bench.store.begin_hold(third)
+    bench.store.put_blocks(opened, list(three.items())[:1])
+    publish(bench.store, second, two)
+    bench.reopen()
+    record = bench.store.site(publisher.site)
+    assert record is not None
+    assert (record.head, record.held) == (third, second)
+    assert readable(bench.store, two)
+    with pytest.raises(StaleRelease):
+        bench.store.begin_hold(first)
+    assert bench.store.hold_info(opened).done_blocks == 1
+    publish(bench.store, third, three)
+    record = bench.store.site(publisher.site)
+    assert record is not None
+    assert (record.head, record.held) == (third, third)
+    assert bench.store.usage().blocks == len(three)
+
+
+def test_a_dropped_site_keeps_its_head_and_can_come_back(bench: Bench) -> None:
     publisher = Publisher(1)
     content = blocks(1, 2)
     one, two = publisher.release(content), publisher.release(content)
@@ -275,7 +299,11 @@ def test_a_dropped_site_refuses_replays_and_can_come_back(bench: Bench) -> None:
     assert record is not None
     assert (record.head, record.held) == (two, None)
     with pytest.raises(StaleRelease):
-        bench.store.begin_hold(one)
+        bench.store.set_head(one)
+    publish(bench.store, one, content)
+    record = bench.store.site(publisher.site)
+    assert record is not None
+    assert (record.head, record.held) == (two, one)
     publish(bench.store, two, content)
     assert readable(bench.store, content)
 

@@ -10,7 +10,7 @@ from protocol import canonical
 from protocol.cid import DAG_PB, RAW, Cid
 from protocol.errors import BadSignature, DecodeError, Malformed, OverLimit, StaleRelease, WrongSite
 from protocol.limits import BAND_MAX_HOSTS, BLOCK_MAX_BYTES, CREATED_MAX_S, DOMAINS_MAX, RELEASE_MAX_BYTES, SEQ_MAX
-from protocol.release import Band, Release, SignedRelease, check_successor, sign_release
+from protocol.release import Band, Release, SignedRelease, check_may_hold, check_successor, sign_release
 from protocol.site_id import SiteId
 
 KEY = Ed25519PrivateKey.from_private_bytes(b"\x07" * 32)
@@ -174,3 +174,18 @@ def test_a_signature_over_another_release_of_the_same_site() -> None:
     one, two = signed(1), signed(2)
     with pytest.raises(BadSignature):
         SignedRelease.decode(canonical.pack([1, two.payload, one.signature, two.ipns_record]))
+
+
+@pytest.mark.parametrize("held", [None, 3, 5])
+def test_what_is_newer_than_the_held_release_may_be_held_below_the_head(held: int | None) -> None:
+    known = signed(held) if held else None
+    for new in (5, 6, 9, 12):
+        check_may_hold(signed(9), known, signed(new))
+
+
+def test_what_is_older_than_the_held_release_or_contradicts_what_is_known_may_not_be_held() -> None:
+    for new in (signed(4), signed(5, created_s=0), signed(9, created_s=0)):
+        with pytest.raises(StaleRelease):
+            check_may_hold(signed(9), signed(5), new)
+    with pytest.raises(StaleRelease):
+        check_may_hold(end(), None, signed(9))
