@@ -8,6 +8,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Literal, cast
 
 from node.net.peer_ids import parse_peer_id
@@ -16,6 +17,7 @@ from node.net.port import BadAddress, PeerId
 HostKind = Literal["ip4", "ip6", "dns", "dns4", "dns6"]
 _HOST_KINDS = ("ip4", "ip6", "dns", "dns4", "dns6")
 _ADDRESS_MAX_CHARS = 512
+_LOCAL_NAMES = ("localhost", "local", "internal", "lan", "home", "test")  # the last labels of names that are not public
 _HOST_NAME = re.compile(r"(?=.{1,253}\.?$)(?!-)[A-Za-z0-9_-]{1,63}(?<!-)(\.(?!-)[A-Za-z0-9_-]{1,63}(?<!-))*\.?")
 _PORT = re.compile(r"0|[1-9][0-9]{0,4}")
 
@@ -56,6 +58,14 @@ class Address:
             ip = ip.ipv4_mapped
         return cls("ip4" if ip.version == 4 else "ip6", str(ip), name[1])
 
+    @property
+    def is_public(self) -> bool:
+        """Whether it means the same everywhere: not a loopback, private, link-local or reserved IP, nor such a name."""
+        if self.kind in ("ip4", "ip6"):
+            return ipaddress.ip_address(self.host).is_global
+        name = self.host.rstrip(".").lower()
+        return "." in name and name.rpartition(".")[2] not in _LOCAL_NAMES
+
     def at(self, peer: PeerId) -> Address:
         """The same endpoint, with this peer expected there."""
         return replace(self, peer=peer)
@@ -63,6 +73,12 @@ class Address:
     def __str__(self) -> str:
         end = "" if self.peer is None else f"/p2p/{self.peer}"
         return f"/{self.kind}/{self.host}/tcp/{self.port}{end}"
+
+
+@lru_cache(4096)
+def is_public(text: str) -> bool:
+    """`Address.is_public` of a multiaddr that was parsed before: DHT answers hold hundreds, mostly the same."""
+    return Address.parse(text).is_public
 
 
 def _parse_host(kind: HostKind, host: str) -> str:

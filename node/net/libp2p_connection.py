@@ -12,6 +12,7 @@ from libp2p.connection_types import ConnectionType
 from libp2p.rcmgr.metrics import Direction
 from multiaddr import Multiaddr
 
+from node.net.addresses import Address
 from node.net.libp2p_muxer import Muxer
 from node.net.libp2p_noise import NoiseSession
 from node.net.libp2p_stream import LibP2PStream, NetStreamView
@@ -63,6 +64,12 @@ class Connection(INetConn):  # type: ignore[misc]
     @property
     def is_closed(self) -> bool:
         return self._closed
+
+    @property
+    def is_near(self) -> bool:
+        """Whether it comes from, or leads to, a private or loopback address."""
+        remote = self.muxer.get_remote_address()
+        return remote is not None and not Address.of_socket(remote).is_public
 
     async def new_stream(self) -> INetStream:
         return NetStreamView(self.open_stream(), self, Direction.OUTBOUND)

@@ -18,6 +18,7 @@ from libp2p.kad_dht.pb.kademlia_pb2 import Message
 from multiaddr import Multiaddr
 
 from node.net.addresses import Address
+from node.net.delimited import delimited
 from node.net.kademlia import NEAREST, Provider, ProviderTable, RoutingTable, Walk, position
 from node.net.kademlia_values import StaleRecord, ValueTable, check_value, value_key
 from node.net.peer_ids import peer_id_bytes, peer_id_text
@@ -58,6 +59,7 @@ class Host(Protocol):
     @property
     def local_peer(self) -> PeerId: ...
     def addresses(self) -> list[str]: ...
+    def tellable(self, addresses: Iterable[str], to: PeerId) -> list[str]: ...
     def known_addresses(self, peer: PeerId) -> list[str]: ...
     def claim(self, peer: PeerId, addresses: Iterable[str]) -> None: ...
     def connected_peers(self) -> set[PeerId]: ...
@@ -110,13 +112,17 @@ class Dht:
         """How many of the nearest nodes took the record. At most half of the time goes into finding them."""
         own = Provider(self._host.local_peer, tuple(self._host.addresses()), time.time() + _RECORD_LIFE_S)
         self._records.add(key, own)
-        request = _message(Message.ADD_PROVIDER, key)
-        _add_peer(request.providerPeers, own.peer, own.addresses)
-        return await self._tell_nearest(request, deadline_s)
 
-    async def _tell_nearest(self, request: Reply, deadline_s: float) -> int:
+        def request(to: PeerId) -> Reply:
+            message = _message(Message.ADD_PROVIDER, key)
+            self._add_peer(message.providerPeers, own.peer, own.addresses, to)
+            return message
+
+        return await self._tell_nearest(key, request, deadline_s)
+
+    async def _tell_nearest(self, key: bytes, request: Callable[[PeerId], Reply], deadline_s: float) -> int:
         deadline = trio.current_time() + deadline_s
-        nearest = await self._walk(request.key, lambda _: False, walk_s=deadline_s / 2)
+        nearest = await self._walk(key, lambda _: False, walk_s=deadline_s / 2)
         taken = 0
 
         async def send(peer: PeerId) -> None:
@@ -151,7 +157,7 @@ class Dht:
             return 0
         request = _message(Message.PUT_VALUE, key)
         _set_record(request, key, record.raw)
-        return await self._tell_nearest(request, deadline_s)
+        return await self._tell_nearest(key, lambda _: request, deadline_s)
 
     async def find_ipns(self, name: bytes, found: list[IpnsRecord]) -> None:
         """Append each verified record that is newer than those before; may be cancelled at any time."""
@@ -261,7 +267,7 @@ class Dht:
         logger.debug("no answer from %s within %g s", peer, _REQUEST_S)
         return None
 
-    async def _tell(self, peer: PeerId, request: Reply) -> bool:
+    async def _tell(self, peer: PeerId, request: Callable[[PeerId], Reply]) -> bool:
         """Whether the peer took it: some answer, some just end the stream, one that refuses resets it."""
         with trio.move_on_after(_REQUEST_S):
             try:
@@ -270,7 +276,7 @@ class Dht:
                 logger.debug("cannot tell %s: %s", peer, exc)
                 return False
             try:
-                await stream.send_all(_framed(request))
+                await stream.send_all(_framed(request(peer)))
                 with trio.move_on_after(_ECHO_S):
                     await stream.receive_some()
                 return True
@@ -312,12 +318,20 @@ class Dht:
         reply = _message(request.type, key)
         if request.type == Message.GET_PROVIDERS:
             for provider in self._records.providers(key, time.time())[:NEAREST]:
-                _add_peer(reply.providerPeers, provider.peer, provider.addresses)
+                self._add_peer(reply.providerPeers, provider.peer, provider.addresses, asker)
         if request.type == Message.GET_VALUE and (value := self._values.get(key, time.time())) is not None:
             _set_record(reply, key, value)
         for peer in self._nearest_for(asker, key, is_peer=request.type == Message.FIND_NODE):
-            _add_peer(reply.closerPeers, peer, self._host.known_addresses(peer))
+            self._add_peer(reply.closerPeers, peer, self._host.known_addresses(peer), asker)
         return reply
+
+    def _add_peer(self, entries: Any, peer: PeerId, addresses: Iterable[str], to: PeerId) -> None:
+        """An entry about `peer` in a message to `to`."""
+        entry = entries.add(id=peer_id_bytes(peer))
+        if self.protocol == PROTOCOLS["public"]:
+            addresses = self._host.tellable(addresses, to)
+        for text in list(addresses)[:_PEER_ADDRESSES_MAX]:
+            entry.addrs.append(_address_bytes(text))
 
     def _nearest_for(self, asker: PeerId, key: bytes, *, is_peer: bool) -> list[PeerId]:
         nearest = self._table.nearest(position(key), NEAREST + 1)
@@ -360,14 +374,7 @@ def _message(kind: Any, key: bytes) -> Reply:
 
 
 def _framed(message: Reply) -> bytes:
-    body: bytes = message.SerializeToString()
-    prefix = bytearray()
-    length = len(body)
-    while length >= 0x80:
-        prefix.append(length & 0x7F | 0x80)
-        length >>= 7
-    prefix.append(length)
-    return bytes(prefix) + body
+    return delimited(message.SerializeToString())
 
 
 async def _receive(stream: Stream, max_bytes: int) -> Reply | None:
@@ -397,12 +404,6 @@ async def _receive(stream: Stream, max_bytes: int) -> Reply | None:
         return Message.FromString(bytes(body))
     except ProtobufError as exc:
         raise PeerError("a message that is not protobuf") from exc
-
-
-def _add_peer(peers: Any, peer: PeerId, addresses: Iterable[str]) -> None:
-    entry = peers.add(id=peer_id_bytes(peer))
-    for text in list(addresses)[:_PEER_ADDRESSES_MAX]:
-        entry.addrs.append(_address_bytes(text))
 
 
 @lru_cache(4096)

@@ -10,30 +10,35 @@ import logging
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
+from importlib.metadata import version
 from typing import Any
 
 import trio
-from libp2p.abc import IListener, INetConn, INetStream
+from libp2p.abc import INetConn, INetStream
 from libp2p.crypto.ed25519 import Ed25519PrivateKey
 from libp2p.crypto.keys import KeyPair
 from libp2p.crypto.x25519 import create_new_key_pair as create_x25519_key_pair
 from libp2p.custom_types import TProtocol
 from libp2p.host.basic_host import BasicHost
 from libp2p.identity.identify.identify import ID as IDENTIFY
-from libp2p.identity.identify.identify import identify_handler_for
+from libp2p.identity.identify.pb.identify_pb2 import Identify
 from libp2p.identity.identify_push.identify_push import ID_PUSH as IDENTIFY_PUSH
 from libp2p.identity.identify_push.identify_push import identify_push_handler_for
 from libp2p.network.config import ConnectionConfig
 from libp2p.network.exceptions import SwarmException
-from libp2p.network.stream.exceptions import StreamEOF, StreamReset
+from libp2p.network.stream.exceptions import StreamEOF, StreamError, StreamReset
 from libp2p.network.swarm import Swarm
 from libp2p.peer.id import ID
 from libp2p.peer.peerstore import PeerStoreError
 from libp2p.transport.upgrader import TransportUpgrader
 from multiaddr import Multiaddr
 
+from node.net.addresses import Address
+from node.net.delimited import delimited
 from node.net.libp2p_peerstore import BoundedPeerStore
 
+AGENT_VERSION = f"fednode/{version('fednode')}"
+_PROTOCOL_VERSION = "ipfs/0.1.0"  # what all of libp2p says
 PING = TProtocol("/ipfs/ping/1.0.0")
 _PING_BYTES = 32
 _PING_IDLE_S = 60.0
@@ -42,6 +47,7 @@ logger = logging.getLogger(__name__)
 
 Dial = Callable[[ID], Awaitable[INetConn]]
 OpenStream = Callable[[ID, Sequence[str]], Awaitable[INetStream]]
+AnnouncedTo = Callable[[ID], Sequence[str]]
 OnIdentified = Callable[[ID, Sequence[str], Sequence[str]], None]
 _IDENTIFY_MAX_TASKS = 16
 
@@ -105,22 +111,6 @@ class ContainedSwarm(Swarm):  # type: ignore[misc]
             self.peerstore.forget(conn.muxed_conn.peer_id)
 
 
-class AnnouncedAddresses(IListener):  # type: ignore[misc]
-    """What libp2p takes for its listener: nothing but the addresses to tell others."""
-
-    def __init__(self, addresses: Sequence[str]) -> None:
-        self._addresses = tuple(Multiaddr(address) for address in addresses)
-
-    async def listen(self, maddr: Multiaddr) -> None:
-        raise NotImplementedError("fednode listens itself")
-
-    async def close(self) -> None:
-        """Nothing is open here."""
-
-    def get_addrs(self) -> tuple[Multiaddr, ...]:
-        return self._addresses
-
-
 class ContainedHost(BasicHost):  # type: ignore[misc]
     """libp2p's host with identify in guarded tasks of our nursery and streams that fednode negotiates."""
 
@@ -128,18 +118,18 @@ class ContainedHost(BasicHost):  # type: ignore[misc]
         self,
         swarm: ContainedSwarm,
         nursery: trio.Nursery,
-        announced: Sequence[str],
+        announced_to: AnnouncedTo,
         open_stream: OpenStream,
         on_identified: OnIdentified,
     ) -> None:
-        swarm.listeners["announced"] = AnnouncedAddresses(announced)
         self._nursery = nursery
         self._on_identified = on_identified
         self._identify_slots = trio.CapacityLimiter(_IDENTIFY_MAX_TASKS)
+        self._announced_to = announced_to
         self._open_stream = open_stream
         handlers = OrderedDict(
             (
-                (IDENTIFY, identify_handler_for(self)),
+                (IDENTIFY, self._answer_identify),
                 (IDENTIFY_PUSH, identify_push_handler_for(self)),
                 (PING, answer_pings),
             )
@@ -148,6 +138,22 @@ class ContainedHost(BasicHost):  # type: ignore[misc]
 
     async def new_stream(self, peer_id: ID, protocol_ids: Sequence[TProtocol]) -> INetStream:
         return await self._open_stream(peer_id, [str(protocol) for protocol in protocol_ids])
+
+    async def _answer_identify(self, stream: INetStream) -> None:
+        """libp2p's own handler names libp2p as the agent, and tells everybody all addresses."""
+        remote = stream.get_remote_address()
+        message = Identify(
+            protocol_version=_PROTOCOL_VERSION,
+            agent_version=AGENT_VERSION,
+            public_key=self.get_public_key().serialize(),
+            listen_addrs=[Multiaddr(text).to_bytes() for text in self._announced_to(stream.muxed_conn.peer_id)],
+            protocols=sorted(map(str, self.multiselect.handlers)),
+        )
+        if remote is not None:
+            message.observed_addr = Multiaddr(str(Address.of_socket(remote))).to_bytes()
+        with suppress(StreamError):
+            await stream.write(delimited(message.SerializeToString()))
+            await stream.close()
 
     def _schedule_identify(self, peer_id: ID, *, reason: str) -> None:
         if peer_id == self.get_id() or peer_id in self._identify_inflight or peer_id in self._identified_peers:

@@ -1,5 +1,6 @@
-"""Everything that fednode relies on inside libp2p beyond its public interfaces, in one place.
+"""What fednode reads and sets inside libp2p beyond its public interfaces, in one place.
 
+The methods that `libp2p_host` and `libp2p_peerstore` override are the other reliance on internals. For both
 tests/unit/net/test_libp2p_internals.py fails when an upgrade changed one of them: there, loudly, and not in an
 odd corner at run time.
 """

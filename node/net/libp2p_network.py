@@ -13,7 +13,7 @@ import trio
 
 from node.net import libp2p_internals
 from node.net.address_book import AddressBook
-from node.net.addresses import Address
+from node.net.addresses import Address, is_public
 from node.net.event_hub import EventHub
 from node.net.kademlia_values import check_value, value_key
 from node.net.libp2p_connection import Connection
@@ -165,6 +165,23 @@ class LibP2PNetwork:
 
     def announced(self) -> list[str]:
         return self._announce or [str(address) for address in dialable(self._listeners)]
+
+    def announced_to(self, peer: PeerId) -> list[str]:
+        """What identify tells this peer."""
+        return self.tellable(self.announced(), peer) if self._settings.join == "public" else self.announced()
+
+    def tellable(self, addresses: Iterable[str], to: PeerId) -> list[str]:
+        """Without the private and loopback ones, unless that peer is at such an address itself, as far as one can see.
+
+        What the operator announces is told to all.
+        """
+        if self.is_near(to):
+            return list(addresses)
+        return [text for text in addresses if is_public(text) or text.partition("/p2p/")[0] in self._announce]
+
+    def is_near(self, peer: PeerId) -> bool:
+        """Whether a connected peer is in a network of our own."""
+        return any(connection.is_near for connection in self._connections() if connection.peer == peer)
 
     # The port
 

@@ -54,7 +54,7 @@ class RawConnection(IRawConnection):  # type: ignore[misc]
 
     def get_transport_addresses(self) -> list[Multiaddr]:
         host, port = self.remote
-        kind = "ip6" if ":" in host else "ip4" if host.replace(".", "").isdigit() else "dns"
+        kind = "ip6" if ":" in host else "ip4"
         return [Multiaddr(f"/{kind}/{host}/tcp/{port}")]
 
     def get_connection_type(self) -> ConnectionType:

@@ -55,7 +55,7 @@ class Owner(Protocol):
     def on_connected(self, connection: Connection, *, first: bool) -> None: ...
     def on_disconnected(self, peer: PeerId) -> None: ...
     def on_identified(self, peer: PeerId, addresses: Sequence[str], protocols: Sequence[str]) -> None: ...
-    def announced(self) -> list[str]: ...
+    def announced_to(self, peer: PeerId) -> list[str]: ...
 
 
 @dataclass(slots=True)
@@ -82,8 +82,13 @@ class Session:
         self._unproved: dict[int, tuple[str, trio.CancelScope]] = {}  # oldest first
         self._numbers = itertools.count()
         self.swarm = ContainedSwarm(keys, self._dial_for_libp2p)
-        self.host = ContainedHost(self.swarm, nursery, owner.announced(), self._open_for_libp2p, self._on_identified)
-
+        self.host = ContainedHost(
+            self.swarm,
+            nursery,
+            lambda peer: owner.announced_to(peer_text(peer)),
+            self._open_for_libp2p,
+            self._on_identified,
+        )
         for protocol in owner.handlers:
             self.announce_protocol(protocol)
 
@@ -227,11 +232,12 @@ class Session:
         try:
             with trio.fail_after(self._limits.handshake_s):
                 stream = await trio.open_tcp_stream(address.host, address.port)
-                raw = RawConnection(stream, is_initiator=True, remote=(address.host, address.port))
                 try:
+                    remote = Address.of_socket(stream.socket.getpeername()[:2])
+                    raw = RawConnection(stream, is_initiator=True, remote=(remote.host, remote.port))
                     return await self._upgrade(raw, ID.from_base58(address.peer or ""))
                 except BaseException:
-                    await raw.close()
+                    await trio.aclose_forcefully(stream)
                     raise
         except trio.TooSlowError:
             raise PeerUnreachable(f"no answer within {self._limits.handshake_s:g} s") from None

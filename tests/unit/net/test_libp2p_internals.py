@@ -10,16 +10,19 @@ import pytest
 import trio
 import trio.testing
 from Crypto.PublicKey import RSA
+from libp2p.abc import INetConn
 from libp2p.crypto.keys import KeyType
 from libp2p.crypto.serialization import deserialize_public_key, key_type_to_public_key_deserializer
+from libp2p.custom_types import TProtocol
 from libp2p.host.basic_host import BasicHost
 from libp2p.network.swarm import Swarm
 from libp2p.peer.id import ID
 from libp2p.peer.peerstore import PeerStore
+from libp2p.protocol_muxer.multiselect import Multiselect
 from libp2p.security.noise.patterns import PatternXX
 
 from node.net import libp2p_internals, peer_id_of_seed
-from node.net.libp2p_host import Keys
+from node.net.libp2p_host import ContainedSwarm, Keys
 from node.net.libp2p_noise import NoiseSession, secure
 from node.net.libp2p_peerstore import BoundedPeerStore
 from node.net.libp2p_raw import RawConnection
@@ -60,6 +63,20 @@ def test_host_keeps_what_our_host_reads() -> None:
     source = inspect.getsource(BasicHost.__init__)
     for attribute in ("_identify_inflight", "_identified_peers", "multiselect"):
         assert f"self.{attribute}" in source
+
+
+def test_tables_that_are_read_and_written() -> None:
+    keys = Keys(os.urandom(32))
+    swarm = ContainedSwarm(keys, dial=never)
+    assert swarm.connections == {}
+    assert swarm.get_connections() == swarm.get_connections(keys.peer) == []
+    assert set(swarm.peerstore.peer_data_map) == {keys.peer}
+    assert swarm.peerstore.peer_record_map == {}
+    assert Multiselect({TProtocol("/a/1"): None}).handlers == {"/a/1": None}
+
+
+async def never(_: ID) -> INetConn:
+    raise NotImplementedError
 
 
 def test_peer_id_of_a_key_is_the_one_of_libp2p() -> None:
