@@ -72,4 +72,40 @@ class CheckAnnounced:
     site: SiteId
 
 
-Effect = SyncHeads | SendHead | RecordHead | StartFetch | CancelFetch | EndSite | FindHosts | Announce | CheckAnnounced
+@dataclass(frozen=True, slots=True)
+class AskToHost:
+    """Offer the held release to a member, since too few host it; answered by `AskedToHost`."""
+
+    site: SiteId
+    node: SiteId
+
+
+@dataclass(frozen=True, slots=True)
+class Audit:
+    """Have a node prove that it holds these sites; answered by `Audited`."""
+
+    node: SiteId
+    sites: tuple[SiteId, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class LetGo:
+    """Others have proved that they are enough: free the site's blocks, keep its head; `Dropped` answers."""
+
+    site: SiteId
+
+
+Effect = (
+    SyncHeads
+    | SendHead
+    | RecordHead
+    | StartFetch
+    | CancelFetch
+    | EndSite
+    | FindHosts
+    | Announce
+    | CheckAnnounced
+    | AskToHost
+    | Audit
+    | LetGo
+)

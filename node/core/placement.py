@@ -4,8 +4,10 @@ Everybody who knows the same members finds the same order without talking: rende
 is then spread, so that the first few differ in operator and network as far as the members allow.
 """
 
+import bisect
+import heapq
 import math
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 
@@ -13,28 +15,30 @@ from protocol.site_id import SiteId
 
 _DOMAIN = b"fednode/placement/1\0"
 # Twice the room is twice the sites; above and below, a node neither gets everything nor nothing.
-_WEIGHT_MIN, _WEIGHT_MAX = 1, 64
+_WEIGHT_MAX = 64
 _WEIGHT_UNIT_BYTES = 4 * 1024**3
 _UNKNOWN = frozenset({("operator", ""), ("network", "")})
+# The best by score, of which the order is dealt; more than any order is asked for, and few enough to keep for a site.
+TOP = 64
 
 
 @dataclass(frozen=True, slots=True)
 class Member:
     """What the order depends on. network: the part of its address that whoever gives out addresses chose, or "".
 
-    operator, region: as stated, "" if not. lists: digests of the lists that it enforces.
+    weight: see `weight_of`. operator: as stated, "" if not.
     """
 
     node: SiteId
-    room_bytes: int
+    weight: int
     operator: str = ""
     network: str = ""
-    region: str = ""
-    lists: tuple[bytes, ...] = ()
 
-    @property
-    def weight(self) -> int:
-        return max(_WEIGHT_MIN, min(_WEIGHT_MAX, self.room_bytes // _WEIGHT_UNIT_BYTES))
+
+def weight_of(room_bytes: int) -> int:
+    """A power of two: it seldom changes, and a change moves sites."""
+    units = max(1, min(_WEIGHT_MAX, room_bytes // _WEIGHT_UNIT_BYTES))
+    return 1 << (units.bit_length() - 1)
 
 
 def score(site: SiteId, member: Member) -> float:
@@ -43,13 +47,13 @@ def score(site: SiteId, member: Member) -> float:
     return -member.weight / math.log((drawn + 0.5) / 2**64)
 
 
-def order(site: SiteId, members: Iterable[Member], limit: int) -> list[Member]:
+def deal(by_score: Sequence[Member], limit: int) -> list[Member]:
     """The first `limit` members to be asked, in order.
 
     In each turn every operator and every network comes once, before any comes again: one operator or provider has
     the first copies to itself only if there is nobody else.
     """
-    waiting = sorted(members, key=lambda member: (score(site, member), member.node), reverse=True)
+    waiting: Sequence[Member] = by_score
     found: list[Member] = []
     while waiting and len(found) < limit:
         seen: set[tuple[str, str]] = set()
@@ -63,3 +67,48 @@ def order(site: SiteId, members: Iterable[Member], limit: int) -> list[Member]:
                 found.append(member)
         waiting = later
     return found[:limit]
+
+
+class Orders:
+    """The orders of the sites that are asked for, kept up as members come and go."""
+
+    def __init__(self) -> None:
+        self._members: dict[SiteId, Member] = {}
+        self._tops: dict[SiteId, list[tuple[float, SiteId]]] = {}  # ascending; at most TOP, at least half of it
+
+    def set(self, member: Member) -> None:
+        """Add a member, or what has changed of it."""
+        known = self._members.get(member.node)
+        if known is not None and known.weight != member.weight:
+            self.remove(member.node)
+            known = None
+        self._members[member.node] = member
+        if known is None:
+            for site, top in self._tops.items():
+                entry = (score(site, member), member.node)
+                if len(top) == len(self._members) - 1 < TOP or (top and entry > top[0]):
+                    bisect.insort(top, entry)
+                    del top[: max(0, len(top) - TOP)]
+
+    def remove(self, node: SiteId) -> None:
+        """Unknown ones are fine."""
+        if self._members.pop(node, None) is None:
+            return
+        for site, top in list(self._tops.items()):
+            kept = [entry for entry in top if entry[1] != node]
+            if len(kept) < TOP // 2 <= len(self._members):
+                del self._tops[site]  # worked out anew when it is asked for
+            else:
+                self._tops[site] = kept
+
+    def first(self, site: SiteId, limit: int) -> list[Member]:
+        """The first members to be asked to host the site: at most `limit`, itself at most TOP / 2."""
+        top = self._tops.get(site)
+        if top is None:
+            scored = ((score(site, member), node) for node, member in self._members.items())
+            top = self._tops[site] = sorted(heapq.nlargest(TOP, scored))
+        return deal([self._members[node] for _, node in reversed(top)], min(limit, TOP // 2))
+
+    def forget(self, site: SiteId) -> None:
+        """Nobody will ask for this site's order soon."""
+        self._tops.pop(site, None)

@@ -1,0 +1,134 @@
+"""How many hosts each site of this node has, and what follows from it (docs/spec/membership.md). Pure.
+
+Puts together who there is (members), who counts as a host (copies), and the three procedures on top: repair below the
+band's minimum, letting go above its maximum, and audits all the time.
+"""
+
+import math
+import random
+from collections import deque
+from dataclasses import dataclass
+
+from node.core import effects as fx
+from node.core.auditing import Auditing
+from node.core.copies import GRACE_S, Copies
+from node.core.letting_go import LettingGo
+from node.core.members import Clock, Members
+from node.core.placement import TOP
+from node.core.repair import Repair
+from protocol.release import Band, SignedRelease
+from protocol.site_id import SiteId
+from protocol.statement import SignedStatement, Takes
+
+# Every site is looked at once in this time.
+ROUND_S = 60.0
+# How far down the order those may be who are asked to host a site that lacks hosts: some of the first will refuse.
+WANTED_BEYOND = 8
+
+
+@dataclass(slots=True)
+class _Hosted:
+    band: Band
+    kept: bool
+
+
+class Keeping:
+    """What one node knows and does about the other hosts of its sites. `me` is its key."""
+
+    def __init__(self, me: SiteId, rng: random.Random, *, grace_s: float = GRACE_S) -> None:
+        self.members = Members()
+        self.clock = Clock()
+        self.copies = Copies(grace_s)
+        self.repair = Repair(me, self.members.orders, self.copies)
+        self.auditing = Auditing(rng, self.copies)
+        self.letting_go = LettingGo(me, self.members.orders, self.copies)
+        self.pressed = False
+        """The quota has run into its reserve: no more sites than must be, and some must go."""
+        self.leaving = False
+        """The operator is going to stop this node for good: others shall take its sites."""
+        self.handing_over: set[SiteId] = set()
+        """Sites that this node will not host for long: others shall have enough copies without it."""
+        self._me = me
+        self._sites: dict[SiteId, _Hosted] = {}
+        self._round: deque[SiteId] = deque()
+
+    def hosted(self, signed: SignedRelease, *, kept: bool, restored: bool = False) -> None:
+        """The site is hosted here. kept: whatever others do (followed, or published here); restored: since before."""
+        site = signed.site
+        if site not in self._sites:
+            self._round.append(site)
+        self._sites[site] = _Hosted(signed.release.band, kept)
+        self.copies.watch(site)
+        if restored:
+            self.repair.restored(site)
+
+    def left(self, site: SiteId) -> None:
+        """The site is not hosted here any more."""
+        if self._sites.pop(site, None) is not None:
+            self._round.remove(site)
+            self.copies.unwatch(site)
+            self.repair.forget(site)
+            self.letting_go.forget(site)
+            self.handing_over.discard(site)
+            self.members.orders.forget(site)
+
+    def heard(self, now_s: float, wall_s: float, signed: SignedStatement, network: str) -> bool:
+        """A statement, checked; True when it was news and is to be passed on."""
+        if not self.members.take(self.clock.now_s(wall_s), signed, network):
+            return False
+        if signed.node != self._me:
+            statement = signed.statement
+            leaving = statement.takes is Takes.LEAVING
+            self.copies.statement(now_s, signed.node, statement.holdings, leaving=leaving)
+            if self.copies.sites_of(signed.node):
+                self.auditing.met(now_s, signed.node)
+        return True
+
+    def stated(self, now_s: float, site: SiteId, node: SiteId) -> None:
+        """A node says, connected as itself, that it hosts the site."""
+        self.copies.contact(now_s, node)
+        self.copies.stated(now_s, site, node)
+        if self.copies.sites_of(node):
+            self.auditing.met(now_s, node)
+
+    def should_take(self, now_s: float, signed: SignedRelease, *, wanted: bool = False) -> bool:
+        """Is it for this node to host the site, as far as other hosts go? wanted: a host says that it lacks hosts.
+
+        min hosts are a duty, max is the ceiling, and between them room decides. A node that is not among the members
+        it knows (it is alone, or has just come) takes what it is offered; what was too much it lets go again.
+        """
+        band = signed.release.band
+        order = [member.node for member in self.members.orders.first(signed.site, TOP // 2)]
+        if signed.site in self._sites or self._me not in order:
+            return signed.site in self._sites or len(order) < band.max_hosts
+        place = order.index(self._me)
+        if place < band.min_hosts or (place < band.max_hosts and not self.pressed):
+            return True
+        return wanted and place < band.max_hosts + WANTED_BEYOND
+
+    def hosts_wanted(self, site: SiteId) -> int:
+        """How many hosts the site is to have, this node counted."""
+        more = self.leaving or site in self.handing_over
+        return self._sites[site].band.min_hosts + (1 if more else 0)
+
+    def due(self, now_s: float, wall_s: float) -> list[fx.Effect]:
+        """What to do now; to be called every second."""
+        for node in self.members.expire(self.clock.now_s(wall_s)):
+            self.copies.gone(node)
+            self.auditing.forget(node)
+        found: list[fx.Effect] = []
+        for _ in range(math.ceil(len(self._round) / ROUND_S)):
+            self._round.rotate(-1)
+            found.extend(self._look(now_s, self._round[-1]))
+        wanted = {site: self.hosts_wanted(site) for site in self.repair.needs()}
+        return [*found, *self.repair.due(now_s, wanted), *self.auditing.due(now_s)]
+
+    def _look(self, now_s: float, site: SiteId) -> list[fx.Audit | fx.LetGo]:
+        hosted = self._sites[site]
+        self.repair.look(now_s, site, self.hosts_wanted(site))
+        if hosted.kept:
+            return []
+        found = self.letting_go.look(now_s, site, hosted.band.max_hosts)
+        if not found and self.pressed and hosted.band.min_hosts < hosted.band.max_hosts:
+            found = self.letting_go.look(now_s, site, hosted.band.min_hosts + 1, wait_s=0.0)
+        return found

@@ -1,0 +1,55 @@
+"""Sites with more hosts than their publishers ask for, and when this node stops to be one (docs/spec/membership.md, 8).
+
+Pure. Only who comes after the first `max` hosts in the site's order may go, and only after those have just proved that
+they hold it. Since all find the same order, the first ones stay, however many go at once.
+"""
+
+from node.core import effects as fx
+from node.core.copies import Copies
+from node.core.placement import TOP, Orders
+from protocol.site_id import SiteId
+
+# Proofs older than this are asked for anew before a site goes.
+FRESH_S = 600.0
+# A site that too many hosts have costs nothing but room: no hurry, and views of who is a member settle meanwhile.
+WAIT_S = 3600.0
+
+
+class LettingGo:
+    """Which sites this node need not keep. `me` is the node's key."""
+
+    def __init__(self, me: SiteId, orders: Orders, copies: Copies) -> None:
+        self._me = me
+        self._orders = orders
+        self._copies = copies
+        self._since_s: dict[SiteId, float] = {}
+        self._asked_s: dict[tuple[SiteId, SiteId], float] = {}
+
+    def forget(self, site: SiteId) -> None:
+        self._since_s.pop(site, None)
+
+    def look(
+        self, now_s: float, site: SiteId, enough_hosts: int, *, wait_s: float = WAIT_S
+    ) -> list[fx.Audit | fx.LetGo]:
+        """What to do about a site that need not be kept while `enough_hosts` others have it."""
+        first = self._first_hosts(now_s, site, enough_hosts)
+        if self._me in first or len(first) < enough_hosts:
+            self._since_s.pop(site, None)
+            return []
+        if now_s < self._since_s.setdefault(site, now_s) + wait_s:
+            return []
+        copies = self._copies.of_site(site)
+        unproved = [node for node in first if (copies[node].proved_s or float("-inf")) < now_s - FRESH_S]
+        if not unproved:
+            self.forget(site)
+            return [fx.LetGo(site)]
+        self._asked_s = {call: asked_s for call, asked_s in self._asked_s.items() if asked_s > now_s - FRESH_S}
+        ask = [node for node in unproved if (site, node) not in self._asked_s]
+        self._asked_s.update({(site, node): now_s for node in ask})
+        return [fx.Audit(node, (site,)) for node in ask]
+
+    def _first_hosts(self, now_s: float, site: SiteId, count: int) -> list[SiteId]:
+        """The first hosts in the order; those that are not in it (no members, or far behind) come last, by key."""
+        hosts = {self._me, *self._copies.counted(now_s, site)}
+        order = {member.node: place for place, member in enumerate(self._orders.first(site, TOP // 2))}
+        return sorted(hosts, key=lambda node: (order.get(node, TOP), node))[:count]

@@ -1,0 +1,130 @@
+"""Sites with fewer hosts than they ask for, and who is asked to host them (docs/spec/membership.md, 7). Pure.
+
+Every host of a site finds the same order of members; the first host in it asks, the others only if that does not help.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+from node.core import effects as fx
+from node.core.copies import Copies
+from node.core.placement import Orders
+from protocol.site_id import SiteId
+
+Answer = Literal["took", "refused", "silent"]
+
+# With one copy left, there is less time to lose.
+LAST_COPY_GRACE_SHARE = 0.25
+# A site that never had enough hosts is new: there is nothing to wait for.
+NEW_GRACE_S = 10.0
+# How long each host waits for the one before it in the order.
+TURN_S = 30.0
+# Members beyond those that the site lacks that are asked, as some will refuse.
+CANDIDATES = 32
+ASKED_AT_ONCE = 16
+# How long who took a site has until it counts by itself.
+TAKING_S = 600.0
+SILENT_S = 600.0
+REFUSED_S = 24 * 3600.0
+# A driver that lost a call must not keep its place for ever.
+CALL_MAX_S = 300.0
+
+
+@dataclass(slots=True)
+class _Need:
+    """A site below its minimum: since when, and how many hosts it has, this one counted."""
+
+    since_s: float
+    hosts: int
+
+
+class Repair:
+    """The sites of one node that lack hosts. `me` is the node's key."""
+
+    def __init__(self, me: SiteId, orders: Orders, copies: Copies) -> None:
+        self._me = me
+        self._orders = orders
+        self._copies = copies
+        self._needs: dict[SiteId, _Need] = {}
+        self._had_enough: set[SiteId] = set()
+        self._calls: dict[tuple[SiteId, SiteId], float] = {}
+        self._not_before_s: dict[SiteId, dict[SiteId, float]] = {}  # when a member may be asked for a site again
+        self._taking: dict[SiteId, dict[SiteId, float]] = {}  # until when it has time to fetch
+
+    def __len__(self) -> int:
+        return len(self._needs)
+
+    def needs(self) -> dict[SiteId, int]:
+        """The sites below their minimum, each with its number of hosts."""
+        return {site: need.hosts for site, need in self._needs.items()}
+
+    def restored(self, site: SiteId) -> None:
+        """The site was hosted here before this run: what it lacks may be no more than a restart's blindness."""
+        self._had_enough.add(site)
+
+    def forget(self, site: SiteId) -> None:
+        """The site is not hosted here any more."""
+        self._needs.pop(site, None)
+        self._had_enough.discard(site)
+        self._not_before_s.pop(site, None)
+        self._taking.pop(site, None)
+
+    def look(self, now_s: float, site: SiteId, min_hosts: int) -> None:
+        """Counts the site's hosts."""
+        hosts = 1 + len(self._copies.counted(now_s, site))
+        if hosts >= min_hosts:
+            self._had_enough.add(site)
+            self._needs.pop(site, None)
+            self._not_before_s.pop(site, None)
+            self._taking.pop(site, None)
+            return
+        need = self._needs.setdefault(site, _Need(now_s, hosts))
+        need.hosts = hosts
+
+    def due(self, now_s: float, min_hosts: dict[SiteId, int]) -> list[fx.AskToHost]:
+        """Whom to ask now; the sites nearest to loss first."""
+        for call in [call for call, began_s in self._calls.items() if began_s + CALL_MAX_S < now_s]:
+            del self._calls[call]
+        found: list[fx.AskToHost] = []
+        for site in sorted(self._needs, key=lambda site: (self._needs[site].hosts, self._needs[site].since_s)):
+            if len(self._calls) >= ASKED_AT_ONCE:
+                break
+            if now_s >= self._needs[site].since_s + self._grace_s(site):
+                found.extend(self._ask(now_s, site, min_hosts[site]))
+        return found
+
+    def answered(self, now_s: float, site: SiteId, node: SiteId, answer: Answer) -> None:
+        """What became of `AskToHost`."""
+        self._calls.pop((site, node), None)
+        if site not in self._needs:
+            return
+        if answer == "took":
+            self._taking.setdefault(site, {})[node] = now_s + TAKING_S
+        wait_s = {"took": TAKING_S, "refused": REFUSED_S, "silent": SILENT_S}[answer]
+        self._not_before_s.setdefault(site, {})[node] = now_s + wait_s
+
+    def _grace_s(self, site: SiteId) -> float:
+        if site not in self._had_enough:
+            return NEW_GRACE_S
+        last = self._needs[site].hosts <= 1
+        return self._copies.grace_s * (LAST_COPY_GRACE_SHARE if last else 1.0)
+
+    def _ask(self, now_s: float, site: SiteId, min_hosts: int) -> Iterable[fx.AskToHost]:
+        order = [member.node for member in self._orders.first(site, CANDIDATES)]
+        hosts = {self._me, *self._copies.counted(now_s, site)}
+        turn = sum(node in hosts for node in order[: order.index(self._me)]) if self._me in order else len(hosts)
+        if now_s < self._needs[site].since_s + self._grace_s(site) + turn * TURN_S:
+            return
+        taking = {node for node, until_s in self._taking.get(site, {}).items() if until_s > now_s} - hosts
+        asked = {node for asked_site, node in self._calls if asked_site == site}
+        lacking = min_hosts - len(hosts) - len(taking) - len(asked - taking)
+        not_before_s = self._not_before_s.get(site, {})
+        for node in order:
+            if lacking <= 0 or len(self._calls) >= ASKED_AT_ONCE:
+                return
+            if node in hosts or node in asked or not_before_s.get(node, 0.0) > now_s:
+                continue
+            self._calls[site, node] = now_s
+            lacking -= 1
+            yield fx.AskToHost(site, node)

@@ -1,0 +1,164 @@
+"""Many nodes' `Keeping` with modelled disks, in steps of some seconds: how hosts come, go and are found again.
+
+Messages arrive at once and statements reach everybody; what is modelled is who is up, who holds what, who lies.
+"""
+
+import random
+from dataclasses import dataclass, field
+
+from node.core import effects as fx
+from node.core.keeping import Keeping
+from protocol.cid import RAW, Cid
+from protocol.release import Band, Release, SignedRelease
+from protocol.site_filter import SiteFilter
+from protocol.site_id import SiteId
+from protocol.statement import SignedStatement, Statement, Takes
+
+STEP_S = 15.0
+WALL_S = 1_800_000_000
+RESTATE_S = 12 * 3600.0
+GIB = 1024**3
+
+
+def release_of(number: int, band: Band) -> SignedRelease:
+    site = SiteId((10**6 + number).to_bytes(32, "big"))
+    root = Cid.of(RAW, b"%d" % number)
+    return SignedRelease(Release(site, 1, None, root, 10, 1, band), b"", bytes(64), b"")  # signatures are not at issue
+
+
+@dataclass(slots=True)
+class Node:
+    key: SiteId
+    rng: random.Random
+    network: str = ""
+    operator: str = ""
+    takes: Takes = Takes.OPEN
+    claims_all: bool = False
+    """Says that it holds every site there is, and holds none."""
+    refuses: set[SiteId] = field(default_factory=set)
+    held: dict[SiteId, SignedRelease] = field(default_factory=dict)
+    keeping: Keeping | None = None
+    changed_s: float | None = 0.0
+    stated_s: float = 0.0
+
+
+class Town:
+    def __init__(self, seed: int, count: int, *, grace_s: float = 600.0) -> None:
+        self.rng = random.Random(seed)
+        self.now_s = 0.0
+        self.grace_s = grace_s
+        self.nodes: dict[SiteId, Node] = {}
+        self.statements: dict[SiteId, SignedStatement] = {}
+        self.copied = 0
+        self.let_go = 0
+        for number in range(1, count + 1):
+            key = SiteId(number.to_bytes(32, "big"))
+            self.nodes[key] = Node(key, random.Random(self.rng.random()))
+        for node in self.nodes.values():
+            self.start(node)
+
+    def start(self, node: Node) -> None:
+        node.keeping = Keeping(node.key, node.rng, grace_s=self.grace_s)
+        for signed in node.held.values():
+            node.keeping.hosted(signed, kept=False, restored=True)
+        for stated in self.statements.values():
+            node.keeping.heard(self.now_s, WALL_S + self.now_s, stated, self.nodes[stated.node].network)
+        for other in self.nodes.values():
+            if other.keeping is not None and other is not node:
+                other.keeping.copies.connected(node.key)
+                node.keeping.copies.connected(other.key)
+        self.state(node)
+
+    def kill(self, node: Node, *, disk_too: bool = False) -> None:
+        node.keeping = None
+        if disk_too:
+            node.held.clear()
+        for other in self.nodes.values():
+            if other.keeping is not None:
+                other.keeping.copies.disconnected(self.now_s, node.key)
+
+    def state(self, node: Node) -> None:
+        """Signs a statement and brings it to everybody who is up."""
+        sites = [signed.site for one in self.nodes.values() for signed in one.held.values()]
+        holdings = SiteFilter.of(set(sites) if node.claims_all else list(node.held))
+        made_s = WALL_S + int(self.now_s)
+        if (old := self.statements.get(node.key)) is not None:
+            made_s = max(made_s, old.made_s + 1)
+        statement = Statement(
+            node.key, made_s, (), node.takes, 40 * GIB, len(node.held), holdings, operator=node.operator
+        )
+        self.statements[node.key] = signed = SignedStatement(statement, bytes(64))
+        node.changed_s, node.stated_s = None, self.now_s
+        for other in self.nodes.values():
+            if other.keeping is not None:
+                other.keeping.heard(self.now_s, WALL_S + self.now_s, signed, node.network)
+
+    def publish(self, node: Node, signed: SignedRelease) -> None:
+        """To one node, which offers it to all."""
+        self.store(node, signed)
+        for other in self.nodes.values():
+            self.offer(node, other, signed, wanted=False)
+
+    def store(self, node: Node, signed: SignedRelease) -> None:
+        assert node.keeping is not None
+        assert not node.claims_all
+        node.held[signed.site] = signed
+        node.keeping.hosted(signed, kept=False)
+        node.changed_s = node.changed_s or self.now_s
+
+    def offer(self, giver: Node, taker: Node, signed: SignedRelease, *, wanted: bool) -> str:
+        if taker.keeping is None:
+            return "silent"
+        taker.keeping.stated(self.now_s, signed.site, giver.key)
+        if signed.site in taker.held or taker.claims_all:
+            return "took"
+        if taker.takes is not Takes.OPEN or signed.site in taker.refuses:
+            return "refused"
+        if not taker.keeping.should_take(self.now_s, signed, wanted=wanted):
+            return "refused"
+        self.store(taker, signed)
+        taker.keeping.stated(self.now_s, signed.site, giver.key)
+        self.copied += 1
+        return "took"
+
+    def run(self, for_s: float) -> None:
+        end_s = self.now_s + for_s
+        while self.now_s < end_s:
+            self.now_s += STEP_S
+            for node in self.nodes.values():
+                if node.keeping is None:
+                    continue
+                for effect in node.keeping.due(self.now_s, WALL_S + self.now_s):
+                    self.carry_out(node, effect)
+                news = node.changed_s is not None and self.now_s > node.changed_s + 60
+                if news or self.now_s > node.stated_s + RESTATE_S:
+                    self.state(node)
+
+    def carry_out(self, node: Node, effect: fx.Effect) -> None:
+        assert node.keeping is not None
+        match effect:
+            case fx.AskToHost(site, other):
+                answer = self.offer(node, self.nodes[other], node.held[site], wanted=True)
+                if answer == "took":
+                    node.keeping.stated(self.now_s, site, other)
+                node.keeping.repair.answered(self.now_s, site, other, answer)  # type: ignore[arg-type]
+            case fx.Audit(other, sites):
+                target = self.nodes[other]
+                if target.keeping is not None:
+                    target.keeping.copies.contact(self.now_s, node.key)
+                node.keeping.auditing.answered(
+                    self.now_s,
+                    other,
+                    [site for site in sites if site in target.held],
+                    [site for site in sites if site not in target.held],
+                    silent=target.keeping is None,
+                )
+            case fx.LetGo(site):
+                self.let_go += 1
+                del node.held[site]
+                node.keeping.left(site)
+                node.changed_s = self.now_s
+
+    def hosts(self, signed: SignedRelease) -> list[Node]:
+        """Those that are up and hold it."""
+        return [node for node in self.nodes.values() if node.keeping is not None and signed.site in node.held]

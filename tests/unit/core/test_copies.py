@@ -1,0 +1,74 @@
+"""Who counts as a host: said, alive, and not caught without it."""
+
+from node.core.copies import GRACE_S, PROOF_MAX_S, UNPROVED_MAX_S, Copies
+from protocol.site_filter import SiteFilter
+from protocol.site_id import SiteId
+
+SITE, OTHER = SiteId(b"\1" * 32), SiteId(b"\2" * 32)
+NODE, SECOND = SiteId(b"\3" * 32), SiteId(b"\4" * 32)
+BOTH = SiteFilter.of([SITE, OTHER])
+
+
+def watched() -> Copies:
+    copies = Copies()
+    copies.watch(SITE)
+    copies.watch(OTHER)
+    copies.statement(0.0, NODE, BOTH, leaving=False)
+    return copies
+
+
+def test_one_statement_speaks_for_all_sites() -> None:
+    copies = watched()
+    assert copies.counted(1.0, SITE) == copies.counted(1.0, OTHER) == [NODE]
+    copies.statement(2.0, NODE, SiteFilter.of([OTHER]), leaving=False)
+    assert (copies.counted(2.0, SITE), copies.counted(2.0, OTHER)) == ([], [NODE])
+    assert set(copies.sites_of(NODE)) == {OTHER}
+
+
+def test_a_node_that_is_away_counts_until_the_grace_period_ends_and_again_when_it_is_back() -> None:
+    copies = watched()
+    copies.connected(NODE)
+    assert copies.counted(10 * GRACE_S, SITE) == [NODE]
+    copies.disconnected(10 * GRACE_S, NODE)
+    assert copies.counted(11 * GRACE_S - 1, SITE) == [NODE]
+    assert copies.counted(11 * GRACE_S, SITE) == []
+    copies.contact(12 * GRACE_S, NODE)
+    assert copies.counted(12 * GRACE_S, SITE) == [NODE]
+
+
+def test_who_cannot_prove_is_no_copy_until_it_proves() -> None:
+    copies = watched()
+    copies.failed(5.0, SITE, NODE)
+    assert (copies.counted(6.0, SITE), copies.counted(6.0, OTHER)) == ([], [NODE])
+    copies.statement(7.0, NODE, BOTH, leaving=False)
+    assert copies.counted(8.0, SITE) == []
+    copies.proved(9.0, SITE, NODE)
+    assert copies.counted(9.0, SITE) == [NODE]
+
+
+def test_words_wear_off_and_so_do_proofs() -> None:
+    copies = watched()
+    copies.connected(NODE)
+    copies.proved(0.0, OTHER, NODE)
+    assert copies.counted(UNPROVED_MAX_S, SITE) == []
+    assert copies.counted(PROOF_MAX_S - 1, OTHER) == [NODE]
+    assert copies.counted(PROOF_MAX_S, OTHER) == []
+
+
+def test_who_is_leaving_does_not_count() -> None:
+    copies = watched()
+    copies.statement(1.0, NODE, BOTH, leaving=True)
+    assert copies.counted(1.0, SITE) == []
+    copies.statement(2.0, NODE, BOTH, leaving=False)
+    assert copies.counted(2.0, SITE) == [NODE]
+
+
+def test_what_is_forgotten_leaves_nothing() -> None:
+    copies = watched()
+    copies.statement(0.0, SECOND, BOTH, leaving=False)
+    copies.gone(NODE)
+    assert list(copies.nodes()) == [SECOND]
+    copies.unwatch(SITE)
+    assert set(copies.sites_of(SECOND)) == {OTHER}
+    copies.stated(1.0, SITE, NODE)
+    assert copies.counted(1.0, SITE) == []
