@@ -81,7 +81,24 @@ class GatewaySettings:
         "Names under which each site has its own origin: SITE.ipns.NAME. Browsers resolve *.localhost by "
         "themselves; any other name needs a wildcard DNS record.",
     )
-    workers: int = setting(kinds.integer(1, 64), 1, "Processes that answer readers.")
+    workers: int = setting(kinds.integer(0, 64), 0, "Processes that answer readers. 0: as many as there are cores.")
+    connections: int = setting(
+        kinds.integer(10, 100_000),
+        2000,
+        "Connections of readers that one worker keeps. When all are taken, the longest idle one gives way.",
+    )
+    address_connections: int = setting(
+        kinds.integer(1, 100_000),
+        100,
+        "Of these, how many one IPv4 address or IPv6 /64 may have. Readers behind a trusted proxy: how many answers on "
+        "their way. More get 429.",
+    )
+    address_requests_per_s: int = setting(
+        kinds.integer(0, 1_000_000),
+        100,
+        "Requests a second that one worker answers one such address; ten times as many may come at once. More get 429. "
+        "0: no limit. Loopback addresses have no limits, unless they are trusted proxies, whose readers have.",
+    )
     fetch_on_miss: str = setting(
         kinds.choice("off", "sites", "all"),
         "sites",

@@ -296,7 +296,7 @@ class Control:
             bootstrap=len(self._config.network.bootstrap),
             lists=lists,
             workers=self._gateway.workers(),
-            workers_wanted=self._config.gateway.workers if self._config.gateway.listen else 0,
+            workers_wanted=self._gateway.workers_wanted,
             data_dir=self._config.data_dir,
         )
         announcing = self._replicator.announcing() if self._config.network.dht else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import os
@@ -50,7 +51,7 @@ class DemoNode:
         self._logs = logs
         # FEDNODE_… variables: the daemon's settings must not depend on those of whoever runs the demo.
         self._environment = {k: v for k, v in os.environ.items() if not k.startswith("FEDNODE_")}
-        self._environment |= {"FEDNODE_NODE_NAME": name} | (settings or {})
+        self._environment |= {"FEDNODE_NODE_NAME": name, "FEDNODE_GATEWAY_WORKERS": "1"} | (settings or {})
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -89,9 +90,10 @@ class DemoNode:
         raise DemoFailed(f"node {self.name} did not start in {START_DEADLINE_S:.0f} s", hint="try again with --logs")
 
     def kill(self) -> None:
-        """kill -9: no goodbye to anybody."""
+        """The machine is gone: kill -9 for the daemon and its gateway workers, no goodbye to anybody."""
         if self._process is not None:
-            self._process.send_signal(signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
 
     def stop(self) -> None:

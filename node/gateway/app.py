@@ -14,11 +14,11 @@ from node.gateway.http1 import BadRequest, Request
 from node.gateway.log_answers import LogAnswers
 from node.gateway.node_answers import NodeAnswers
 from node.gateway.pages import Self
+from node.gateway.rates import address_key, is_loopback
 from node.gateway.report_answers import AskDesk, ReportAnswers, no_desk
 from node.gateway.response import Response
 from node.gateway.routing import CidPath, NamePath, NodePath, Nothing, Redirect, Route, Scheme, SitePath, route
 from node.gateway.routing_v1 import RoutingAnswers
-from node.gateway.server import address_key, is_loopback
 from node.gateway.settings import WorkerSettings
 from node.gateway.site_answers import SiteAnswers
 from node.gateway.view import StoreView

@@ -88,6 +88,11 @@ class Connection:
         if self._phase in (Phase.IDLE, Phase.HEAD, Phase.LINGER):
             self._scope.cancel()
 
+    def cut(self) -> None:
+        """Ends the connection now; an answer on its way ends in a reset."""
+        self.last_answer = True
+        self._scope.cancel()
+
     async def run(self) -> None:
         """Serve the reader."""
         complete = False

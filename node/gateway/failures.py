@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import trio
 
 from node.gateway import pages
@@ -34,6 +36,7 @@ _TITLES = {
     408: "Too slow",
     413: "No request bodies",
     414: "Address too long",
+    429: "Too many requests",
     431: "Request too large",
     500: "Internal error",
     503: "Busy",
@@ -59,8 +62,8 @@ def bad_request(error: BadRequest, me: Self) -> Response:
     more: list[Header] = []
     if error.status == 405:
         more.append(("Allow", "GET, HEAD"))
-    if error.status in (503, 504):
-        more.append(("Retry-After", str(RETRY_AFTER_S)))
+    if error.status in (429, 503, 504):
+        more.append(("Retry-After", str(RETRY_AFTER_S if error.retry_s is None else math.ceil(error.retry_s))))
     title = _TITLES.get(error.status, "Error")
     return page(error.status, pages.plain(title, f"No answer to this: {error.reason}.", me), *more)
 

@@ -27,10 +27,12 @@ class BadRequest(PeerError):
 
     code: ClassVar[str] = "bad-request"
 
-    def __init__(self, status: int, reason: str) -> None:
+    def __init__(self, status: int, reason: str, *, retry_s: float | None = None) -> None:
+        """retry_s: when another try makes sense."""
         super().__init__(reason)
         self.status = status
         self.reason = reason
+        self.retry_s = retry_s
 
 
 @dataclass(frozen=True, slots=True)

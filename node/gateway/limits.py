@@ -39,10 +39,16 @@ class Limits:
     slowest_bytes_per_s: int = 4 * KIB
     linger_s: float = 1.0  # for the last answer to arrive before a connection closes
     stop_grace_s: float = 1.0  # for answers that are being sent when the worker stops
-    connections_max: int = 1000
+    retire_wait_s: float = 2.0  # for readers to ask once more when another daemon's workers take over
+    retire_answers_s: float = 30.0  # for answers that are being sent then
+    alone_s: float = 300.0  # to serve on after the daemon died; a restart with recovery takes less
+    connections_max: int = 2000
     address_connections_max: int = 100  # per IPv4 address or IPv6 /64
+    address_requests_per_s: int = 100  # likewise, on average; 0: no limit
+    address_burst_s: float = 10.0  # so many seconds' worth of requests may come at once: a page with its images
+    addresses_max: int = 10_000  # remembered for their requests, about 200 bytes each
     limit_loopback: bool = False  # readers behind a proxy on this machine all share one address
-    rejects_max: int = 64  # connections that are being told 503; more are closed unheard
+    rejects_max: int = 64  # connections that are being told 429 or 503; more are closed unheard
 
     def __post_init__(self) -> None:
         if not 0 < self.request_line_max_bytes < self.head_max_bytes:

@@ -1,6 +1,7 @@
 """The addresses that readers connect to.
 
-The daemon binds them, once, and hands the same listening sockets to all workers. So an address that is in use is
+The daemon binds them, once, and hands the same listening sockets to all workers; a daemon that follows one that died
+has them from the workers that are left (handover.py). So an address that is in use is
 found out at start, port 0 has one answer, and a worker that dies takes no waiting connection with it: with one
 SO_REUSEPORT socket per worker, the kernel would go on queueing readers for the dead one
 (docs/adr/0007-one-listening-socket-for-all-workers.md).
@@ -10,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import ipaddress
 import socket
 from collections.abc import Iterator, Sequence
 from typing import ClassVar
@@ -27,10 +29,32 @@ class CannotListen(OperatorError):
 
 
 @contextlib.contextmanager
-def listening_sockets(addresses: Sequence[str]) -> Iterator[list[socket.socket]]:
-    """Listening, non-blocking sockets for "host:port" addresses, closed at the end. Raises CannotListen."""
+def listening_sockets(
+    addresses: Sequence[str], inherited: Sequence[socket.socket] = ()
+) -> Iterator[list[socket.socket]]:
+    """Listening, non-blocking sockets for "host:port" addresses, closed at the end. Raises CannotListen.
+
+    inherited: those of an earlier daemon, of which copies are used where they fit.
+    """
     with contextlib.ExitStack() as stack:
-        yield [stack.enter_context(contextlib.closing(_listen(parse_host_port(text)))) for text in addresses]
+        sockets = []
+        for address in map(parse_host_port, addresses):
+            heir = _that_fits(address, inherited)
+            sockets.append(stack.enter_context(contextlib.closing(heir.dup() if heir else _listen(address))))
+        yield sockets
+
+
+def fit(addresses: Sequence[str], inherited: Sequence[socket.socket]) -> bool:
+    """Nothing is left to bind."""
+    return all(_that_fits(parse_host_port(text), inherited) for text in addresses)
+
+
+def _that_fits(address: HostPort, inherited: Sequence[socket.socket]) -> socket.socket | None:
+    for listener in inherited:
+        host, port = listener.getsockname()[:2]
+        if ipaddress.ip_address(host) == ipaddress.ip_address(address.host) and address.port in (0, port):
+            return listener
+    return None
 
 
 def bound_address(listener: socket.socket) -> str:

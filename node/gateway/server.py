@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import errno
-import ipaddress
 import logging
 import socket
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -14,15 +12,18 @@ from functools import partial
 import trio
 
 from node.gateway import access_log
-from node.gateway.connection import Answered, Connection, ErrorPage, Handler, Phase
+from node.gateway.connection import Answered, Connection, ErrorPage, Handler
 from node.gateway.counters import AnswerCounters
+from node.gateway.crowd import Crowd, Reader
 from node.gateway.http1 import BadRequest, Request
 from node.gateway.limits import Limits
 from node.gateway.proxies import TrustedProxies
+from node.gateway.rates import RequestRates, address_key, is_loopback
 from node.gateway.response import Response
 
 ACCEPT_PAUSE_S = 0.1  # when the process has no file descriptor left
 COMPLAIN_EVERY_S = 10.0
+REJECTED_RETRY_S = 10.0  # when somebody who had too many connections may try again
 _OUT_OF_RESOURCES = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 
 log = logging.getLogger(__name__)
@@ -30,12 +31,13 @@ log = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class ServerStats:
-    """Counts since the start; connections: now."""
+    """Counts since the start; connections: now. rejected: connections; limited: requests that came too fast."""
 
     connections: int = 0
     accepted: int = 0
     rejected: int = 0
     requests: int = 0
+    limited: int = 0
     failed: int = 0
 
 
@@ -56,12 +58,14 @@ class HttpServer:
         self._limits = limits
         self._proxies = proxies or TrustedProxies(())
         self._access_log = access_log
-        self._open: set[Connection] = set()
-        self._idle: dict[Connection, None] = {}  # longest idle first
-        self._by_address: Counter[str] = Counter()
+        self._crowd = Crowd(limits.connections_max, limits.address_connections_max)
+        self._rates = RequestRates(limits.address_requests_per_s, limits.address_burst_s, limits.addresses_max)
+        self._running: set[Connection] = set()
         self._rejecting = 0
         self._complained_s = float("-inf")
         self._stop = trio.Event()
+        self._retiring = False
+        self._deaf = trio.Event()
         self._empty = trio.Event()
         self.stats = ServerStats()
         self.counters = AnswerCounters()
@@ -70,13 +74,19 @@ class HttpServer:
         """Take no more connections, let answers end within the grace, then cut."""
         self._stop.set()
 
+    def retire(self) -> trio.Event:
+        """As stop, but nobody is to notice: who is connected may ask once more. The event: nothing listens any more."""
+        self._retiring = True
+        self._stop.set()
+        return self._deaf
+
     async def serve(
         self,
         listeners: Sequence[trio.socket.SocketType],
         *,
         task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
     ) -> None:
-        """Serves until `stop`, then returns within the grace."""
+        """Serves until `stop` or `retire`, closes the listeners, then returns within the grace."""
         async with trio.open_nursery() as readers:
             async with trio.open_nursery() as accepting:
                 for listener in listeners:
@@ -84,13 +94,23 @@ class HttpServer:
                 task_status.started()
                 await self._stop.wait()
                 accepting.cancel_scope.cancel()
-            for connection in list(self._open):
+            for listener in listeners:
+                listener.close()
+            self._deaf.set()
+            for connection in self._running:
+                connection.last_answer = True
+            if self._retiring:
+                await self._until_empty(self._limits.retire_wait_s)
+            for connection in list(self._running):
                 connection.close_if_waiting()
-            with trio.move_on_after(self._limits.stop_grace_s):
-                while self._open:
-                    self._empty = trio.Event()
-                    await self._empty.wait()
+            await self._until_empty(self._limits.retire_answers_s if self._retiring else self._limits.stop_grace_s)
             readers.cancel_scope.cancel()
+
+    async def _until_empty(self, seconds: float) -> None:
+        with trio.move_on_after(seconds):
+            while self._running:
+                self._empty = trio.Event()
+                await self._empty.wait()
 
     async def _accept(self, listener: trio.socket.SocketType, readers: trio.Nursery) -> None:
         while True:
@@ -111,34 +131,41 @@ class HttpServer:
         await trio.sleep(ACCEPT_PAUSE_S)
 
     def _start(self, sock: trio.socket.SocketType, host: str, readers: trio.Nursery) -> None:
-        key = address_key(host)
-        too_many = self._by_address[key] >= self._limits.address_connections_max
-        shared = self._proxies.trusts(host) or (is_loopback(host) and not self._limits.limit_loopback)
-        if too_many and not shared:
-            self._reject(sock, readers)
+        is_proxy = self._proxies.trusts(host)
+        shared = is_proxy or (is_loopback(host) and not self._limits.limit_loopback)
+        reader = Reader(host, None if shared else address_key(host), is_proxy)
+        refusal = self._refusal(reader)
+        if refusal is not None:
+            self._reject(sock, refusal, readers)
             return
-        if len(self._open) >= self._limits.connections_max:
-            if not self._idle:
-                self._reject(sock, readers)
-                return
-            longest_idle = next(iter(self._idle))
-            del self._idle[longest_idle]
-            longest_idle.close_if_waiting()
-        handler = partial(self._answer, host)
-        connection = Connection(sock, handler, self._error_page, self._limits, self._on_phase, self._on_answer)
-        self._open.add(connection)
-        self._by_address[key] += 1
-        self.stats.connections = len(self._open)
-        readers.start_soon(self._serve_reader, connection, sock, key)
+        handler, on_answer = partial(self._answer, reader), partial(self._on_answer, reader)
+        connection = Connection(sock, handler, self._error_page, self._limits, self._crowd.on_phase, on_answer)
+        self._crowd.add(connection, reader)
+        self._running.add(connection)
+        self.stats.connections = len(self._crowd)
+        readers.start_soon(self._serve_reader, connection, sock)
 
-    def _reject(self, sock: trio.socket.SocketType, readers: trio.Nursery) -> None:
+    def _refusal(self, reader: Reader) -> BadRequest | None:
+        """Why there is no connection for the reader; it counts as a request of its address."""
+        if self._crowd.is_crowding(reader):
+            return BadRequest(429, "too many connections from this address", retry_s=REJECTED_RETRY_S)
+        if reader.key is not None:
+            wait_s = self._rates.take(reader.key, trio.current_time())
+            if wait_s:
+                return BadRequest(429, "too many requests from this address", retry_s=wait_s)
+        if not self._crowd.make_room(reader):
+            return BadRequest(503, "too many connections", retry_s=REJECTED_RETRY_S)
+        return None
+
+    def _reject(self, sock: trio.socket.SocketType, refusal: BadRequest, readers: trio.Nursery) -> None:
         self.stats.rejected += 1
         if self._rejecting >= self._limits.rejects_max:
             sock.close()
         else:
-            readers.start_soon(self._say_busy, sock)
+            self._rejecting += 1
+            readers.start_soon(self._say_why, sock, refusal)
 
-    async def _serve_reader(self, connection: Connection, sock: trio.socket.SocketType, key: str) -> None:
+    async def _serve_reader(self, connection: Connection, sock: trio.socket.SocketType) -> None:
         try:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             await connection.run()
@@ -147,35 +174,27 @@ class HttpServer:
             log.exception("serving a reader failed")
         finally:
             sock.close()
-            self._forget(connection, key)
+            self._crowd.remove(connection)
+            self._running.discard(connection)
+            self.stats.connections = len(self._crowd)
+            if not self._running:
+                self._empty.set()
 
-    def _forget(self, connection: Connection, key: str) -> None:
-        self._open.discard(connection)
-        self._idle.pop(connection, None)
-        self._by_address[key] -= 1
-        if not self._by_address[key]:
-            del self._by_address[key]
-        self.stats.connections = len(self._open)
-        if not self._open:
-            self._empty.set()
-
-    def _on_phase(self, connection: Connection, phase: Phase) -> None:
-        self._idle.pop(connection, None)
-        if phase is Phase.IDLE:
-            self._idle[connection] = None
-
-    def _on_answer(self, answered: Answered) -> None:
+    def _on_answer(self, reader: Reader, answered: Answered) -> None:
+        if reader.busy_key is not None:
+            self._crowd.answered(reader)
         self.counters.add(answered.status, answered.sent_bytes, answered.latency_s)
         if self._access_log and answered.request is not None:
             fields = access_log.fields_of(answered.request, answered.status, answered.sent_bytes, answered.duration_s)
             access_log.write(fields)
 
-    async def _answer(self, peer: str, request: Request) -> Response:
+    async def _answer(self, reader: Reader, request: Request) -> Response:
         self.stats.requests += 1
+        self._check_rate(reader, request)
         try:
             if request.method == "POST":
-                request = replace(request, reader=self._proxies.reader(request, peer))
-            return await self._handler(self._proxies.read(request, peer))
+                request = replace(request, reader=self._proxies.reader(request, reader.host))
+            return await self._handler(self._proxies.read(request, reader.host))
         except BadRequest:
             raise
         except Exception:  # the request's task root: a bug of ours costs one answer, not the connection
@@ -183,33 +202,32 @@ class HttpServer:
             log.exception("a request failed")
             return self._error_page(BadRequest(500, "this node failed to answer"))
 
-    async def _say_busy(self, sock: trio.socket.SocketType) -> None:
-        """503 to a connection that is one too many; a stranger gets a second of our time for it."""
+    def _check_rate(self, reader: Reader, request: Request) -> None:
+        """Raises BadRequest. Behind a trusted proxy each request has an address of its own."""
+        key = reader.key
+        if reader.is_proxy:
+            behind = self._proxies.reader(request, reader.host)
+            key = address_key(behind) if behind != reader.host else None
+            if key is not None and not self._crowd.begin_answer(reader, key):
+                self.stats.limited += 1
+                raise BadRequest(429, "too many requests at a time from this address", retry_s=REJECTED_RETRY_S)
+        if key is not None:
+            wait_s = self._rates.take(key, trio.current_time())
+            if wait_s:
+                self.stats.limited += 1
+                raise BadRequest(429, "too many requests from this address", retry_s=wait_s)
 
-        async def busy(_: Request) -> Response:
-            return self._error_page(BadRequest(503, "too many connections"))
+    async def _say_why(self, sock: trio.socket.SocketType, refusal: BadRequest) -> None:
+        """429 or 503 to a connection that is one too many; a stranger gets a second of our time for it."""
+
+        async def refuse(_: Request) -> Response:
+            return self._error_page(refusal)
 
         limits = Limits(idle_s=1.0, head_s=1.0, stall_s=1.0)
-        connection = Connection(sock, busy, self._error_page, limits, lambda *_: None)
+        connection = Connection(sock, refuse, self._error_page, limits, lambda *_: None)
         connection.last_answer = True
-        self._rejecting += 1
         try:
             with trio.move_on_after(2.0):
                 await connection.run()
         finally:
             self._rejecting -= 1
-
-
-def is_loopback(host: str) -> bool:
-    """An address of this machine itself, which may be a proxy for everybody."""
-    return ipaddress.ip_address(host.partition("%")[0]).is_loopback
-
-
-def address_key(host: str) -> str:
-    """What one reader has: an IPv4 address, or the /64 of an IPv6 address."""
-    address = ipaddress.ip_address(host.partition("%")[0])
-    if isinstance(address, ipaddress.IPv6Address):
-        if address.ipv4_mapped is not None:
-            return str(address.ipv4_mapped)
-        return (address.packed[:8]).hex()
-    return host

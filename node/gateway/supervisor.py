@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import json
 import logging
@@ -23,8 +24,9 @@ from config.addresses import parse_host_port
 from config.paths import Paths
 from node.gateway.backend import Backend
 from node.gateway.backend_server import AskedDesk, serve_backend
+from node.gateway.handover import LeftWorkers
 from node.gateway.limits import Limits
-from node.gateway.listening import bound_address, listening_sockets
+from node.gateway.listening import bound_address, fit, listening_sockets
 from node.gateway.server import ServerStats
 from node.gateway.settings import WorkerSettings
 from node.groups import first_operator_error
@@ -38,6 +40,7 @@ BACKOFF_FIRST_S = 0.1
 BACKOFF_MAX_S = 10.0
 BACKOFF_RESET_S = 30.0  # a worker that lived so long failed for another reason than the last time
 LINE_MAX_BYTES = 64 * 1024
+WORKERS_MAX = 64
 SHOWN_STATS = frozenset(item.name for item in fields(ServerStats))  # the others are for metrics
 
 log = logging.getLogger(__name__)
@@ -76,7 +79,7 @@ class GatewaySupervisor:
         """peer_id, addresses: what readers are told of this node among nodes. desk: where their reports go."""
         self._desk = desk
         self._config = config
-        settings = worker_settings(config, paths, limits or Limits())
+        settings = worker_settings(config, paths, limits or limits_of(config))
         self._worker = replace(settings, peer_id=peer_id, addresses=tuple(addresses))
         self._backend = backend
         self._addresses: list[str] = []
@@ -89,6 +92,13 @@ class GatewaySupervisor:
     def workers(self) -> int:
         """How many are ready."""
         return sum(status.state == "ready" for status in self._workers)
+
+    @property
+    def workers_wanted(self) -> int:
+        """How many there should be."""
+        if not self._config.gateway.listen:
+            return 0
+        return self._config.gateway.workers or min(len(os.sched_getaffinity(0)), WORKERS_MAX)
 
     def statuses(self) -> list[dict[str, Any]]:
         """JSON-able: each worker, with its counts."""
@@ -115,27 +125,32 @@ class GatewaySupervisor:
 
         Raises CannotListen, SocketPathError or WorkerFailed before it is started.
         """
-        if not self._config.gateway.listen:
-            task_status.started()
-            return
+        left = await trio.to_thread.run_sync(LeftWorkers.find, self._worker.backend_socket.parent)
         try:
-            await self._run(task_status)
+            with contextlib.closing(left):
+                if not fit(self._config.gateway.listen, left.listeners) or not self._config.gateway.listen:
+                    await trio.to_thread.run_sync(left.retire)
+                await self._run(left, task_status)
         except BaseExceptionGroup as group:
             error = first_operator_error(group)
             if error is None:
                 raise
             raise error from group
 
-    async def _run(self, task_status: trio.TaskStatus[None]) -> None:
-        with listening_sockets(self._config.gateway.listen) as listeners:
+    async def _run(self, left: LeftWorkers, task_status: trio.TaskStatus[None]) -> None:
+        if not self._config.gateway.listen:
+            task_status.started()
+            return
+        with listening_sockets(self._config.gateway.listen, left.listeners) as listeners:
             self._addresses = [bound_address(listener) for listener in listeners]
-            self._workers = [WorkerStatus() for _ in range(self._config.gateway.workers)]
+            self._workers = [WorkerStatus() for _ in range(self.workers_wanted)]
             async with trio.open_nursery() as nursery:
                 serve = partial(serve_backend, desk=self._desk)
                 await nursery.start(serve, self._backend, self._worker.backend_socket)
                 async with trio.open_nursery() as starting:
                     for status in self._workers:
                         starting.start_soon(nursery.start, _Worker(self._worker, listeners, status).run)
+                await trio.to_thread.run_sync(left.retire)
                 task_status.started()
 
 
@@ -158,6 +173,16 @@ def worker_settings(config: Config, paths: Paths, limits: Limits) -> WorkerSetti
         log_level=config.log.level,
         log_format="human" if human else "json",
         limits=limits,
+    )
+
+
+def limits_of(config: Config) -> Limits:
+    """What the operator sets, and the rest as it is."""
+    gateway = config.gateway
+    return Limits(
+        connections_max=gateway.connections,
+        address_connections_max=min(gateway.address_connections, gateway.connections),
+        address_requests_per_s=gateway.address_requests_per_s,
     )
 
 

@@ -1,7 +1,8 @@
 """A gateway worker: `python -m node.gateway.worker CONTROL_FD LISTEN_FD…`, started by the daemon, never by hand.
 
-It reads its settings from the control socket, says when it is ready, and then reports its counts. It ends on SIGTERM,
-and when the daemon's end of the control socket closes, however the daemon ended.
+It reads its settings from the control socket, says when it is ready, and then reports its counts. It ends on SIGTERM.
+When the daemon's end of the control socket closes, the daemon has died: the worker goes on serving what is stored,
+until another daemon has taken over (handover.py), for a while at most.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import socket
 import sys
 import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict
 
@@ -22,6 +24,7 @@ import trio
 
 from node.gateway.app import GatewayApp
 from node.gateway.backend_client import BackendClient
+from node.gateway.handover import Successor
 from node.gateway.limits import Limits
 from node.gateway.proxies import TrustedProxies
 from node.gateway.server import HttpServer
@@ -32,7 +35,7 @@ from protocol.errors import OperatorError
 
 REPORT_EVERY_S = 5.0
 RULES_EVERY_S = 0.3  # how soon a new rule cuts an answer that is on its way; new requests see it at once
-LEAVE_S = 3.0  # after the daemon has gone
+LEAVE_S = 3.0  # for a worker to end whose time without a daemon is over
 SPARE_FDS = 64  # for the store, the log and the daemon, beside one for each connection
 
 log = logging.getLogger(__name__)
@@ -58,7 +61,7 @@ def main(argv: list[str]) -> int:
 
 
 async def run_worker(settings: WorkerSettings, control: socket.socket, listeners: list[socket.socket]) -> None:
-    """Serves until SIGTERM or the daemon's end."""
+    """Serves until SIGTERM, or for a while after the daemon's end."""
     reader = open_reader(settings.store_dir)
     try:
         backend = BackendClient(settings.backend_socket, waiting_max=settings.fetch_limits.waiting_max)
@@ -70,8 +73,12 @@ async def run_worker(settings: WorkerSettings, control: socket.socket, listeners
             proxies=TrustedProxies(settings.trusted_proxies),
             access_log=settings.access_log,
         )
-        _leave_with_daemon(control, server, trio.lowlevel.current_trio_token())
+        successor = Successor(settings.backend_socket.parent, listeners, server.retire)
+        alone = trio.Event()
+        _watch_daemon(control, alone.set, settings.limits.alone_s)
         async with trio.open_nursery() as nursery:
+            await nursery.start(successor.run)
+            nursery.start_soon(_outlive_daemon, alone, successor, server, settings.limits.alone_s)
             nursery.start_soon(_stop_on_signal, server)
             nursery.start_soon(_watch_rules, app)
             nursery.start_soon(_report, server, app, control)
@@ -118,17 +125,25 @@ async def _report(server: HttpServer, app: GatewayApp, control: socket.socket) -
         await trio.sleep(REPORT_EVERY_S)
 
 
-def _leave_with_daemon(control: socket.socket, server: HttpServer, token: trio.lowlevel.TrioToken) -> None:
+async def _outlive_daemon(alone: trio.Event, successor: Successor, server: HttpServer, alone_s: float) -> None:
+    await alone.wait()
+    log.warning("the daemon died; readers are served from the store for %.0f s, unless it is started again", alone_s)
+    await successor.serve_alone(alone_s)
+    server.stop()
+
+
+def _watch_daemon(control: socket.socket, on_death: Callable[[], object], alone_s: float) -> None:
     """A thread, because it must work when the loop hangs. Not PR_SET_PDEATHSIG: that fires when the *thread* that
     started this process ends, and the daemon starts its workers from threads that come and go."""
+    token = trio.lowlevel.current_trio_token()
 
     def watch() -> None:
         with suppress(OSError):
             while control.recv(1):
                 pass
         with suppress(trio.RunFinishedError):
-            token.run_sync_soon(server.stop)
-        time.sleep(LEAVE_S)
+            token.run_sync_soon(on_death)
+        time.sleep(alone_s + LEAVE_S)
         os._exit(1)
 
     threading.Thread(target=watch, name="daemon-watch", daemon=True).start()

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
 import trio
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from config import Config, Paths
 from config.schema import GatewaySettings, LogSettings
@@ -62,7 +64,7 @@ async def running_gateway(directory: Path, *, limits: Limits | None = None, **se
     paths = Paths(directory)
     config = Config(
         data_dir=directory,
-        gateway=GatewaySettings(**{"listen": ("127.0.0.1:0",), **settings}),
+        gateway=GatewaySettings(**{"listen": ("127.0.0.1:0",), "workers": 1, **settings}),
         log=LogSettings(level="warning"),
     )
     store = open_store(paths.store_dir, quota_bytes=QUOTA_BYTES, cache_bytes=QUOTA_BYTES)
@@ -255,10 +257,12 @@ async def test_no_address_means_no_gateway(tmp_path: Path) -> None:
 DAEMON = """
 import sys, trio
 from pathlib import Path
+from node.gateway.limits import Limits
 from tests.integration.test_gateway_workers import running_gateway
 
 async def main():
-    async with running_gateway(Path(sys.argv[1])) as gateway:
+    limits = Limits(alone_s=float(sys.argv[2]))
+    async with running_gateway(Path(sys.argv[1]), limits=limits, listen=(sys.argv[3],)) as gateway:
         print(gateway.pids[0], gateway.port, flush=True)
         await trio.sleep_forever()
 
@@ -266,20 +270,140 @@ trio.run(main)
 """
 
 
-@pytest.mark.parametrize("hangs", [False, True])
-async def test_workers_end_with_the_daemon_however_it_ends(tmp_path: Path, hangs: bool) -> None:
-    process = subprocess.Popen([sys.executable, "-c", DAEMON, str(tmp_path)], stdout=subprocess.PIPE)  # noqa: ASYNC220
+@asynccontextmanager
+async def daemon(
+    directory: Path, *, alone_s: float = 60.0, listen: str = "127.0.0.1:0"
+) -> AsyncIterator[DaemonProcess]:
+    """A process with a gateway; killed at the end."""
+    command = [sys.executable, "-c", DAEMON, str(directory), str(alone_s), listen]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE)  # noqa: ASYNC220
+    assert process.stdout is not None
     try:
-        assert process.stdout is not None
         pid, port = map(int, (await trio.to_thread.run_sync(process.stdout.readline)).split())
-        client = await connect(port)
-        with client.sock:
-            if hangs:
-                await client.send(b"GET / HTTP/1.1\r\nHo")
-            process.kill()
-            await until(lambda: not is_alive(pid), 10)
+        yield DaemonProcess(process, pid, port)
     finally:
         process.kill()
         process.wait()
-        assert process.stdout is not None
         process.stdout.close()
+
+
+@dataclass
+class DaemonProcess:
+    process: subprocess.Popen[bytes]
+    worker: int
+    port: int
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+
+@pytest.mark.parametrize("hangs", [False, True])
+async def test_workers_end_some_time_after_the_daemon_however_it_ends(tmp_path: Path, hangs: bool) -> None:
+    async with daemon(tmp_path, alone_s=0.5) as first:
+        client = await connect(first.port)
+        with client.sock:
+            if hangs:
+                await client.send(b"GET / HTTP/1.1\r\nHo")
+            first.kill()
+            await until(lambda: not is_alive(first.worker), 10)
+
+
+async def test_workers_end_when_the_node_they_belong_to_is_deleted(tmp_path: Path) -> None:
+    async with daemon(tmp_path / "node") as first:
+        first.kill()
+        assert (await fetch(first.port, "/healthz", "localhost")).status == 200
+        shutil.rmtree(tmp_path / "node")
+        await until(lambda: not is_alive(first.worker), 10)
+
+
+async def test_readers_notice_nothing_when_the_daemon_is_killed_and_started_again(tmp_path: Path) -> None:
+    key = new_key()
+    publish_into(tmp_path, key, {"index.html": b"here", "big.bin": b"".join(bytes([n]) * MIB for n in range(8))})
+    host = f"{SiteId.of(key)}.ipns.localhost"
+    seen = Seen()
+    async with daemon(tmp_path) as first, trio.open_nursery() as nursery:
+        nursery.start_soon(read_alone, first.port, host, seen)
+        nursery.start_soon(read_on_one_connection, first.port, host, seen)
+        await until(lambda: seen.good > 50)
+        first.kill()
+        at_kill = seen.good
+        await until(lambda: seen.good > at_kill + 50)
+        assert is_alive(first.worker)
+        async with daemon(tmp_path, listen=f"127.0.0.1:{first.port}") as second:
+            assert second.port == first.port
+            await until(lambda: not is_alive(first.worker))
+            at_end = seen.good
+            await until(lambda: seen.good > at_end + 50)
+            nursery.cancel_scope.cancel()
+    assert seen.bad == []
+
+
+async def test_a_new_daemon_at_another_address_ends_the_old_workers_first(tmp_path: Path) -> None:
+    async with daemon(tmp_path) as first:
+        first.kill()
+        async with daemon(tmp_path, listen=f"127.0.0.2:{first.port}") as second:
+            assert not is_alive(first.worker)
+            with pytest.raises(ConnectionRefusedError):
+                await connect(first.port)
+            client = await connect(second.port, "127.0.0.2")
+            with client.sock:
+                assert (await client.ask("/healthz", "localhost")).status == 200
+
+
+async def test_a_worker_that_hangs_is_not_waited_for_by_the_next_daemon(tmp_path: Path) -> None:
+    async with daemon(tmp_path) as first:
+        os.kill(first.worker, signal.SIGSTOP)
+        first.kill()
+        async with daemon(tmp_path, listen=f"127.0.0.1:{first.port}") as second:
+            await until(lambda: not is_alive(first.worker))
+            assert (await fetch(second.port, "/healthz", "localhost")).status == 200
+
+
+@dataclass
+class Seen:
+    good: int = 0
+    bad: list[str] = field(default_factory=list)
+
+
+async def read_alone(port: int, host: str, seen: Seen) -> None:
+    """A connection for each request."""
+    while True:
+        try:
+            answer = await fetch(port, "/", host)
+            note(answer.body == b"here", f"{answer.status}", seen)
+        except (OSError, EOFError) as error:
+            seen.bad.append(repr(error))
+        await trio.sleep(0.001)
+
+
+async def read_on_one_connection(port: int, host: str, seen: Seen) -> None:
+    """Kept alive for as long as the server says."""
+    while True:
+        client = await connect(port)
+        with client.sock:
+            kept = True
+            while kept:
+                try:
+                    answer = await client.ask("/big.bin", host)
+                    note(len(answer.body) == 8 * MIB, f"{answer.status}", seen)
+                    kept = answer.headers.get("connection") != "close"
+                except (OSError, EOFError) as error:
+                    seen.bad.append(repr(error))
+                    kept = False
+                await trio.sleep(0.001)
+
+
+def note(is_good: bool, what: str, seen: Seen) -> None:
+    if is_good:
+        seen.good += 1
+    else:
+        seen.bad.append(what)
+
+
+def publish_into(directory: Path, key: Ed25519PrivateKey, tree: dict[str, bytes]) -> None:
+    store = open_store(Paths(directory).store_dir, quota_bytes=QUOTA_BYTES, cache_bytes=QUOTA_BYTES)
+    try:
+        publish(store, key, tree)
+    finally:
+        store.close()

@@ -95,7 +95,7 @@ def test_lists_in_the_environment_are_separated_by_commas(tmp_path: Path) -> Non
         ("dat_dir = '/x'\n", "unknown setting dat_dir", "did you mean data_dir?"),
         ("gateway = 3\n", "must be a section", None),
         ("[gateway\n", "not valid TOML", None),
-        ("[gateway]\nworkers = 0\n", "from 1 to 64", "expected: whole number, 1 to 64"),
+        ("[gateway]\nworkers = 65\n", "from 0 to 64", "expected: whole number, 0 to 64"),
         ("[gateway]\nworkers = true\n", "whole number", None),
         ("[gateway]\nworkers = 2.0\n", "whole number", None),
         ("[gateway]\nlisten = '127.0.0.1'\n", "host:port", None),

@@ -92,7 +92,11 @@ class Client:
 async def connect(port: int, host: str = "127.0.0.1") -> Client:
     """Close it with `client.sock.close()`, or use `fetch`."""
     sock = trio.socket.socket()
-    await sock.connect((host, port))
+    try:
+        await sock.connect((host, port))
+    except BaseException:
+        sock.close()
+        raise
     return Client(sock)
 
 

@@ -14,11 +14,13 @@ import pytest
 import trio
 
 from node.gateway.failures import bad_request
-from node.gateway.http1 import Request
+from node.gateway.http1 import BadRequest, Request
 from node.gateway.limits import Limits
 from node.gateway.pages import Self
+from node.gateway.proxies import TrustedProxies
+from node.gateway.rates import address_key
 from node.gateway.response import BodyCut, Response
-from node.gateway.server import HttpServer, address_key
+from node.gateway.server import HttpServer
 from tests.unit.gateway.http_client import Client, connect, fetch
 
 MIB = 1024 * 1024
@@ -48,6 +50,10 @@ async def echo(request: Request) -> Response:
     return Response(200, [("Content-Type", "text/plain")], f"{request.method} {request.target}".encode())
 
 
+def error_page(error: BadRequest) -> Response:
+    return bad_request(error, Self("test", ""))
+
+
 @dataclass
 class Running:
     port: int
@@ -57,12 +63,14 @@ class Running:
 
 @asynccontextmanager
 async def serving(
-    handler: Callable[[Request], Awaitable[Response]] = echo, limits: Limits | None = None
+    handler: Callable[[Request], Awaitable[Response]] = echo,
+    limits: Limits | None = None,
+    proxies: TrustedProxies | None = None,
 ) -> AsyncIterator[Running]:
     listener = trio.socket.socket()
     await listener.bind(("127.0.0.1", 0))
     listener.listen(100)
-    server = HttpServer(handler, lambda error: bad_request(error, Self("test", "")), limits or Limits())
+    server = HttpServer(handler, error_page, limits or Limits(), proxies=proxies)
     running = Running(listener.getsockname()[1], server, trio.Event())
 
     async def run(*, task_status: trio.TaskStatus[None]) -> None:
@@ -347,7 +355,7 @@ async def test_one_address_cannot_take_all_connections() -> None:
         async with connected(running) as one, connected(running) as two:
             await one.ask("/", "a")
             await two.ask("/", "a")
-            assert (await fetch(running.port, "/", "a")).status == 503
+            assert (await fetch(running.port, "/", "a")).status == 429
         await until(lambda: running.server.stats.connections == 0)
         assert (await fetch(running.port, "/", "a")).status == 200
 

@@ -14,6 +14,7 @@ SPEC = (Path(__file__).parents[3] / "docs/spec/gateway.md").read_text()
 
 def test_the_spec_states_the_limits() -> None:
     limits, fetch = Limits(), FetchLimits()
+    burst = limits.address_requests_per_s * limits.address_burst_s
     for said in (
         f"| request line | {limits.request_line_max_bytes // 1024} KiB |",
         f"| request head | {limits.head_max_bytes // 1024} KiB, {limits.headers_max} headers |",
@@ -23,7 +24,13 @@ def test_the_spec_states_the_limits() -> None:
         f"| sending one answer | {limits.total_s:.0f} s, and its length",
         f"its length at {limits.slowest_bytes_per_s // 1024} KiB/s |",
         f"| connections | {limits.connections_max} |",
-        f"| connections of an IPv4 address or IPv6 /64, not loopback | {limits.address_connections_max} |",
+        f"| connections of an address | {limits.address_connections_max} |",
+        f"| {limits.address_requests_per_s} a second, {burst:.0f} at once |",
+        f"At most {limits.addresses_max} addresses",
+        f"At most {limits.rejects_max} connections at a time are told so",
+        f"serves on for {limits.alone_s:.0f} s what",
+        f"once more, within {limits.retire_wait_s:.0f} s, finishes",
+        f"answers on their way, within {limits.retire_answers_s:.0f} s",
         f"| names in a path | {PATH_SEGMENTS_MAX} |",
         f"| stopping | {limits.stop_grace_s:.0f} s for answers",
         f"up to {LISTING_ENTRIES_MAX} entries",
