@@ -7,6 +7,8 @@ import hashlib
 from collections.abc import Callable
 from typing import Final
 
+import blake3
+
 from protocol import multibase, varint
 from protocol.errors import (
     HashMismatch,
@@ -32,6 +34,7 @@ BLAKE3: Final = 0x1E
 BLAKE2B_256: Final = 0xB220
 
 _SHA2_256_BYTES = b"\x12\x20"
+_V1_DAG_PB = b"\x01\x70"
 _V0_BYTES = 34
 _V0_TEXT_CHARS = 46
 _sha256 = hashlib.sha256
@@ -50,10 +53,10 @@ _SHA2_256_PREFIXES = frozenset(_PREFIXES.values())
 _HASHES: dict[int, tuple[int, Callable[[Buffer], bytes]]] = {
     SHA2_256: (32, lambda data: hashlib.sha256(data).digest()),
     SHA2_512: (64, lambda data: hashlib.sha512(data).digest()),
+    BLAKE3: (32, lambda data: blake3.blake3(data).digest()),
     BLAKE2B_256: (32, lambda data: hashlib.blake2b(data, digest_size=32).digest()),
 }
 _HASH_NAMES = {
-    BLAKE3: "blake3",
     0x11: "sha1",
     0x14: "sha3-512",
     0x16: "sha3-256",
@@ -103,6 +106,11 @@ class Cid(bytes):
         if self[0] == SHA2_256:
             return DAG_PB
         return self[1] if self[1] < 0x80 else varint.decode(self, 1)[0]
+
+    @property
+    def canonical(self) -> "Cid":
+        """The CIDv1 of the same block; stores and walks know a block under this one."""
+        return self if self[0] != SHA2_256 else Cid(_V1_DAG_PB + self)
 
     @property
     def multihash(self) -> bytes:

@@ -111,8 +111,8 @@ def mark_corrupt(tx: sqlite3.Connection, cid: Cid) -> None:
 def damaged(tx: sqlite3.Connection, limit: int) -> list[tuple[Cid, SiteId | None]]:
     """Corrupt blocks, each with one of the sites that hold it."""
     rows = tx.execute(
-        "SELECT cid, (SELECT holds.site FROM refs JOIN holds ON holds.id = refs.hold WHERE refs.block = blocks.id"
-        " AND holds.state = 1 LIMIT 1) FROM blocks WHERE corrupt = 1 ORDER BY id LIMIT ?",
+        "SELECT cid, (SELECT holds.owner FROM refs JOIN holds ON holds.id = refs.hold WHERE refs.block = blocks.id"
+        " AND holds.state = 1 AND holds.kind = 0 LIMIT 1) FROM blocks WHERE corrupt = 1 ORDER BY id LIMIT ?",
         (limit,),
     ).fetchall()
     return [(Cid(cid), None if site is None else SiteId(site)) for cid, site in rows]

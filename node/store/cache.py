@@ -22,7 +22,7 @@ def add(tx: sqlite3.Connection, ids: Sequence[int], size: int) -> None:
 def touch(tx: sqlite3.Connection, cids: Iterable[Cid]) -> None:
     tick = _next_tick(tx)
     for group in groups(cids):
-        wanted = padded(group)
+        wanted = padded([cid.canonical for cid in group])
         tx.execute(
             "UPDATE cache SET tick = ?"  # noqa: S608 - only question marks are put in
             f" WHERE block IN (SELECT id FROM blocks WHERE cid IN ({marks(len(wanted))}))",

@@ -10,20 +10,14 @@ from pathlib import Path
 
 from node.store import cache, holds, layout, notes, sites
 from node.store.compact import Compactor
-from node.store.disk_care import DiskCare
+from node.store.disk_trees import DiskTrees
 from node.store.errors import StoreClosed, StoreDamaged, StoreFull
 from node.store.files import Files, OsFiles
 from node.store.index import Index
 from node.store.intake import Intake
 from node.store.lock import Ballast, StoreLock
 from node.store.packs import PackWriter
-from node.store.port import (
-    Hold,
-    HoldInfo,
-    Origin,
-    SiteRecord,
-    Usage,
-)
+from node.store.port import AnyHold, H, Hold, HoldInfo, Origin, SiteRecord, Usage
 from node.store.reader import PackReader
 from node.store.recovery import recover
 from node.store.space import Space
@@ -51,7 +45,7 @@ def open_store(
     return DiskStore(directory, quota_bytes, cache_bytes, files or OsFiles(), limits or layout.StoreLimits(), clock)
 
 
-class DiskStore(DiskCare):
+class DiskStore(DiskTrees):
     """The Store port on disk; made by `open_store`."""
 
     def __init__(
@@ -101,8 +95,8 @@ class DiskStore(DiskCare):
         with self._index.transaction(durable=False) as tx:
             notes.free(tx, None)
             missing = list(notes.missing(tx))
-        for signed, kind in missing:
-            self._intake.note(signed, kind)
+        for note in missing:
+            self._intake.note(note)
 
     # --- holds ---------------------------------------------------------------------------------------------
 
@@ -131,18 +125,18 @@ class DiskStore(DiskCare):
                 hint="free space on this disk, or lower hosting.quota_bytes to what it has",
             )
 
-    def hold_info(self, hold: Hold) -> HoldInfo:
+    def hold_info(self, hold: H) -> HoldInfo[H]:
         with self._reader.reading() as tx:
-            return holds.load(tx, hold).info()
+            return holds.load(tx, hold).info(hold)
 
-    def holds(self) -> list[HoldInfo]:
+    def holds(self) -> list[HoldInfo[Hold]]:
         with self._reader.reading() as tx:
-            return [row.info() for row in holds.open_rows(tx)]
+            return list(holds.open_holds(tx))
 
-    def put_blocks(self, hold: Hold, blocks: Sequence[tuple[Cid, bytes]]) -> int:
+    def put_blocks(self, hold: AnyHold, blocks: Sequence[tuple[Cid, bytes]]) -> int:
         return self._intake.put(hold, blocks)
 
-    def link_blocks(self, hold: Hold, cids: Sequence[Cid]) -> list[Cid]:
+    def link_blocks(self, hold: AnyHold, cids: Sequence[Cid]) -> list[Cid]:
         return self._intake.link(hold, cids)
 
     def finish_hold(self, hold: Hold, *, origin: Origin) -> None:
@@ -153,7 +147,7 @@ class DiskStore(DiskCare):
                     return
                 holds.check_finish(tx, row, hold.signed)
             self._ballast.release_if_low()
-            self._intake.note(hold.signed, origin)
+            self._intake.note(notes.Note.of(hold.signed, origin))
             self._intake.sync_packs()
             with self._urgent() as tx:
                 row = holds.load(tx, hold)
@@ -161,7 +155,7 @@ class DiskStore(DiskCare):
                 holds.finish(tx, row, hold.signed, origin=origin, now_s=self._now_s())
         self._free()
 
-    def abort_hold(self, hold: Hold) -> None:
+    def abort_hold(self, hold: AnyHold) -> None:
         with self._index.transaction(durable=False) as tx:
             holds.doom_hold(tx, hold)
         self._free()
@@ -200,7 +194,7 @@ class DiskStore(DiskCare):
             return
         self._ballast.release_if_low()
         try:
-            self._intake.note(signed, notes.END)
+            self._intake.note(notes.Note.of(signed, notes.END))
             self._intake.sync_packs()
         except OperatorError as error:
             _log.warning("the end of %s is noted later: %s", signed.site, error)
@@ -248,7 +242,7 @@ class DiskStore(DiskCare):
 
     def is_linked(self, cid: Cid) -> bool:
         with self._reader.reading() as tx:
-            return holds.is_linked(tx, cid)
+            return holds.is_linked(tx, cid.canonical)
 
     def usage(self) -> Usage:
         with self._reader.reading() as tx:

@@ -37,7 +37,7 @@ class DiskCare(DiskRows):
 
     def mark_corrupt(self, cid: Cid) -> None:
         with self._index.transaction(durable=False) as tx:
-            blocks.mark_corrupt(tx, cid)
+            blocks.mark_corrupt(tx, cid.canonical)
 
     def _note_corrupt(self, cid: Cid) -> None:
         _log.error("block %s is damaged on disk", cid)

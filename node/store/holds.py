@@ -5,18 +5,18 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import Final, Generic, NamedTuple
 
 from node.store import notes, sites
 from node.store.errors import HoldGone, HoldIncomplete, QuotaExceeded
-from node.store.layout import BLOCK_COST_BYTES, DOOMED, FINISHED, OPEN, cost
-from node.store.port import Hold, HoldInfo, Origin, SiteRecord, Usage
+from node.store.layout import BLOCK_COST_BYTES, DOOMED, FINISHED, OPEN, PARTIAL_TREE, RELEASE, cost
+from node.store.port import AnyHold, H, Hold, HoldInfo, Origin, SiteRecord, Usage
 from protocol.cid import Cid
 from protocol.errors import OverLimit
 from protocol.release import SignedRelease, check_may_hold
 from protocol.site_id import SiteId
 
-_COLUMNS: Final = "id, release, state, max_blocks, max_bytes, done_blocks, done_bytes, new_blocks, new_bytes, started_s"
+COLUMNS: Final = "id, release, state, max_blocks, max_bytes, done_blocks, done_bytes, new_blocks, new_bytes, started_s"
 # What open holds may still add: never more than was reserved, nor than the release has left.
 _REMAINING: Final = (
     "max(0, min(reserve_bytes - charged_bytes,"
@@ -37,9 +37,9 @@ class HoldRow:
     new_bytes: int
     started_s: int
 
-    def info(self) -> HoldInfo:
+    def info(self, hold: H) -> HoldInfo[H]:
         return HoldInfo(
-            Hold(self.id, sites.decode_release(self.release)),
+            hold,
             self.state == FINISHED,
             self.done_blocks,
             self.done_bytes,
@@ -49,29 +49,31 @@ class HoldRow:
         )
 
 
-class Begun(NamedTuple):
-    hold: Hold
+class Begun(NamedTuple, Generic[H]):
+    hold: H
     reserved_bytes: int  # newly
-    surplus: bool  # another hold of the site had to give way
+    surplus: bool  # another hold had to give way
 
 
-def load(tx: sqlite3.Connection, hold: Hold) -> HoldRow:
+def load(tx: sqlite3.Connection, hold: AnyHold) -> HoldRow:
     """Raises HoldGone."""
     row = tx.execute(
-        f"SELECT {_COLUMNS} FROM holds WHERE id = ? AND state <> ?",  # noqa: S608 - a constant
+        f"SELECT {COLUMNS} FROM holds WHERE id = ? AND state <> ?",  # noqa: S608 - a constant
         (hold.id, DOOMED),
     ).fetchone()
     if row is None:
-        raise HoldGone(f"release {hold.signed.seq} of {hold.site} is no longer kept or collected here")
+        raise HoldGone(f"{hold} is no longer kept or collected here")
     return HoldRow(*row)
 
 
-def open_rows(tx: sqlite3.Connection) -> Iterator[HoldRow]:
-    for row in tx.execute(f"SELECT {_COLUMNS} FROM holds WHERE state = ? ORDER BY id", (OPEN,)):  # noqa: S608
-        yield HoldRow(*row)
+def open_holds(tx: sqlite3.Connection) -> Iterator[HoldInfo[Hold]]:
+    query = f"SELECT {COLUMNS} FROM holds WHERE state = ? AND kind = ? ORDER BY id"  # noqa: S608 - a constant
+    for found in tx.execute(query, (OPEN, RELEASE)):
+        row = HoldRow(*found)
+        yield row.info(Hold(row.id, sites.decode_release(row.release)))
 
 
-def begin(tx: sqlite3.Connection, signed: SignedRelease, *, quota_bytes: int, max_open: int, now_s: int) -> Begun:
+def begin(tx: sqlite3.Connection, signed: SignedRelease, *, quota_bytes: int, max_open: int, now_s: int) -> Begun[Hold]:
     """Raises QuotaExceeded, StaleRelease."""
     record = sites.load(tx, signed.site)
     if record is not None:
@@ -85,17 +87,15 @@ def begin(tx: sqlite3.Connection, signed: SignedRelease, *, quota_bytes: int, ma
     reserve = cost(release.block_count, release.size_bytes)
     if held is not None:
         reserve = max(0, reserve - cost(held.block_count, held.size_bytes))
-    free = max(0, _free_bytes(tx, quota_bytes))
-    if reserve > free:
-        raise QuotaExceeded(needed_bytes=reserve, free_bytes=free)
+    check_quota(tx, reserve, quota_bytes)
     cursor = tx.execute(
-        "INSERT INTO holds (site, seq, state, release_cid, release, max_blocks, max_bytes, reserve_bytes, started_s)"
+        "INSERT INTO holds (owner, seq, state, release_cid, release, max_blocks, max_bytes, reserve_bytes, started_s)"
         " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (signed.site, signed.seq, OPEN, cid, raw, release.block_count, release.size_bytes, reserve, now_s),
     )
     hold = Hold(int(cursor.lastrowid or 0), signed)
     gave_way = tx.execute(  # surplus open holds of the site, the lowest sequences first
-        "UPDATE holds SET state = ? WHERE id IN (SELECT id FROM holds WHERE site = ? AND state = ?"
+        "UPDATE holds SET state = ? WHERE id IN (SELECT id FROM holds WHERE owner = ? AND state = ?"
         " ORDER BY seq DESC, id DESC LIMIT -1 OFFSET ?)",
         (DOOMED, signed.site, OPEN, max_open),
     )
@@ -110,6 +110,13 @@ def reserved_bytes(tx: sqlite3.Connection) -> int:
     return int(total)
 
 
+def check_quota(tx: sqlite3.Connection, reserve: int, quota_bytes: int) -> None:
+    """Raises QuotaExceeded when so much cannot be reserved."""
+    free = max(0, _free_bytes(tx, quota_bytes))
+    if reserve > free:
+        raise QuotaExceeded(needed_bytes=reserve, free_bytes=free)
+
+
 def _free_bytes(tx: sqlite3.Connection, quota_bytes: int) -> int:
     """What the quota has left; negative after it was lowered, or in the middle of a step that is then refused."""
     blocks, size = tx.execute("SELECT held_blocks, held_bytes FROM totals").fetchone()
@@ -117,9 +124,9 @@ def _free_bytes(tx: sqlite3.Connection, quota_bytes: int) -> int:
 
 
 def check_room(row: HoldRow, blocks: int, size: int) -> None:
-    """Raises OverLimit when so much more would be more than the release states."""
+    """Raises OverLimit when so much more would be more than the release states, or the tree may have."""
     if row.done_blocks + blocks > row.max_blocks or row.done_bytes + size > row.max_bytes:
-        raise OverLimit(f"more than the {row.max_blocks} blocks and {row.max_bytes} bytes that the release states")
+        raise OverLimit(f"more than the {row.max_blocks} blocks and {row.max_bytes} bytes that there may be")
 
 
 def charge(tx: sqlite3.Connection, row: HoldRow, *, blocks: int, size: int, grown: int, quota_bytes: int) -> None:
@@ -148,7 +155,7 @@ def finish(tx: sqlite3.Connection, row: HoldRow, signed: SignedRelease, *, origi
     record = check_finish(tx, row, signed)
     tx.execute("UPDATE holds SET state = ? WHERE id = ?", (FINISHED, row.id))
     tx.execute(
-        "UPDATE holds SET state = ? WHERE site = ? AND id <> ? AND (seq <= ? OR state = ?)",
+        "UPDATE holds SET state = ? WHERE owner = ? AND id <> ? AND (seq <= ? OR state = ?)",
         (DOOMED, signed.site, row.id, signed.seq, FINISHED),
     )
     if record is None or record.head.seq < signed.seq:
@@ -184,12 +191,12 @@ def has_corrupt(tx: sqlite3.Connection, hold: int) -> bool:
     return found is not None
 
 
-def doom_hold(tx: sqlite3.Connection, hold: Hold) -> None:
+def doom_hold(tx: sqlite3.Connection, hold: AnyHold) -> None:
     tx.execute("UPDATE holds SET state = ? WHERE id = ? AND state = ?", (DOOMED, hold.id, OPEN))
 
 
 def doom_site(tx: sqlite3.Connection, site: SiteId) -> None:
-    tx.execute("UPDATE holds SET state = ? WHERE site = ?", (DOOMED, site))
+    tx.execute("UPDATE holds SET state = ? WHERE owner = ?", (DOOMED, site))
     tx.execute("UPDATE sites SET hold = NULL WHERE site = ?", (site,))
     notes.free(tx, site)
 
@@ -200,11 +207,11 @@ def next_doomed(tx: sqlite3.Connection) -> int | None:
 
 
 def is_linked(tx: sqlite3.Connection, cid: Cid) -> bool:
-    """Some finished hold without a corrupt block keeps it."""
+    """Some finished, whole hold without a corrupt block keeps it."""
     rows = tx.execute(
         "SELECT refs.hold FROM blocks JOIN refs ON refs.block = blocks.id JOIN holds ON holds.id = refs.hold"
-        " WHERE blocks.cid = ? AND blocks.corrupt = 0 AND holds.state = ?",
-        (cid, FINISHED),
+        " WHERE blocks.cid = ? AND blocks.corrupt = 0 AND holds.state = ? AND holds.kind <> ?",
+        (cid, FINISHED, PARTIAL_TREE),
     ).fetchall()
     return any(not has_corrupt(tx, row[0]) for row in rows)
 

@@ -11,12 +11,11 @@ from node.store import blocks, cache, holds, layout, notes
 from node.store.index import Index
 from node.store.layout import cost
 from node.store.packs import PackWriter
-from node.store.port import Hold
+from node.store.port import AnyHold
 from node.store.recovery import forget_beyond
 from protocol.cid import IDENTITY, Cid
 from protocol.errors import OperatorError, OverLimit, UnsupportedHash
 from protocol.limits import FOREIGN_BLOCK_MAX_BYTES
-from protocol.release import SignedRelease
 
 _log = logging.getLogger(__name__)
 
@@ -24,7 +23,10 @@ _LENGTH_MAX_BYTES: Final = 4  # a section's length before it: blocks are at most
 
 
 def verified(batch: Iterable[tuple[Cid, bytes]]) -> dict[Cid, bytes]:
-    """Each block once. Raises HashMismatch, UnsupportedHash or OverLimit for the first that is wrong."""
+    """Each block once, under its CIDv1.
+
+    Raises HashMismatch, UnsupportedHash or OverLimit for the first that is wrong.
+    """
     checked: dict[Cid, bytes] = {}
     for cid, data in batch:
         if len(data) > FOREIGN_BLOCK_MAX_BYTES:
@@ -32,7 +34,7 @@ def verified(batch: Iterable[tuple[Cid, bytes]]) -> dict[Cid, bytes]:
         if cid.hash_code == IDENTITY:
             raise UnsupportedHash("an identity CID carries its bytes itself and is not stored")
         cid.verify(data)
-        checked[cid] = data
+        checked[cid.canonical] = data
     return checked
 
 
@@ -53,7 +55,7 @@ class Intake:
         self._cache_quota_bytes = cache_quota_bytes
         self._lost: list[tuple[int, int]] = []  # (pack, synced): what a failed sync took and rows still name
 
-    def put(self, hold: Hold, incoming: Sequence[tuple[Cid, bytes]]) -> int:
+    def put(self, hold: AnyHold, incoming: Sequence[tuple[Cid, bytes]]) -> int:
         batch = verified(incoming)
         with self._index.lock:
             self._make_room(batch)
@@ -74,13 +76,14 @@ class Intake:
             self._sync_if_due()
         return fresh_bytes
 
-    def link(self, hold: Hold, cids: Sequence[Cid]) -> list[Cid]:
-        wanted = dict.fromkeys(cids)
+    def link(self, hold: AnyHold, cids: Sequence[Cid]) -> list[Cid]:
+        asked = {cid.canonical: cid for cid in reversed(cids)}  # the first of two names of one block
+        wanted = dict.fromkeys(cid.canonical for cid in cids)
         self._settle()
         with self._index.transaction(durable=False) as tx:
             row = holds.load(tx, hold)
             known = blocks.lookup(tx, wanted, row.id)
-            missing = [cid for cid in wanted if cid not in known or known[cid].corrupt]
+            missing = [asked[cid] for cid in wanted if cid not in known or known[cid].corrupt]
             adopted = [found for found in known.values() if not found.corrupt and not found.kept]
             if adopted:
                 self._take_on(tx, row, adopted, 0, 0)
@@ -123,23 +126,23 @@ class Intake:
             self._sync_if_due()
         return evicted
 
-    def note(self, signed: SignedRelease, kind: str) -> None:
-        """Write the release behind its blocks. Durable after `sync_packs`; raises only what that raises.
+    def note(self, note: notes.Note) -> None:
+        """Write the note behind the blocks. Durable after `sync_packs`; raises only what that raises.
 
         The index is what counts: a note that the disk does not take is written at the next start.
         """
         with self._index.lock:
-            has_room = self._packs.has_room(len(notes.encoded(signed, kind)))
+            has_room = self._packs.has_room(len(notes.encoded(note)))
             if not has_room:
                 self.sync_packs()
             try:
                 if not has_room:
                     self._packs.roll()
                 with self._index.transaction(durable=False) as tx:
-                    places = [] if notes.has(tx, signed) else notes.write(tx, self._packs, signed, kind)
+                    places = [] if notes.has(tx, note) else notes.write(tx, self._packs, note)
                 self._packs.committed(places)
             except OperatorError as error:
-                _log.warning("release %d of %s is noted later: %s", signed.seq, signed.site, error)
+                _log.warning("%s is noted later: %s", note, error)
 
     def _make_room(self, batch: dict[Cid, bytes]) -> None:
         self.make_room(sum(_LENGTH_MAX_BYTES + len(cid) + len(data) for cid, data in batch.items()))

@@ -9,7 +9,7 @@ from typing import Final
 KIB: Final = 1024
 MIB: Final = 1024 * KIB
 
-SCHEMA_VERSION: Final = 2
+SCHEMA_VERSION: Final = 3
 APPLICATION_ID: Final = 0x666E6F64  # "fnod", so that `file` and doctor can tell whose database it is
 
 DATABASE_NAME: Final = "store.db"
@@ -44,6 +44,9 @@ class StoreLimits:
     lists: int = 1000
     follows: int = 100_000
     rules: int = 2_000_000  # all lists together, about 200 bytes each
+    open_trees: int = 16
+    trees: int = 100_000
+    names: int = 20_000  # records of others, mostly 400 bytes, 10 KiB at most
 
     def __post_init__(self) -> None:
         if self.sync_every_bytes > self.pack_roll_bytes:
@@ -151,7 +154,19 @@ CREATE TABLE scrub (
     finished_s INTEGER NOT NULL, last_damaged INTEGER NOT NULL
 );
 INSERT INTO scrub VALUES (1, 0, 0, 0, 0, 0, 0, 0)
-"""
+""",
+    2: """
+ALTER TABLE holds RENAME COLUMN site TO owner;
+ALTER TABLE holds ADD COLUMN kind INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE holds ADD COLUMN origin TEXT;
+CREATE INDEX holds_of_trees ON holds (state, id) WHERE kind > 0;
+ALTER TABLE notes RENAME COLUMN site TO owner;
+
+CREATE TABLE names (
+    name BLOB PRIMARY KEY, record BLOB NOT NULL, kept INTEGER NOT NULL, saved_s INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX names_by_time ON names (kept, saved_s)
+""",
 }
 """What a store of each earlier layout lacks to be one of the next."""
 
@@ -161,3 +176,8 @@ SCHEMA: Final = ";".join((_SCHEMA_1, *UPGRADES.values()))
 OPEN: Final = 0
 FINISHED: Final = 1
 DOOMED: Final = 2  # no longer a hold; its references are being given up step by step
+
+# holds.kind. The owner is a site id (32 bytes) or the root of a tree (a CIDv1 of 36 bytes or more).
+RELEASE: Final = 0
+TREE: Final = 1
+PARTIAL_TREE: Final = 2  # kept though blocks below the root are missing

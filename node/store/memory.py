@@ -7,11 +7,27 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from node.store import layout
-from node.store.errors import BlockCorrupt, BlockMissing, HoldGone, HoldIncomplete, QuotaExceeded
+from node.store.errors import BlockCorrupt, BlockMissing, HoldGone, HoldIncomplete, QuotaExceeded, TooMany
 from node.store.intake import verified
 from node.store.layout import cost
 from node.store.memory_rows import MemoryRows
-from node.store.port import Hold, HoldInfo, Origin, Scrubbed, ScrubState, SiteRecord, Usage
+from node.store.port import (
+    TREE_MAX_BLOCKS,
+    TREE_MAX_BYTES,
+    AnyHold,
+    H,
+    Hold,
+    HoldInfo,
+    Origin,
+    Scrubbed,
+    ScrubState,
+    SiteRecord,
+    TreeHold,
+    TreeOrigin,
+    TreeRecord,
+    Usage,
+)
+from node.store.trees import check_root
 from protocol.cid import Cid
 from protocol.errors import OverLimit
 from protocol.release import SignedRelease, check_may_hold, check_successor
@@ -28,10 +44,14 @@ class _Block:
 
 @dataclass(slots=True)
 class _Kept:
-    hold: Hold
+    hold: AnyHold
+    max_blocks: int
+    max_bytes: int
     reserve: int
     started_s: int
     finished: bool = False
+    whole: bool = True
+    origin: TreeOrigin | None = None
     cids: set[Cid] = field(default_factory=set)
     done_bytes: int = 0
     new_blocks: int = 0
@@ -39,13 +59,12 @@ class _Kept:
     charged: int = 0
 
     def remaining(self) -> int:
-        release = self.hold.signed.release
-        left = cost(release.block_count - len(self.cids), release.size_bytes - self.done_bytes)
+        left = cost(self.max_blocks - len(self.cids), self.max_bytes - self.done_bytes)
         return 0 if self.finished else max(0, min(self.reserve - self.charged, left))
 
-    def info(self) -> HoldInfo:
+    def info(self, hold: H) -> HoldInfo[H]:
         return HoldInfo(
-            self.hold,
+            hold,
             self.finished,
             len(self.cids),
             self.done_bytes,
@@ -75,10 +94,9 @@ class MemoryStore(MemoryRows):
         limits: layout.StoreLimits | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        super().__init__(limits or layout.StoreLimits())
+        super().__init__(limits or layout.StoreLimits(), clock)
         self._quota_bytes = quota_bytes
         self._cache_quota_bytes = cache_bytes
-        self._clock = clock
         self._blocks: dict[Cid, _Block] = {}
         self._holds: dict[int, _Kept] = {}
         self._sites: dict[SiteId, _Site] = {}
@@ -96,43 +114,50 @@ class MemoryStore(MemoryRows):
             if record is not None:
                 check_may_hold(record.head, record.held, signed)
             for kept in self._holds.values():
-                if kept.hold.signed == signed:
+                if isinstance(kept.hold, Hold) and kept.hold.signed == signed:
                     return kept.hold
             reserve = cost(signed.release.block_count, signed.release.size_bytes)
             if record is not None and record.held is not None:
                 held = record.held.release
                 reserve = max(0, reserve - cost(held.block_count, held.size_bytes))
-            free = self.usage().free_bytes
-            if reserve > free:
-                raise QuotaExceeded(needed_bytes=reserve, free_bytes=free)
             hold = Hold(self._next_hold, signed)
-            self._next_hold += 1
-            self._holds[hold.id] = _Kept(hold, reserve, int(self._clock()))
+            self._add_hold(hold, signed.release.block_count, signed.release.size_bytes, reserve)
             self._forget_surplus_holds(signed.site)
-            self._version += 1
             return hold
 
+    def _add_hold(self, hold: AnyHold, max_blocks: int, max_bytes: int, reserve: int) -> None:
+        free = self.usage().free_bytes
+        if reserve > free:
+            raise QuotaExceeded(needed_bytes=reserve, free_bytes=free)
+        self._next_hold += 1
+        self._holds[hold.id] = _Kept(hold, max_blocks, max_bytes, reserve, int(self._clock()))
+        self._version += 1
+
+    def _releases(self, site: SiteId | None = None) -> list[tuple[Hold, _Kept]]:
+        found = ((kept.hold, kept) for kept in self._holds.values())
+        return [(hold, kept) for hold, kept in found if isinstance(hold, Hold) and site in (None, hold.site)]
+
     def _forget_surplus_holds(self, site: SiteId) -> None:
-        opened = [kept.hold for kept in self._holds.values() if kept.hold.site == site and not kept.finished]
+        opened = [hold for hold, kept in self._releases(site) if not kept.finished]
         opened.sort(key=lambda hold: (-hold.signed.seq, -hold.id))
         for hold in opened[self._limits.open_holds_per_site :]:
             self._free(hold.id)
 
-    def _load(self, hold: Hold) -> _Kept:
+    def _load(self, hold: AnyHold) -> _Kept:
         kept = self._holds.get(hold.id)
         if kept is None:
-            raise HoldGone(f"release {hold.signed.seq} of {hold.site} is no longer kept or collected here")
+            raise HoldGone(f"{hold} is no longer kept or collected here")
         return kept
 
-    def hold_info(self, hold: Hold) -> HoldInfo:
+    def hold_info(self, hold: H) -> HoldInfo[H]:
         with self._lock:
-            return self._load(hold).info()
+            return self._load(hold).info(hold)
 
-    def holds(self) -> list[HoldInfo]:
+    def holds(self) -> list[HoldInfo[Hold]]:
         with self._lock:
-            return [kept.info() for kept in self._holds.values() if not kept.finished]
+            return [kept.info(hold) for hold, kept in self._releases() if not kept.finished]
 
-    def put_blocks(self, hold: Hold, blocks: Sequence[tuple[Cid, bytes]]) -> int:
+    def put_blocks(self, hold: AnyHold, blocks: Sequence[tuple[Cid, bytes]]) -> int:
         batch = verified(blocks)
         with self._lock:
             kept = self._load(hold)
@@ -147,21 +172,21 @@ class MemoryStore(MemoryRows):
             kept.new_bytes += new_bytes
             return new_bytes
 
-    def link_blocks(self, hold: Hold, cids: Sequence[Cid]) -> list[Cid]:
+    def link_blocks(self, hold: AnyHold, cids: Sequence[Cid]) -> list[Cid]:
         with self._lock:
             kept = self._load(hold)
-            wanted = dict.fromkeys(cids)
+            asked = {cid.canonical: cid for cid in reversed(cids)}
+            wanted = dict.fromkeys(cid.canonical for cid in cids)
             present = self.has_blocks(wanted)
             self._take_on(kept, [cid for cid in wanted if cid in present and cid not in kept.cids], {})
-            return [cid for cid in wanted if cid not in present]
+            return [asked[cid] for cid in wanted if cid not in present]
 
     def _take_on(self, kept: _Kept, cids: Sequence[Cid], fresh: dict[Cid, bytes]) -> None:
         """Reference `cids`, of which `fresh` ones are new to the store; all or nothing."""
         sizes = {cid: len(fresh[cid]) if cid in fresh else len(self._blocks[cid].data) for cid in cids}
-        release = kept.hold.signed.release
         size = sum(sizes.values())
-        if len(kept.cids) + len(cids) > release.block_count or kept.done_bytes + size > release.size_bytes:
-            raise OverLimit(f"more than the {release.block_count} blocks and {release.size_bytes} bytes of the release")
+        if len(kept.cids) + len(cids) > kept.max_blocks or kept.done_bytes + size > kept.max_bytes:
+            raise OverLimit(f"more than the {kept.max_blocks} blocks and {kept.max_bytes} bytes that there may be")
         added = [size for cid, size in sizes.items() if cid in fresh or not self._blocks[cid].keepers]
         grown = cost(len(added), sum(added))
         before = (kept.cids, kept.done_bytes, kept.charged)
@@ -181,19 +206,18 @@ class MemoryStore(MemoryRows):
             kept = self._load(hold)
             if kept.finished:
                 return
-            self._check_finish(kept)
+            self._check_finish(kept, hold.signed)
             site = self._sites.get(hold.site)
             if site is None or site.head.seq < hold.signed.seq:
                 self._put_head(hold.signed)
             kept.finished = True
-            for other in [k for k in self._holds.values() if k.hold.site == hold.site and k is not kept]:
-                if other.finished or other.hold.signed.seq <= hold.signed.seq:
-                    self._free(other.hold.id)
+            for other, its in self._releases(hold.site):
+                if its is not kept and (its.finished or other.signed.seq <= hold.signed.seq):
+                    self._free(other.id)
             site = self._sites[hold.site]
             site.hold, site.was_held, site.origin, site.updated = hold.id, True, origin, self._now()
 
-    def _check_finish(self, kept: _Kept) -> None:
-        signed = kept.hold.signed
+    def _check_finish(self, kept: _Kept, signed: SignedRelease) -> None:
         record = self.site(signed.site)
         if record is not None:
             check_may_hold(record.head, record.held, signed)
@@ -206,7 +230,7 @@ class MemoryStore(MemoryRows):
     def _has_corrupt(self, kept: _Kept) -> bool:
         return any(self._blocks[cid].corrupt for cid in kept.cids)
 
-    def abort_hold(self, hold: Hold) -> None:
+    def abort_hold(self, hold: AnyHold) -> None:
         with self._lock:
             kept = self._holds.get(hold.id)
             if kept is not None and not kept.finished:
@@ -220,6 +244,76 @@ class MemoryStore(MemoryRows):
                 del self._blocks[cid]
         self._version += 1
 
+    # --- trees ---------------------------------------------------------------------------------------------
+
+    def begin_tree(
+        self, root: Cid, *, max_blocks: int = TREE_MAX_BLOCKS, max_bytes: int = TREE_MAX_BYTES, reserve_bytes: int = 0
+    ) -> TreeHold:
+        root = check_root(root)
+        with self._lock:
+            for hold, kept in self._trees(root):
+                if not kept.finished:
+                    kept.max_blocks, kept.max_bytes = max_blocks, max_bytes
+                    return hold
+            for hold, kept in self._trees(root):
+                if kept.whole:
+                    return hold
+            hold = TreeHold(self._next_hold, root)
+            self._add_hold(hold, max_blocks, max_bytes, reserve_bytes)
+            opened = [hold for hold, kept in self._trees() if not kept.finished]
+            for surplus in opened[: -self._limits.open_trees]:
+                self._free(surplus.id)
+            return hold
+
+    def _trees(self, root: Cid | None = None) -> list[tuple[TreeHold, _Kept]]:
+        found = ((kept.hold, kept) for kept in self._holds.values())
+        return [(hold, kept) for hold, kept in found if isinstance(hold, TreeHold) and root in (None, hold.root)]
+
+    def open_trees(self) -> list[HoldInfo[TreeHold]]:
+        with self._lock:
+            return [kept.info(hold) for hold, kept in self._trees() if not kept.finished]
+
+    def finish_tree(self, hold: TreeHold, *, origin: TreeOrigin, whole: bool = True) -> None:
+        with self._lock:
+            kept = self._load(hold)
+            if kept.finished:
+                return
+            if hold.root not in kept.cids:
+                raise HoldIncomplete("a tree without its root")
+            if self._has_corrupt(kept):
+                raise HoldIncomplete("a block of this tree is damaged on disk; put it again")
+            if sum(each.finished and other.root != hold.root for other, each in self._trees()) >= self._limits.trees:
+                raise TooMany(f"{self._limits.trees} trees are kept already")
+            kept.finished, kept.whole, kept.origin = True, whole, origin
+            kept.max_blocks, kept.max_bytes = len(kept.cids), kept.done_bytes
+            for other, _ in self._trees(hold.root):
+                if other != hold:
+                    self._free(other.id)
+            self._version += 1
+
+    def drop_tree(self, root: Cid) -> int:
+        with self._lock:
+            before = self.usage().used_bytes
+            for hold, _ in self._trees(root.canonical):
+                self._free(hold.id)
+            return before - self.usage().used_bytes
+
+    def trees(self) -> list[TreeRecord]:
+        with self._lock:
+            return [
+                TreeRecord(hold.root, kept.whole, kept.origin, len(kept.cids), kept.done_bytes, kept.started_s)
+                for hold, kept in self._trees()
+                if kept.finished and kept.origin
+            ]
+
+    def tree(self, root: Cid) -> TreeRecord | None:
+        return next((record for record in self.trees() if record.root == root.canonical), None)
+
+    def trees_of(self, cid: Cid, *, limit: int) -> list[Cid]:
+        with self._lock:
+            found = [hold.root for hold, kept in self._trees() if kept.finished and cid.canonical in kept.cids]
+            return found[:limit]
+
     # --- sites ---------------------------------------------------------------------------------------------
 
     def site(self, site: SiteId) -> SiteRecord | None:
@@ -227,7 +321,8 @@ class MemoryStore(MemoryRows):
             found = self._sites.get(site)
             if found is None:
                 return None
-            held = self._holds[found.hold].hold.signed if found.hold is not None else None
+            hold = self._holds[found.hold].hold if found.hold is not None else None
+            held = hold.signed if isinstance(hold, Hold) else None
             return SiteRecord(
                 site,
                 found.head,
@@ -272,8 +367,8 @@ class MemoryStore(MemoryRows):
     def drop_site(self, site: SiteId) -> int:
         with self._lock:
             before = self.usage().used_bytes
-            for hold in [kept.hold.id for kept in self._holds.values() if kept.hold.site == site]:
-                self._free(hold)
+            for hold, _ in self._releases(site):
+                self._free(hold.id)
             if site in self._sites:
                 self._sites[site].hold = None
             return before - self.usage().used_bytes
@@ -305,12 +400,12 @@ class MemoryStore(MemoryRows):
         with self._lock:
             self._tick += 1
             for cid in cids:
-                if cid in self._blocks:
-                    self._blocks[cid].tick = self._tick
+                if cid.canonical in self._blocks:
+                    self._blocks[cid.canonical].tick = self._tick
 
     def get_block(self, cid: Cid) -> bytes:
         with self._lock:
-            block = self._blocks.get(cid)
+            block = self._blocks.get(cid.canonical)
             if block is None:
                 raise BlockMissing(cid)
             if block.corrupt:
@@ -319,17 +414,20 @@ class MemoryStore(MemoryRows):
 
     def has_blocks(self, cids: Iterable[Cid]) -> set[Cid]:
         with self._lock:
-            return {cid for cid in cids if cid in self._blocks and not self._blocks[cid].corrupt}
+            found = ((cid, self._blocks.get(cid.canonical)) for cid in cids)
+            return {cid for cid, block in found if block is not None and not block.corrupt}
 
     def blocks_of(self, site: SiteId, cids: Iterable[Cid]) -> set[Cid]:
         with self._lock:
             found = self._sites.get(site)
             if found is None or found.hold is None:
                 return set()
-            return self.has_blocks(cids) & self._holds[found.hold].cids
+            kept = self._holds[found.hold].cids
+            return {cid for cid in self.has_blocks(cids) if cid.canonical in kept}
 
     def sites_of(self, cid: Cid, *, limit: int) -> list[SiteId]:
         with self._lock:
+            cid = cid.canonical
             found = [
                 site for site, row in self._sites.items() if row.hold is not None and cid in self._holds[row.hold].cids
             ]
@@ -338,13 +436,14 @@ class MemoryStore(MemoryRows):
     def is_linked(self, cid: Cid) -> bool:
         with self._lock:
             return any(
-                kept.finished and cid in kept.cids and not self._has_corrupt(kept) for kept in self._holds.values()
+                kept.finished and kept.whole and cid.canonical in kept.cids and not self._has_corrupt(kept)
+                for kept in self._holds.values()
             )
 
     def mark_corrupt(self, cid: Cid) -> None:
         with self._lock:
-            if cid in self._blocks:
-                self._blocks[cid].corrupt = True
+            if cid.canonical in self._blocks:
+                self._blocks[cid.canonical].corrupt = True
 
     def damaged(self, limit: int) -> list[tuple[Cid, SiteId | None]]:
         with self._lock:
@@ -353,7 +452,7 @@ class MemoryStore(MemoryRows):
 
     def _holder(self, block: _Block) -> SiteId | None:
         holds = (self._holds[keeper] for keeper in block.keepers if keeper in self._holds)
-        return next((kept.hold.site for kept in holds if kept.finished), None)
+        return next((kept.hold.site for kept in holds if kept.finished and isinstance(kept.hold, Hold)), None)
 
     def scrub_some(self, max_bytes: int) -> Scrubbed:
         """Memory does not rot: it is through at once."""

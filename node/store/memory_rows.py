@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
-from node.store import layout
+from node.store import layout, names
 from node.store.errors import TooMany
 from node.store.peers import usable
-from node.store.port import ListRow, PeerRow, RuleRow
+from node.store.port import ListRow, NameRow, PeerRow, RuleRow
 from protocol.site_id import SiteId
 
 
 class MemoryRows:
-    def __init__(self, limits: layout.StoreLimits) -> None:
+    def __init__(self, limits: layout.StoreLimits, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._names: dict[bytes, NameRow] = {}
         self._lock = threading.RLock()
         self._limits = limits
         self._version = 0
@@ -117,3 +119,31 @@ class MemoryRows:
     def forget_peer(self, peer: str) -> bool:
         with self._lock:
             return self._peers.pop(peer, None) is not None
+
+    # --- names of others -----------------------------------------------------------------------------------
+
+    def name(self, name: bytes) -> NameRow | None:
+        return self._names.get(name)
+
+    def names(self) -> list[NameRow]:
+        with self._lock:
+            return sorted(self._names.values(), key=lambda row: (-row.saved_s, row.name))
+
+    def save_name(self, name: bytes, record: bytes, *, kept: bool = False) -> bool:
+        verified = names.verified(name, record)
+        with self._lock:
+            known = self._names.get(name)
+            news = names.better(known, verified)
+            best = record if known is None or news else known.record
+            kept = kept or (known is not None and known.kept)
+            found = self._names | {name: NameRow(name, best, kept, int(self._clock()))}
+            ranked = sorted(found.values(), key=lambda row: (not row.kept, -row.saved_s, row.name))
+            if sum(row.kept for row in ranked) > self._limits.names:
+                raise TooMany(f"{self._limits.names} names are kept already")
+            self._names = {row.name: row for row in ranked[: self._limits.names]}
+            self._version += 1
+            return news
+
+    def forget_name(self, name: bytes) -> bool:
+        with self._lock:
+            return self._names.pop(name, None) is not None

@@ -1,16 +1,21 @@
 """The store port: what every implementation promises (docs/spec/store.md).
 
-Words. A *hold* keeps the blocks of one release of one site. It is *open* while blocks arrive and *finished*
-once the site can be served from it. Every block in the store is kept by at least one hold or by the cache.
+Words. A *hold* keeps the blocks of one release of one site, or of one *tree*: an IPFS DAG that the operator keeps
+under its root CID. It is *open* while blocks arrive and *finished* once the site or tree can be served from it. Every
+block in the store is kept by at least one hold or by the cache.
+
+CIDs. A block is known under its CIDv1; a CIDv0 names the same block in every call, and answers repeat the CIDs that
+were asked for.
 
 Atomic. Each method happens wholly or not at all, also across a crash, except that `put_blocks` of several
-batches are several steps, and that freeing space after `finish_hold`, `end_site`, `drop_site` and `abort_hold`
-goes on by itself at the next start if it was interrupted.
+batches are several steps, and that freeing space after `finish_hold`, `end_site`, `drop_site`, `abort_hold` and
+their likes for trees goes on by itself at the next start if it was interrupted.
 
-Durable. When one of these has returned, its effect survives kill -9 and power loss: `finish_hold`, `set_head`,
-`end_site`, `drop_site`, and every method on rules, lists and follows. `begin_hold`, `put_blocks`,
-`link_blocks`, `abort_hold`, `cache_blocks`, `mark_corrupt`, `save_peer` survive the death of the process at
-once and power loss after the next durable call or `sync()`; what power loss took is missing, never wrong.
+Durable. When one of these has returned, its effect survives kill -9 and power loss: `finish_hold`, `finish_tree`,
+`set_head`, `end_site`, `drop_site`, `drop_tree`, `save_name` of a name to keep, and every method on rules, lists and
+follows. `begin_hold`, `begin_tree`, `put_blocks`, `link_blocks`, `abort_hold`, `cache_blocks`, `mark_corrupt`,
+`save_name`, `save_peer` survive the death of the process at once and power loss after the next durable call or
+`sync()`; what power loss took is missing, never wrong.
 
 Visible. Readers, also in other processes, see an effect when the method returns. They never see a block whose
 bytes are not there, and every read is verified against the CID.
@@ -31,11 +36,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Protocol
+from typing import Generic, Protocol, TypeVar
 
 from protocol.cid import Cid
 from protocol.release import SignedRelease
 from protocol.site_id import SiteId
+
+TREE_MAX_BLOCKS = 2**40
+TREE_MAX_BYTES = 2**50  # of a tree whose size is not known beforehand: the quota is what bounds it
 
 
 class Origin(StrEnum):
@@ -56,12 +64,37 @@ class Hold:
     def site(self) -> SiteId:
         return self.signed.site
 
+    def __str__(self) -> str:
+        return f"release {self.signed.seq} of {self.site}"
+
+
+class TreeOrigin(StrEnum):
+    """How a tree came to this node."""
+
+    IMPORTED = "imported"  # from a file
+    FETCHED = "fetched"  # over the network
+
 
 @dataclass(frozen=True, slots=True)
-class HoldInfo:
+class TreeHold:
+    """A handle as `Hold` is, of a tree. `root` is a CIDv1."""
+
+    id: int
+    root: Cid
+
+    def __str__(self) -> str:
+        return f"tree {self.root}"
+
+
+AnyHold = Hold | TreeHold
+H = TypeVar("H", Hold, TreeHold)
+
+
+@dataclass(frozen=True, slots=True)
+class HoldInfo(Generic[H]):
     """Progress of one hold. `new_*` counts what was not in the store before."""
 
-    hold: Hold
+    hold: H
     finished: bool
     done_blocks: int
     done_bytes: int
@@ -81,6 +114,31 @@ class SiteRecord:
     ended: bool
     held_bytes: int
     updated_s: int
+
+
+@dataclass(frozen=True, slots=True)
+class TreeRecord:
+    """A kept tree. `whole`: every block below the root is here; else it was kept as it came."""
+
+    root: Cid
+    whole: bool
+    origin: TreeOrigin
+    blocks: int
+    size_bytes: int
+    since_s: int
+
+
+@dataclass(frozen=True, slots=True)
+class NameRow:
+    """An IPNS record of somebody else, verified; whether it has expired is for its readers to see.
+
+    `name` is the multihash of its key, `kept` that the operator wants it and not only that it was seen.
+    """
+
+    name: bytes
+    record: bytes
+    kept: bool
+    saved_s: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,6 +235,20 @@ class StoreReader(Protocol):
     def sites_of(self, cid: Cid, *, limit: int) -> list[SiteId]:
         """Up to `limit` sites to whose held release the block belongs, damaged or not."""
 
+    def trees(self) -> list[TreeRecord]:
+        """Kept trees, oldest first."""
+
+    def tree(self, root: Cid) -> TreeRecord | None: ...
+
+    def trees_of(self, cid: Cid, *, limit: int) -> list[Cid]:
+        """Roots of up to `limit` kept trees to which the block belongs, damaged or not."""
+
+    def name(self, name: bytes) -> NameRow | None:
+        """The best record known under a name (a multihash)."""
+
+    def names(self) -> list[NameRow]:
+        """Latest saved first."""
+
     def rules(self) -> list[RuleRow]:
         """The operator's own and all lists' rules, ordered by list and target."""
 
@@ -205,13 +277,13 @@ class Store(StoreReader, Protocol):
         has. A site has at most four open holds; one more ends that of the lowest sequence.
         """
 
-    def hold_info(self, hold: Hold) -> HoldInfo:
+    def hold_info(self, hold: H) -> HoldInfo[H]:
         """Raises HoldGone."""
 
-    def holds(self) -> list[HoldInfo]:
-        """Open holds, oldest first; what a restart resumes."""
+    def holds(self) -> list[HoldInfo[Hold]]:
+        """Open holds of releases, oldest first; what a restart resumes."""
 
-    def put_blocks(self, hold: Hold, blocks: Sequence[tuple[Cid, bytes]]) -> int:
+    def put_blocks(self, hold: AnyHold, blocks: Sequence[tuple[Cid, bytes]]) -> int:
         """Verify, write and reference; returns the bytes that were new to the store.
 
         All or nothing: HashMismatch or UnsupportedHash for any block, OverLimit when the hold would exceed the
@@ -222,7 +294,7 @@ class Store(StoreReader, Protocol):
         On a finished hold only blocks that belong to it are taken (healing); others raise OverLimit.
         """
 
-    def link_blocks(self, hold: Hold, cids: Sequence[Cid]) -> list[Cid]:
+    def link_blocks(self, hold: AnyHold, cids: Sequence[Cid]) -> list[Cid]:
         """Reference blocks that are here already; returns the others, in order, each once (corrupt ones too).
 
         OverLimit and QuotaExceeded (a cached block starts to count) as put_blocks. Batches of up to some
@@ -238,8 +310,46 @@ class Store(StoreReader, Protocol):
         (HoldIncomplete). StaleRelease as begin_hold, HoldGone.
         """
 
-    def abort_hold(self, hold: Hold) -> None:
+    def abort_hold(self, hold: AnyHold) -> None:
         """Give up an open hold and free its blocks. A finished or vanished hold: nothing happens."""
+
+    # --- trees ---------------------------------------------------------------------------------------------
+
+    def begin_tree(
+        self, root: Cid, *, max_blocks: int = TREE_MAX_BLOCKS, max_bytes: int = TREE_MAX_BYTES, reserve_bytes: int = 0
+    ) -> TreeHold:
+        """Open a hold for a tree, or give the one that is open for this root, or under which it is kept whole.
+
+        The bounds are those of this call: put_blocks and link_blocks raise OverLimit above them. `reserve_bytes`
+        of the quota are set aside where the size is known beforehand (length of the blocks and 256 bytes for
+        each); without it the quota is asked with every batch. A bounded number of trees may be open, one more
+        ends the longest open one. QuotaExceeded; StoreFull; UnsupportedHash for an identity CID, which is no block.
+        """
+
+    def open_trees(self) -> list[HoldInfo[TreeHold]]:
+        """Oldest first."""
+
+    def finish_tree(self, hold: TreeHold, *, origin: TreeOrigin, whole: bool = True) -> None:
+        """Keep the tree of what the hold has. Durable. Another hold of this root ends.
+
+        The caller has walked it, and says whether it is whole. HoldIncomplete without the root or with a damaged
+        block, HoldGone, TooMany. Finishing a tree that is kept under this hold already changes nothing.
+        """
+
+    def drop_tree(self, root: Cid) -> int:
+        """Free the tree's blocks, open or kept; returns freed bytes. Durable."""
+
+    # --- names of others -----------------------------------------------------------------------------------
+
+    def save_name(self, name: bytes, record: bytes, *, kept: bool = False) -> bool:
+        """Verify a record under its name and keep the better one (`IpnsRecord.order`); True when this one was news.
+
+        A name to be kept stays so; of the others the longest unsaved are forgotten when there are too many.
+        Durable when kept. DecodeError: not a record of this name; TooMany: more names to be kept than may be.
+        """
+
+    def forget_name(self, name: bytes) -> bool:
+        """False when it was not known."""
 
     # --- sites ---------------------------------------------------------------------------------------------
 
@@ -268,13 +378,13 @@ class Store(StoreReader, Protocol):
         """Count as used now; for readers in other processes, which cannot note it themselves."""
 
     def is_linked(self, cid: Cid) -> bool:
-        """The block belongs to a finished hold with no corrupt block: its whole subtree is here."""
+        """The block belongs to a finished, whole hold with no corrupt block: its whole subtree is here."""
 
     def mark_corrupt(self, cid: Cid) -> None:
         """Count the block as missing until it is put again. `get_block` of the writer does it by itself."""
 
     def damaged(self, limit: int) -> list[tuple[Cid, SiteId | None]]:
-        """Blocks that are known to be corrupt, each with a site that holds it, or None for a cached one."""
+        """Blocks that are known to be corrupt, each with a site that holds it, or None when no site does."""
 
     def scrub_some(self, max_bytes: int) -> Scrubbed:
         """Read the blocks after those that the last call read, up to so many bytes but at least one.

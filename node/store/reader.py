@@ -10,12 +10,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from node.store import layout, rules, sites
+from node.store import layout, names, rules, sites, trees
 from node.store.blocks import groups, marks, padded
 from node.store.errors import BlockCorrupt, BlockMissing, StoreClosed, StoreTooNew
 from node.store.faults import translated
 from node.store.packs import Place
-from node.store.port import RuleRow, SiteRecord
+from node.store.port import NameRow, RuleRow, SiteRecord, TreeRecord
 from protocol.cid import Cid
 from protocol.errors import DecodeError
 from protocol.site_id import SiteId
@@ -71,6 +71,7 @@ class PackReader:
 
     def read_block(self, cid: Cid, on_corrupt: Callable[[], None]) -> bytes:
         """As get_block; `on_corrupt` is called when the bytes turn out to be damaged."""
+        cid = cid.canonical
         before: Place | None = None
         for _ in range(_TRIES):
             place, corrupt = self._place(cid)
@@ -96,40 +97,55 @@ class PackReader:
         return Place(*row[:4]), bool(row[4])
 
     def has_blocks(self, cids: Iterable[Cid]) -> set[Cid]:
-        found: set[Cid] = set()
-        for group in groups(cids):
-            wanted = padded(group)
-            with self.reading() as connection:
-                rows = connection.execute(
-                    f"SELECT cid FROM blocks WHERE corrupt = 0 AND cid IN ({marks(len(wanted))})",  # noqa: S608
-                    wanted,
-                ).fetchall()
-            found.update(Cid(row[0]) for row in rows)
-        return found
+        return self._among(cids, "", ())
 
     def blocks_of(self, site: SiteId, cids: Iterable[Cid]) -> set[Cid]:
+        held = "SELECT 1 FROM refs WHERE block = blocks.id AND hold = (SELECT hold FROM sites WHERE site = ?)"
+        return self._among(cids, f" AND EXISTS ({held})", (site,))
+
+    def _among(self, cids: Iterable[Cid], condition: str, bound: tuple[bytes, ...]) -> set[Cid]:
+        """Those of `cids`, as they were asked for, that have a row under the condition."""
         found: set[Cid] = set()
         for group in groups(cids):
-            wanted = padded(group)
+            wanted = padded([cid.canonical for cid in group])
             with self.reading() as connection:
                 rows = connection.execute(
-                    f"SELECT cid FROM blocks WHERE corrupt = 0 AND cid IN ({marks(len(wanted))})"  # noqa: S608
-                    " AND EXISTS (SELECT 1 FROM refs WHERE block = blocks.id"
-                    " AND hold = (SELECT hold FROM sites WHERE site = ?))",
-                    (*wanted, site),
+                    f"SELECT cid FROM blocks WHERE corrupt = 0 AND cid IN ({marks(len(wanted))}){condition}",  # noqa: S608
+                    (*wanted, *bound),
                 ).fetchall()
-            found.update(Cid(row[0]) for row in rows)
+            here = {row[0] for row in rows}
+            found.update(cid for cid in group if cid.canonical in here)
         return found
 
     def sites_of(self, cid: Cid, *, limit: int) -> list[SiteId]:
         with self.reading() as connection:
             rows = connection.execute(
                 "SELECT sites.site FROM blocks JOIN refs ON refs.block = blocks.id JOIN holds ON holds.id = refs.hold"
-                " JOIN sites ON sites.site = holds.site AND sites.hold = holds.id WHERE blocks.cid = ?"
+                " JOIN sites ON sites.site = holds.owner AND sites.hold = holds.id WHERE blocks.cid = ?"
                 " ORDER BY sites.id LIMIT ?",
-                (cid, limit),
+                (cid.canonical, limit),
             ).fetchall()
         return [SiteId(row[0]) for row in rows]
+
+    def trees(self) -> list[TreeRecord]:
+        with self.reading() as connection:
+            return trees.load_all(connection)
+
+    def tree(self, root: Cid) -> TreeRecord | None:
+        with self.reading() as connection:
+            return trees.load(connection, root.canonical)
+
+    def trees_of(self, cid: Cid, *, limit: int) -> list[Cid]:
+        with self.reading() as connection:
+            return trees.roots_of(connection, cid.canonical, limit)
+
+    def name(self, name: bytes) -> NameRow | None:
+        with self.reading() as connection:
+            return names.load(connection, name)
+
+    def names(self) -> list[NameRow]:
+        with self.reading() as connection:
+            return names.load_all(connection)
 
     def site(self, site: SiteId) -> SiteRecord | None:
         with self.reading() as connection:

@@ -12,17 +12,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from node.store import layout, notes, salvage, scan, sites
+from node.store import layout, notes, salvage, scan, sites, trees
 from node.store.faults import translated
 from node.store.files import Files, OsFiles
 from node.store.index import Index
 from node.store.lock import StoreLock
 from node.store.packs import HEADER
-from protocol.cid import DAG_PB, IDENTITY, Cid
+from node.store.port import TreeRecord
+from protocol.cid import IDENTITY, Cid
+from protocol.dag_links import is_leaf, links
 from protocol.errors import DecodeError
 from protocol.release import SignedRelease
 from protocol.site_id import SiteId
-from protocol.walk import children, inline_block
+from protocol.walk import inline_block
 
 _log = logging.getLogger(__name__)
 
@@ -43,6 +45,8 @@ class Rebuilt:
     sites_held: int = 0
     sites_incomplete: list[SiteId] = field(default_factory=list)
     sites_ended: int = 0
+    trees_held: int = 0
+    trees_incomplete: list[Cid] = field(default_factory=list)
     loose_blocks: int = 0
     kept: dict[str, int] = field(default_factory=dict)
     lost: list[str] = field(default_factory=list)
@@ -50,6 +54,8 @@ class Rebuilt:
 
 
 class Note(NamedTuple):
+    """A release or a tree that was held, and where its note is."""
+
     signed: SignedRelease
     kind: str
     pack: int
@@ -79,6 +85,8 @@ def rebuild(
                 work = _Rebuild(directory, index, files, int(clock()), result)
                 work.read_packs(progress)
                 work.place_sites()
+                work.place_trees()
+                work.place_rest()
                 old = _old_index(directory)
                 with index.transaction(durable=True) as tx:
                     result.kept, result.lost = salvage.from_old(tx, old, now_s=int(clock()))
@@ -86,6 +94,14 @@ def rebuild(
     finally:
         lock.close()
     return result
+
+
+class TreeNote(NamedTuple):
+    record: TreeRecord
+    kind: str
+    pack: int
+    start: int
+    span: int
 
 
 class _Rebuild:
@@ -96,6 +112,7 @@ class _Rebuild:
         self._now_s = now_s
         self._result = result
         self._notes: dict[SiteId, list[Note]] = {}
+        self._tree_notes: dict[Cid, list[TreeNote]] = {}
 
     # --- packs ---------------------------------------------------------------------------------------------
 
@@ -174,12 +191,17 @@ class _Rebuild:
     def _take_note(self, pack: int, mark: scan.Found, found: scan.Found, raw: bytearray) -> bool:
         if found.start != mark.end:
             return False
+        payload, kind = bytes(raw[found.data_offset : found.end]), notes.MARKS[mark.cid]
+        place = (pack, mark.start, mark.span + found.span)
         try:
-            signed = SignedRelease.decode(bytes(raw[found.data_offset : found.end]))
+            if kind in notes.TREES:
+                record = trees.decode(payload, kind)
+                self._tree_notes.setdefault(record.root, []).append(TreeNote(record, kind, *place))
+            else:
+                signed = SignedRelease.decode(payload)
+                self._notes.setdefault(signed.site, []).append(Note(signed, kind, *place))
         except DecodeError:
             return False
-        note = Note(signed, notes.MARKS[mark.cid], pack, mark.start, mark.span + found.span)
-        self._notes.setdefault(signed.site, []).append(note)
         return True
 
     # --- sites ---------------------------------------------------------------------------------------------
@@ -188,6 +210,39 @@ class _Rebuild:
         for found in self._notes.values():
             with self._index.transaction(durable=False) as tx:
                 self._place_site(tx, sorted(found, key=lambda note: note.signed.seq, reverse=True))
+
+    def place_trees(self) -> None:
+        """Of two notes of one tree the one that was written later counts, but a whole tree before a partial one."""
+        for found in self._tree_notes.values():
+            with self._index.transaction(durable=False) as tx:
+                newest = sorted(found, key=lambda note: (note.record.whole, note.pack, note.start), reverse=True)
+                kept = next((note for note in newest if self._hold_tree(tx, note, keep=note is newest[0])), None)
+                self._result.trees_held += kept is not None
+                if kept is None:
+                    self._result.trees_incomplete.append(newest[0].record.root)
+                for note in found:
+                    payload = trees.encode(note.record)
+                    _place_note(
+                        tx, notes.Note(note.record.root, note.kind, payload), tuple(note[2:]), kept=note is kept
+                    )
+
+    def _hold_tree(self, tx: sqlite3.Connection, note: TreeNote, *, keep: bool) -> bool:
+        """True when what the note says is here. Otherwise an open hold of what there is stays if `keep`."""
+        record = note.record
+        payload = notes.Note(record.root, note.kind, trees.encode(record))
+        kind = layout.TREE if record.whole else layout.PARTIAL_TREE
+        hold, whole, fits = self._collect(
+            tx, record.root, record.blocks, record.size_bytes, (record.root, kind, 0, payload.cid, payload.payload)
+        )
+        if not whole and not (keep and fits):
+            _forget_hold(tx, hold)
+        elif whole:
+            tx.execute("UPDATE holds SET origin = ?, started_s = ? WHERE id = ?", (note.kind, record.since_s, hold))
+        else:  # to be imported again, under the bounds of then
+            tx.execute("UPDATE holds SET release = X'', release_cid = X'' WHERE id = ?", (hold,))
+        return whole
+
+    def place_rest(self) -> None:
         with self._index.transaction(durable=False) as tx:
             tx.execute("INSERT INTO dead SELECT pack, start, span FROM rotten")
             tx.execute("INSERT INTO cache SELECT id, 0 FROM blocks WHERE id NOT IN (SELECT block FROM refs)")
@@ -221,51 +276,54 @@ class _Rebuild:
     def _place_notes(tx: sqlite3.Connection, found: Iterable[Note], kept: Note | None) -> None:
         for note in found:
             place = (note.pack, note.start, note.span)
-            if note is kept:
-                tx.execute(
-                    "INSERT INTO notes (site, release_cid, kind, pack, start, span) VALUES (?, ?, ?, ?, ?, ?)",
-                    (note.signed.site, note.signed.cid, note.kind, *place),
-                )
-            else:
-                tx.execute("INSERT INTO dead VALUES (?, ?, ?)", place)
+            _place_note(tx, notes.Note.of(note.signed, note.kind), place, kept=note is kept)
 
     def _hold(self, tx: sqlite3.Connection, note: Note, *, keep: bool) -> bool:
         """True when all of the release is here. Otherwise an open hold of what there is stays if `keep`."""
         signed, release = note.signed, note.signed.release
-        cursor = tx.execute(
-            "INSERT INTO holds (site, seq, state, release_cid, release, max_blocks, max_bytes, reserve_bytes,"
-            " started_s) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (
-                *(signed.site, signed.seq, layout.OPEN, signed.cid, signed.encode()),
-                *(release.block_count, release.size_bytes),
-                *(layout.cost(release.block_count, release.size_bytes), self._now_s),
-            ),
-        )
-        hold = int(cursor.lastrowid or 0)
-        if release.root is not None:
-            self._walk(tx, hold, release.root)
-        count, size = tx.execute(
-            "SELECT count(*), ifnull(sum(length), 0) FROM refs JOIN blocks ON blocks.id = block WHERE hold = ?", (hold,)
-        ).fetchone()
-        whole = (count, size) == (release.block_count, release.size_bytes)
-        fits = count <= release.block_count and size <= release.size_bytes
+        row = (signed.site, layout.RELEASE, signed.seq, signed.cid, signed.encode())
+        hold, whole, fits = self._collect(tx, release.root, release.block_count, release.size_bytes, row)
         if not whole and not (keep and fits):
-            tx.execute("DELETE FROM refs WHERE hold = ?", (hold,))
-            tx.execute("DELETE FROM holds WHERE id = ?", (hold,))
-            return False
-        tx.execute(
-            "UPDATE holds SET state = ?, done_blocks = ?, done_bytes = ?, charged_bytes = ? WHERE id = ?",
-            (layout.FINISHED if whole else layout.OPEN, count, size, layout.cost(count, size), hold),
-        )
-        if whole:
+            _forget_hold(tx, hold)
+        elif whole:
             tx.execute("UPDATE sites SET hold = ?, origin = ? WHERE site = ?", (hold, note.kind, signed.site))
         return whole
+
+    def _collect(
+        self,
+        tx: sqlite3.Connection,
+        root: Cid | None,
+        blocks: int,
+        size_bytes: int,
+        row: tuple[bytes, int, int, bytes, bytes],
+    ) -> tuple[int, bool, bool]:
+        """A hold with what is here below the root: (id, whether that is all, whether it is not more than all).
+
+        `row`: owner, kind, sequence, CID and bytes of the release or record.
+        """
+        cursor = tx.execute(
+            "INSERT INTO holds (owner, kind, seq, release_cid, release, state, max_blocks, max_bytes, reserve_bytes,"
+            " started_s) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (*row, layout.OPEN, blocks, size_bytes, layout.cost(blocks, size_bytes), self._now_s),
+        )
+        hold = int(cursor.lastrowid or 0)
+        if root is not None:
+            self._walk(tx, hold, root)
+        found = tx.execute(
+            "SELECT count(*), ifnull(sum(length), 0) FROM refs JOIN blocks ON blocks.id = block WHERE hold = ?", (hold,)
+        ).fetchone()
+        whole = found == (blocks, size_bytes)
+        tx.execute(
+            "UPDATE holds SET state = ?, done_blocks = ?, done_bytes = ?, charged_bytes = ? WHERE id = ?",
+            (layout.FINISHED if whole else layout.OPEN, *found, layout.cost(*found), hold),
+        )
+        return hold, whole, found[0] <= blocks and found[1] <= size_bytes
 
     def _walk(self, tx: sqlite3.Connection, hold: int, root: Cid) -> None:
         """Reference every block of the tree that is here."""
         waiting = [root]
         while waiting:
-            cid = waiting.pop()
+            cid = waiting.pop().canonical
             inline = inline_block(cid)
             if inline is not None:
                 waiting += _links(cid, inline)
@@ -275,7 +333,7 @@ class _Rebuild:
                 continue
             id_, corrupt, pack, data_offset, length = row
             new = tx.execute("INSERT OR IGNORE INTO refs (hold, block) VALUES (?, ?)", (hold, id_)).rowcount
-            if new and cid.codec == DAG_PB and not corrupt:
+            if new and not corrupt and not is_leaf(cid):
                 waiting += _links(cid, self._read(pack, data_offset, length))
 
     def _read(self, pack: int, offset: int, length: int) -> bytes:
@@ -284,6 +342,21 @@ class _Rebuild:
             return os.pread(fd, length, offset)
         finally:
             os.close(fd)
+
+
+def _place_note(tx: sqlite3.Connection, note: notes.Note, place: tuple[int, ...], *, kept: bool) -> None:
+    if kept:
+        tx.execute(
+            "INSERT INTO notes (owner, release_cid, kind, pack, start, span) VALUES (?, ?, ?, ?, ?, ?)",
+            (note.owner, note.cid, note.kind, *place),
+        )
+    else:
+        tx.execute("INSERT INTO dead VALUES (?, ?, ?)", place)
+
+
+def _forget_hold(tx: sqlite3.Connection, hold: int) -> None:
+    tx.execute("DELETE FROM refs WHERE hold = ?", (hold,))
+    tx.execute("DELETE FROM holds WHERE id = ?", (hold,))
 
 
 def _block(tx: sqlite3.Connection, cid: Cid) -> tuple[int, bool, int, int, int] | None:
@@ -303,7 +376,7 @@ def _block(tx: sqlite3.Connection, cid: Cid) -> tuple[int, bool, int, int, int] 
 
 def _links(cid: Cid, data: bytes) -> list[Cid]:
     try:
-        return [link.cid for link in children(cid, data)]
+        return links(cid, data)
     except DecodeError:
         return []
 

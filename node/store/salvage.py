@@ -9,7 +9,7 @@ from contextlib import closing, suppress
 from pathlib import Path
 from typing import Final
 
-from node.store import holds, sites
+from node.store import holds, names, sites
 from protocol.errors import DecodeError
 from protocol.release import SignedRelease, check_successor
 
@@ -22,11 +22,12 @@ _TABLES: Final = {
     "peers": ("peer", "addresses", "seen_s"),
 }
 _HEADS: Final = "heads"
+_NAMES: Final = "names"
 
 
 def from_old(tx: sqlite3.Connection, old: Path | None, *, now_s: int) -> tuple[dict[str, int], list[str]]:
     """Rows kept by table, and the tables of which some or all is lost."""
-    kept = dict.fromkeys((*_TABLES, _HEADS), 0)
+    kept = dict.fromkeys((*_TABLES, _HEADS, _NAMES), 0)
     if old is None:
         return kept, list(kept)
     lost: list[str] = []
@@ -44,6 +45,9 @@ def from_old(tx: sqlite3.Connection, old: Path | None, *, now_s: int) -> tuple[d
                     kept[table] += tx.execute(insert, row).rowcount
         for head, updated_s in _rows(connection, "SELECT head, updated_s FROM sites", _HEADS, lost):
             kept[_HEADS] += _keep_head(tx, head, updated_s if isinstance(updated_s, int) else now_s)
+        if not _is_before_names(connection):
+            for name in _rows(connection, "SELECT name, record, kept, saved_s FROM names", _NAMES, lost):
+                kept[_NAMES] += _keep_name(tx, name)
     tx.execute("UPDATE totals SET rules_version = rules_version + 1")
     return kept, lost
 
@@ -55,6 +59,28 @@ def _rows(connection: sqlite3.Connection, query: str, name: str, lost: list[str]
     except sqlite3.Error as error:
         _log.warning("the old index does not give all its %s: %s", name, error)
         lost.append(name)
+
+
+def _is_before_names(connection: sqlite3.Connection) -> bool:
+    """An index of an earlier layout, which has none to lose."""
+    try:
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+    except sqlite3.Error:
+        return False
+    return int(version) in (1, 2)
+
+
+def _keep_name(tx: sqlite3.Connection, row: tuple[object, ...]) -> bool:
+    """Signed, too."""
+    name, record, _, _ = row
+    if not isinstance(name, bytes) or not isinstance(record, bytes):
+        return False
+    try:
+        names.verified(name, record)
+        tx.execute("INSERT OR IGNORE INTO names (name, record, kept, saved_s) VALUES (?, ?, ?, ?)", row)
+    except (DecodeError, sqlite3.IntegrityError):
+        return False
+    return True
 
 
 def _keep_head(tx: sqlite3.Connection, head: object, updated_s: int) -> bool:

@@ -25,7 +25,7 @@ _MUST_BE_EMPTY = {
     "a miscounted hold": "SELECT id FROM holds WHERE (done_blocks, done_bytes) IS NOT (SELECT count(*),"
     " ifnull(sum(length), 0) FROM refs JOIN blocks ON blocks.id = block WHERE hold = holds.id)",
     "a finished hold of no site": "SELECT id FROM holds WHERE state = 1"
-    " AND id NOT IN (SELECT hold FROM sites WHERE hold IS NOT NULL)",
+    " AND kind = 0 AND id NOT IN (SELECT hold FROM sites WHERE hold IS NOT NULL)",
     "a site whose hold is not finished": "SELECT id FROM sites WHERE hold IS NOT NULL"
     " AND hold NOT IN (SELECT id FROM holds WHERE state = 1)",
     "a finished hold that is not whole": "SELECT id FROM holds WHERE state = 1"
@@ -38,9 +38,15 @@ _MUST_BE_EMPTY = {
     "a held release without a note": "SELECT sites.id FROM sites JOIN holds ON holds.id = sites.hold"
     " WHERE (SELECT count(*) FROM notes WHERE notes.release_cid = holds.release_cid) <> 1",
     "an end without a note": "SELECT id FROM sites WHERE ended = 1 AND was_held = 1"
-    " AND (SELECT count(*) FROM notes WHERE notes.site = sites.site) <> 1",
-    "a note of nothing": "SELECT notes.id FROM notes LEFT JOIN sites USING (site) LEFT JOIN holds"
-    " ON holds.id = sites.hold WHERE holds.release_cid IS NOT notes.release_cid AND sites.ended IS NOT 1",
+    " AND (SELECT count(*) FROM notes WHERE notes.owner = sites.site) <> 1",
+    "a kept tree without a note": "SELECT id FROM holds WHERE state = 1 AND kind > 0"
+    " AND (SELECT count(*) FROM notes WHERE notes.release_cid = holds.release_cid) <> 1",
+    "a tree that is kept twice": "SELECT owner FROM holds WHERE state = 1 AND kind > 0"
+    " GROUP BY owner HAVING count(*) > 1",
+    "a block under CIDv0": "SELECT id FROM blocks WHERE substr(cid, 1, 1) = X'12'",
+    "a note of nothing": "SELECT notes.id FROM notes LEFT JOIN sites ON sites.site = notes.owner LEFT JOIN holds"
+    " ON holds.id = sites.hold WHERE holds.release_cid IS NOT notes.release_cid AND sites.ended IS NOT 1"
+    " AND notes.release_cid NOT IN (SELECT release_cid FROM holds WHERE state = 1 AND kind > 0)",
     "a block of no pack": "SELECT id FROM blocks WHERE pack NOT IN (SELECT id FROM packs)",
 }
 
@@ -94,9 +100,8 @@ def _pack_problems(
 
 def _matches(cid: Cid, section: bytes) -> bool:
     prefix = section.index(cid) + len(cid)
-    return Cid.of(cid.codec, section[prefix:]) == cid and section[:prefix] == car.section_prefix(
-        cid, len(section) - prefix
-    )
+    cid.verify(section[prefix:])
+    return section[:prefix] == car.section_prefix(cid, len(section) - prefix)
 
 
 def _sections(raw: bytes) -> Iterator[tuple[int, int, Cid]]:

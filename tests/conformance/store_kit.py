@@ -47,6 +47,9 @@ SMALL = layout.StoreLimits(
     lists=2,
     follows=3,
     rules=6,
+    open_trees=2,
+    trees=3,
+    names=2,
 )
 
 

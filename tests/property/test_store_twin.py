@@ -171,7 +171,7 @@ class Twins(RuleBasedStateMachine):
             assert record.ended == (record.head.seq == SEQ_MAX)
 
 
-def _without_id(info: HoldInfo) -> object:
+def _without_id(info: HoldInfo[Hold]) -> object:
     return (info.hold.signed, info.finished, info.done_blocks, info.done_bytes, info.new_blocks, info.new_bytes)
 
 

@@ -88,6 +88,9 @@ def _cid(cid: Cid, data: bytes) -> dict[str, object]:
     }
 
 
+BLAKE3_OF_HELLO_WORLD = "d74981efa70a0c880b8d8c1985d075dbcbf679b99a5f9914e5aaf96b831a9e24"
+
+
 def cids() -> dict[str, object]:
     data = b"hello world"
     digest = hashlib.sha256(data).digest()
@@ -102,10 +105,11 @@ def cids() -> dict[str, object]:
             _cid(Cid(bytes.fromhex("0155000b") + data), data),
             _cid(Cid(bytes.fromhex("01551340") + hashlib.sha512(data).digest()), data),
             _cid(Cid(bytes.fromhex("0155a0e40220") + hashlib.blake2b(data, digest_size=32).digest()), data),
+            _cid(Cid(bytes.fromhex("01551e20" + BLAKE3_OF_HELLO_WORLD)), data),
             _cid(Cid(bytes.fromhex("01a902") + bytes.fromhex("1220") + digest), data),
         ],
         "unverifiable": [
-            {"why": "blake3", "cid": "01551e20" + digest.hex()},
+            {"why": "sha3-512", "cid": "01551440" + hashlib.sha3_512(data).hexdigest()},
             {"why": "sha1", "cid": "01551114" + hashlib.sha1(data, usedforsecurity=False).hexdigest()},
             {"why": "a truncated digest", "cid": "01551214" + digest[:20].hex()},
         ],

@@ -14,8 +14,9 @@ import pytest
 from node.store import layout
 from node.store.disk import DiskStore, open_store
 from node.store.errors import StoreDamaged, StoreLocked
-from node.store.port import Origin, RuleRow, SiteRecord
+from node.store.port import Origin, RuleRow, SiteRecord, TreeOrigin, TreeRecord
 from node.store.rebuild import Rebuilt, rebuild
+from protocol import ipns
 from protocol.cid import Cid
 from tests.conformance.store_check import problems
 from tests.conformance.store_kit import (
@@ -65,6 +66,16 @@ TREES = [tree(blocks(seed, 6 + seed, 150 * seed)) for seed in range(1, 6)]
 NAMES = [cid for content in TREES for cid in content]
 
 
+TO_LAYOUT_2 = """
+DROP TABLE names;
+DROP INDEX holds_of_trees;
+ALTER TABLE holds DROP COLUMN kind;
+ALTER TABLE holds DROP COLUMN origin;
+ALTER TABLE holds RENAME COLUMN owner TO site;
+ALTER TABLE notes RENAME COLUMN owner TO site;
+PRAGMA user_version = 2"""
+
+
 def fill(path: Path, seed: int) -> None:
     """Sites that came, changed, shared blocks, went and ended; an unfinished one; cached blocks; a rule."""
     source = random.Random(seed)
@@ -112,7 +123,7 @@ def test_the_packs_alone_give_what_was_held_and_ended(path: Path, seed: int) -> 
         sites, _, kept = state(store)
     without_index(path)
     result = rebuilt(path)
-    assert set(result.lost) == {"rules", "lists", "follows", "peers", "heads"}
+    assert set(result.lost) == {"rules", "lists", "follows", "peers", "heads", "names"}
     assert result.old_index is None
     with closing(opened(path)) as store:
         found, rules, found_kept = state(store)
@@ -274,10 +285,96 @@ def test_a_store_of_the_first_layout_gets_its_notes(path: Path) -> None:
         before = state(store)
     with closing(sqlite3.connect(path / layout.DATABASE_NAME)) as connection:
         connection.execute("INSERT INTO dead SELECT pack, start, span FROM notes")  # packs of then had none
-        connection.executescript("DROP TABLE notes; DROP TABLE scrub; PRAGMA user_version = 1")
+        connection.executescript(f"{TO_LAYOUT_2}; DROP TABLE notes; DROP TABLE scrub; PRAGMA user_version = 1")
     with closing(opened(path)) as store:
         assert state(store) == before
     assert problems(path) == []
     rebuilt(path)
     with closing(opened(path)) as store:
         assert state(store) == before
+
+
+def test_a_store_of_the_second_layout_goes_on(path: Path) -> None:
+    fill(path, 1)
+    with closing(opened(path)) as store:
+        before = state(store)
+    with closing(sqlite3.connect(path / layout.DATABASE_NAME)) as connection:
+        connection.executescript(TO_LAYOUT_2)
+    with closing(opened(path)) as store:
+        assert state(store) == before
+        record = keep_tree(store, TREES[1])
+    assert problems(path) == []
+    with closing(opened(path)) as store:
+        assert store.trees() == [record]
+
+
+# --- trees -------------------------------------------------------------------------------------------------
+
+
+def keep_tree(store: DiskStore, content: Blocks, *, whole: bool = True) -> TreeRecord:
+    hold = store.begin_tree(next(iter(content)))
+    store.put_blocks(hold, list(content.items()))
+    store.finish_tree(hold, origin=TreeOrigin.FETCHED, whole=whole)
+    found = store.tree(hold.root)
+    assert found is not None
+    return found
+
+
+def test_trees_survive_whole_and_partial(path: Path) -> None:
+    part = dict(list(TREES[1].items())[:4])
+    with closing(opened(path)) as store:
+        publish(store, Publisher(1).release(TREES[0]), TREES[0])
+        keep_tree(store, part, whole=False)
+        keep_tree(store, TREES[2])
+        kept = [keep_tree(store, content) for content in (TREES[0], TREES[2])]
+        kept.append(keep_tree(store, part, whole=False))
+        usage = store.usage()
+    without_index(path)
+    result = rebuilt(path)
+    assert (result.sites_held, result.trees_held, result.trees_incomplete) == (1, 3, [])
+    assert problems(path) == []
+    with closing(opened(path)) as store:
+        assert sorted(store.trees(), key=lambda each: each.root) == sorted(kept, key=lambda each: each.root)
+        assert store.usage() == usage
+        assert readable(store, [*TREES[2], *part])
+        store.drop_tree(kept[1].root)
+    without_index(path)
+    assert rebuilt(path).trees_held == 2
+
+
+def test_a_tree_that_lost_blocks_is_open_again(path: Path) -> None:
+    content = TREES[3]
+    with closing(opened(path)) as store:
+        record = keep_tree(store, content)
+    pack, start, span, _ = place(path, list(content)[2])
+    with layout.pack_path(path, pack).open("r+b") as file:
+        file.seek(start)
+        file.write(bytes(span))
+    without_index(path)
+    result = rebuilt(path)
+    assert (result.trees_held, result.trees_incomplete) == (0, [record.root])
+    with closing(opened(path)) as store:
+        assert store.trees() == []
+        (info,) = store.open_trees()
+        assert info.done_blocks == len(content) - 1
+        hold = store.begin_tree(record.root)
+        assert hold == info.hold
+        store.put_blocks(hold, list(content.items()))
+        store.finish_tree(hold, origin=TreeOrigin.IMPORTED)
+        assert store.tree(record.root) is not None
+    assert problems(path) == []
+
+
+def test_names_of_others_are_taken_over_once_verified(path: Path) -> None:
+    key = Publisher(1).key
+    record = ipns.create(key, value=b"/ipfs/bafkqaaa", sequence=1, validity_s=int(NOW_S), ttl_s=60)
+    name = Publisher(1).site.cid.multihash
+    with closing(opened(path)) as store:
+        store.save_name(name, record, kept=True)
+        row = store.name(name)
+    with closing(sqlite3.connect(path / layout.DATABASE_NAME)) as connection, connection:
+        connection.execute("INSERT INTO names VALUES (?, ?, 1, 1)", (Publisher(2).site.cid.multihash, record))
+    result = rebuilt(path)
+    assert (result.kept["names"], result.lost) == (1, [])
+    with closing(opened(path)) as store:
+        assert store.names() == [row]
