@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import select
 import signal
 import socket
 import struct
@@ -146,6 +147,8 @@ def _ask(path: Path) -> LeftWorker | None:
 
 
 def _kill(pid: int) -> None:
+    """Returns when it is gone, and its sockets with it."""
     log.warning("gateway worker %d of an earlier daemon does not answer, and is killed", pid)
-    with contextlib.suppress(ProcessLookupError):
+    with contextlib.suppress(ProcessLookupError), os.fdopen(os.pidfd_open(pid), "rb", buffering=0) as process:
         os.kill(pid, signal.SIGKILL)
+        select.select([process], [], [], ASK_S)
