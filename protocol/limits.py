@@ -91,6 +91,9 @@ STATEMENT_ADDRESSES_MAX: Final = 8  # multiaddrs of one node
 STATEMENT_ADDRESS_MAX_CHARS: Final = 256  # one of them; a DNS name has at most 253, and ours are far shorter
 STATEMENT_TEXT_MAX_CHARS: Final = 64  # operator and region, each
 STATEMENT_LISTS_MAX: Final = 16  # lists that a node names
+SUMMARY_BUCKETS_MAX: Final = 4096  # sums of 8 bytes each; for 200,000 sites 50 in a bucket
+LISTING_MAX_ENTRIES: Final = 1000  # entries of one page
+AUDIT_BLOCKS_MAX: Final = 8  # blocks of one audit: up to 8 MiB to read, which takes a disk a blink
 STATEMENT_LIST_BYTES: Final = 8  # the digest of a list in a statement; tells lists apart, proves nothing
 
 # Notices and appeals (docs/spec/notice.md)
@@ -149,6 +152,9 @@ assert (
     <= STATEMENT_MAX_BYTES
 )
 assert STATEMENT_MAX_BYTES + _MAP_KEYS_BYTES <= MESSAGE_MAX_BYTES
+assert 8 * SUMMARY_BUCKETS_MAX + _MAP_KEYS_BYTES <= MESSAGE_MAX_BYTES
+assert LISTING_MAX_ENTRIES * (1 + SITE_ID_BYTES + 2 + 9 + 8 + 2) + _MAP_KEYS_BYTES <= MESSAGE_MAX_BYTES
+assert LISTING_MAX_ENTRIES <= CANONICAL_MAX_ITEMS
 assert REASON_MAX_CHARS * 4 + SUBJECT_MAX_BYTES + _MAP_KEYS_BYTES <= MESSAGE_MAX_BYTES
 assert (
     4 * (2 * NOTICE_RULE_MAX_CHARS + REASON_MAX_CHARS + NOTICE_CONTACT_MAX_CHARS) + 3 * _MAP_KEYS_BYTES
