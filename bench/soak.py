@@ -30,8 +30,8 @@ from node.net.yamux_frames import Flag, FrameType
 from protocol.errors import PeerError
 from protocol.messages import PUBLISH_PROTOCOL, SYNC_PROTOCOL
 from tests.integration.daemons import Daemon, daemon_folder
+from tests.integration.hostile_kit import INVALID_UTF8, kad
 from tests.integration.net_kit import RawYamux, proved, reset_hard, tcp
-from tests.integration.test_net_hostile import INVALID_UTF8, kad
 
 ATTACKERS = 12
 SAMPLE_S = 5.0
