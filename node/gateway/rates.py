@@ -5,6 +5,8 @@ from __future__ import annotations
 import ipaddress
 from collections import OrderedDict
 
+_ROUNDING_S = 1e-6  # of sums of floating-point numbers
+
 
 class RequestRates:
     """`per_s` requests a second for each key, and `burst_s` seconds' worth of them at once. per_s 0: no limit."""
@@ -19,7 +21,7 @@ class RequestRates:
         """0 if the key may ask now, which counts; else in how many seconds it may."""
         used_up_s = max(self._used_up_s.get(key, now_s), now_s) + self._step_s
         wait_s = used_up_s - now_s - self._burst_s
-        if wait_s > 0:
+        if wait_s > _ROUNDING_S:
             return wait_s
         self._used_up_s[key] = used_up_s
         self._used_up_s.move_to_end(key)

@@ -29,7 +29,7 @@ from node.store.disk import DiskStore, open_store
 from protocol.site_id import SiteId
 from tests.unit.gateway.http_client import Answer, connect, fetch
 from tests.unit.gateway.nodes import Neighbour, new_key
-from tests.unit.gateway.sites import build, publish, sign
+from tests.unit.gateway.sites import Tree, build, publish, sign
 
 pytestmark = pytest.mark.integration
 
@@ -401,7 +401,7 @@ def note(is_good: bool, what: str, seen: Seen) -> None:
         seen.bad.append(what)
 
 
-def publish_into(directory: Path, key: Ed25519PrivateKey, tree: dict[str, bytes]) -> None:
+def publish_into(directory: Path, key: Ed25519PrivateKey, tree: Tree) -> None:
     store = open_store(Paths(directory).store_dir, quota_bytes=QUOTA_BYTES, cache_bytes=QUOTA_BYTES)
     try:
         publish(store, key, tree)
