@@ -1,7 +1,7 @@
 """The network port: what fednode needs from a peer-to-peer network, and the contract of both implementations.
 
 `open_network` (libp2p over TCP) and `open_memory_network` (the in-memory twin) pass one conformance suite,
-tests/conformance/test_net.py. Nothing outside node/net knows that libp2p exists.
+tests/conformance/test_net*.py. Nothing outside node/net knows that libp2p exists.
 
 Contract, in addition to the method docstrings:
 

@@ -1,4 +1,4 @@
-"""Fixtures of the store's conformance suite."""
+"""Fixtures of the conformance suites: both implementations of the store and of the network."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from node.net import Air, open_memory_network, open_network
 from node.store.port import Store
+from tests.conformance.net_kit import Opener
 from tests.conformance.store_check import problems
 from tests.conformance.store_kit import Bench, scratch
 
@@ -24,3 +26,11 @@ def bench(request: pytest.FixtureRequest) -> Iterator[Bench]:
 @pytest.fixture
 def store(bench: Bench) -> Store:
     return bench.store
+
+
+@pytest.fixture(params=["libp2p", "memory"])
+def opener(request: pytest.FixtureRequest) -> Opener:
+    if request.param == "libp2p":
+        return open_network
+    air = Air()
+    return lambda settings: open_memory_network(air, settings)
