@@ -2,7 +2,9 @@
 
 Pure: no I/O, no clock, no randomness but the generator that is handed in. The driver feeds inputs one at a time and
 carries out every returned effect; effects may be carried out concurrently and in any order. Safety does not rest on
-the driver's timing: a head is only ever replaced by one with a higher sequence (protocol.release.check_successor).
+the driver's timing: a head is only ever replaced by one with a higher sequence (protocol.release.check_successor), and
+so is a held release. What is fetched is the newest release above the held one that somebody offers: the head, or an
+earlier one while nobody gives the head.
 """
 
 import random
@@ -15,7 +17,7 @@ from node.core.announcing import Announcing
 from node.core.inputs import PeerId
 from node.core.state import SiteState
 from protocol.errors import StaleRelease
-from protocol.release import SignedRelease, check_successor
+from protocol.release import SignedRelease, check_may_hold, check_successor
 from protocol.site_id import SiteId
 
 TICK_S = 1.0
@@ -78,17 +80,15 @@ class FederationCore:
         """(site, sequence) of every head that this node holds in full or knows to be the end, for catching up."""
         known = []
         for site, state in self._sites.items():
-            if state.complete and state.head is not None:
-                known.append((site, state.head.seq))
-            elif state.held is not None:
-                known.append((site, state.held.seq))
+            if (best := state.best) is not None:
+                known.append((site, best.seq))
         return known
 
     def newer_than(self, known: dict[SiteId, int]) -> list[SignedRelease]:
         """What a peer with these heads lacks and this node could give it: held releases and ends."""
         newer = []
         for site, state in self._sites.items():
-            best = state.head if state.complete else state.held
+            best = state.best
             if best is not None and best.seq > known.get(site, 0):
                 newer.append(best)
         return newer
@@ -101,6 +101,12 @@ class FederationCore:
         """Raises `StaleRelease` if this release may not follow the head that is known."""
         state = self._sites.get(signed.site)
         check_successor(state.head if state else None, signed)
+
+    def check_offer(self, signed: SignedRelease) -> None:
+        """Raises `StaleRelease` if this node has no use for a host of this release."""
+        state = self._sites.get(signed.site)
+        if state is not None:
+            check_may_hold(state.head, state.held, signed)
 
     def handle(self, now_s: float, event: ins.Input) -> list[fx.Effect]:
         """One step. `now_s` is monotonic seconds."""
@@ -139,7 +145,7 @@ class FederationCore:
     def _on_head_seen(self, now_s: float, peer: PeerId, signed: SignedRelease) -> list[fx.Effect]:
         state = self._sites.get(signed.site)
         try:
-            check_successor(state.head if state else None, signed)
+            self.check_offer(signed)
         except StaleRelease:
             return self._correct(peer, signed, state)
         if signed.release.ended:
@@ -152,31 +158,25 @@ class FederationCore:
                 return []
             state = self._sites[signed.site] = SiteState()
         found = self._advance(state, signed)
-        state.add_source(peer)
+        state.add_source(peer, signed)
         return found + self._fetch_next(now_s, state)
 
     def _take_unwanted(self, state: SiteState | None, signed: SignedRelease) -> list[fx.Effect]:
         """A refused site's newer head is remembered where the site is known, so that no older one gets in later."""
-        if state is None or state.head is None or signed.seq == state.head.seq:
+        if state is None or state.head is None:
             return []
         return self._advance(state, signed)
 
     def _advance(self, state: SiteState, signed: SignedRelease) -> list[fx.Effect]:
         """Makes `signed` the head if it is newer than what is known."""
-        if state.head is not None and signed.seq == state.head.seq:
+        if state.head is not None and signed.seq <= state.head.seq:
             return []
-        found: list[fx.Effect] = []
-        if state.fetching_from is not None:
-            found.append(fx.CancelFetch(signed.site))
-            state.fetching_from = None
         self._take_head(state, signed)
-        if state.recorded:
-            found.append(fx.RecordHead(signed))
-        return found
+        return [fx.RecordHead(signed)] if state.recorded else []
 
     def _correct(self, peer: PeerId, signed: SignedRelease, state: SiteState | None) -> list[fx.Effect]:
         """Answers an old head with the newer one that we hold, so that the peer catches up."""
-        best = (state.head if state.complete else state.held) if state else None
+        best = state.best if state else None
         if best is not None and best.seq > signed.seq and peer in self._peers:
             return [fx.SendHead(peer, best)]
         return []
@@ -184,12 +184,10 @@ class FederationCore:
     def _on_end(self, state: SiteState, signed: SignedRelease) -> list[fx.Effect]:
         if state.complete and state.head is not None and state.head.cid == signed.cid:
             return []
-        found: list[fx.Effect] = []
-        if state.fetching_from is not None:
-            found.append(fx.CancelFetch(signed.site))
-        state.fetching_from = None
+        found = self._stop_fetch(state, signed.site)
         self._take_head(state, signed)
         state.held = None
+        state.sources.clear()
         state.recorded = True
         self.announcing.left(signed.site)
         return [*found, fx.EndSite(signed), *self._tell_peers(signed)]
@@ -198,44 +196,59 @@ class FederationCore:
         state = self._sites.setdefault(signed.site, SiteState())
         if signed.release.ended:
             return [effect for effect in self._on_end(state, signed) if not isinstance(effect, fx.EndSite)]
-        found: list[fx.Effect] = []
+        if state.held is not None and state.held.seq > signed.seq:
+            return []  # overtaken: the news of a later one came first
+        # A publisher may have handed it in while a fetch was under way.
+        found = self._stop_fetch(state, signed.site)
         if state.head is None or signed.seq >= state.head.seq:
-            # A publisher may have handed it in while a fetch was under way.
-            if state.fetching_from is not None:
-                found.append(fx.CancelFetch(signed.site))
-            state.fetching_from = None
-            sources = dict(state.sources) if state.head is not None and state.head.seq == signed.seq else {}
             self._take_head(state, signed)
-            state.sources = sources
-        state.held = signed
+        elif not state.recorded:
+            found.append(fx.RecordHead(state.head))
+        state.take_held(signed)
         state.recorded = True
         self._followed.drop(signed.site)
         self.announcing.hosted(now_s, signed.site)
-        return [*found, *self._pass_on(now_s, state, signed), *self.announcing.due(now_s)]
+        return [
+            *found,
+            *self._pass_on(now_s, state, signed),
+            *self._go_on(now_s, state, signed.site),
+            *self.announcing.due(now_s),
+        ]
 
     def _on_fetch_failed(self, now_s: float, event: ins.FetchFailed) -> list[fx.Effect]:
         state = self._sites.get(event.signed.site)
-        if state is None or state.head is None or state.head.cid != event.signed.cid:
+        if state is None or state.fetching != (event.source, event.signed):
             return []
-        state.fetching_from = None
+        state.fetching = None
         if event.blame == "refused":
-            return []
+            # An earlier release may have none of what is refused in this one.
+            state.forget_sources_of(event.signed)
+            return self._fetch_next(now_s, state)
         if event.blame == "local":
             state.paused_until_s = now_s + self._spread(RETRY_LOCAL_S)
             self._retries.set(event.signed.site, state.paused_until_s)
             return []
-        state.sources.pop(event.source, None)
+        if state.sources.get(event.source) == event.signed:
+            del state.sources[event.source]
+        return self._go_on(now_s, state, event.signed.site)
+
+    def _go_on(self, now_s: float, state: SiteState, site: SiteId) -> list[fx.Effect]:
+        """After a fetch: the next one, or a look for other hosts in a while if something is still missing."""
         found = self._fetch_next(now_s, state)
-        if not found:
-            self._schedule_retry(now_s, event.signed.site, state)
+        if not found and not state.complete and site not in self._retries:
+            self._schedule_retry(now_s, site, state)
         return found
+
+    def _stop_fetch(self, state: SiteState, site: SiteId) -> list[fx.Effect]:
+        running, state.fetching = state.fetching, None
+        return [] if running is None else [fx.CancelFetch(site)]
 
     def _on_dropped(self, site: SiteId) -> list[fx.Effect]:
         state = self._sites.get(site)
         if state is None:
             return []
         state.held = None
-        state.fetching_from = None
+        state.fetching = None
         self._retries.drop(site)
         self.announcing.left(site)
         state.sources.clear()
@@ -246,12 +259,9 @@ class FederationCore:
         for site, state in self._sites.items():
             if state.head is None or state.complete:
                 continue
-            if not self._wants(state.head):
-                if state.fetching_from is not None:
-                    state.fetching_from = None
-                    found.append(fx.CancelFetch(site))
-                self._retries.drop(site)
-            elif state.fetching_from is None:
+            if state.fetching is not None and not self._wants(state.fetching[1]):
+                found.extend(self._stop_fetch(state, site))
+            if state.fetching is None:
                 self._retries.set(site, now_s)
         # What was refused before may be welcome now, and only peers can tell of it.
         found.extend(fx.SyncHeads(peer) for peer in self._peers)
@@ -273,10 +283,10 @@ class FederationCore:
 
     def _retry(self, now_s: float, site: SiteId) -> list[fx.Effect]:
         state = self._sites.get(site)
-        if state is None or state.complete or state.head is None or not self._wants(state.head):
+        if state is None or state.complete or state.head is None:
             return []
         found = self._fetch_next(now_s, state)
-        if found or state.fetching_from is not None:
+        if found or state.fetching is not None or not self._wants(state.head):
             return found
         if state.failures > FAILURES_MAX and not state.recorded:
             del self._sites[site]
@@ -294,14 +304,16 @@ class FederationCore:
         self._retries.drop(signed.site)
 
     def _fetch_next(self, now_s: float, state: SiteState) -> list[fx.Effect]:
-        """Starts a fetch from the newest source unless one runs or nothing is missing."""
-        if state.head is None or state.complete or state.fetching_from is not None or not state.sources:
+        """Starts a fetch of the newest release that somebody offers; one of an earlier release gives way to it."""
+        if state.complete or state.paused_until_s > now_s:
             return []
-        if state.paused_until_s > now_s:
+        source = state.next_source(self._wants)
+        if source is None or (state.fetching is not None and state.fetching[1].seq >= source[1].seq):
             return []
-        source = next(reversed(state.sources))
-        state.fetching_from = source
-        return [fx.StartFetch(state.head, source)]
+        peer, signed = source
+        found = self._stop_fetch(state, signed.site)
+        state.fetching = source
+        return [*found, fx.StartFetch(signed, peer)]
 
     def _pass_on(self, now_s: float, state: SiteState, signed: SignedRelease) -> list[fx.Effect]:
         """A publisher's release is told to all at once. One that came from a peer goes to a few now, to others later.
@@ -318,7 +330,7 @@ class FederationCore:
 
     def _offer_later(self, site: SiteId, peer: PeerId) -> list[fx.Effect]:
         state = self._sites.get(site)
-        if state is None or state.held is None or not state.complete:
+        if state is None or state.held is None:
             return []
         if peer in state.sources or peer not in self._peers:
             return []

@@ -1,5 +1,6 @@
 """What the core knows about one site and one peer."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from node.core.inputs import PeerId
@@ -13,14 +14,16 @@ SOURCES_MAX = 16
 class SiteState:
     """One site that this node hosts, wants to host, or remembers the head of.
 
+    `sources`: who says to host which release; none is older than the held one or newer than the head. The newest word
+    comes last. `fetching`: the release that is being fetched, and from whom.
     `recorded`: the store has a row for it, so later heads are recorded too and old ones stay refused after a restart.
     `paused_until_s`: no fetch before then, because this node itself could not take it (full disk or quota).
     """
 
     head: SignedRelease | None = None
     held: SignedRelease | None = None
-    sources: dict[PeerId, None] = field(default_factory=dict)
-    fetching_from: PeerId | None = None
+    sources: dict[PeerId, SignedRelease] = field(default_factory=dict)
+    fetching: tuple[PeerId, SignedRelease] | None = None
     recorded: bool = False
     failures: int = 0
     paused_until_s: float = 0.0
@@ -32,16 +35,39 @@ class SiteState:
             return False
         return self.head.release.ended or self.held is self.head or self.held == self.head  # a cid costs 0.1 ms
 
-    def add_source(self, peer: PeerId) -> None:
-        """Remembers that `peer` says it hosts the head; the newest word counts most, the oldest is forgotten."""
+    @property
+    def best(self) -> SignedRelease | None:
+        """What others can get here: the held release, or the end."""
+        return self.head if self.complete else self.held
+
+    def add_source(self, peer: PeerId, signed: SignedRelease) -> None:
+        """Remembers that `peer` says it hosts this release; the oldest word is forgotten."""
         self.sources.pop(peer, None)
-        self.sources[peer] = None
+        alike = (known for known in (self.head, self.held, *self.sources.values()) if known == signed)
+        self.sources[peer] = next(alike, signed)  # one object for all: thousands of sites have many sources
         while len(self.sources) > SOURCES_MAX:
             del self.sources[next(iter(self.sources))]
 
+    def forget_sources_of(self, signed: SignedRelease) -> None:
+        self.sources = {peer: offered for peer, offered in self.sources.items() if offered != signed}
+
+    def next_source(self, wants: Callable[[SignedRelease], bool]) -> tuple[PeerId, SignedRelease] | None:
+        """The newest wanted release that is above the held one, and who said last to host it."""
+        above = self.held.seq if self.held is not None else 0
+        found: tuple[PeerId, SignedRelease] | None = None
+        for peer, signed in reversed(self.sources.items()):
+            if signed.seq > above and wants(signed):
+                found, above = (peer, signed), signed.seq
+        return found
+
     def take_head(self, signed: SignedRelease) -> None:
-        """Replaces the head; who hosted the old one may not host this one."""
+        """Replaces the head. Hosts of an older release are kept: this one may never be had."""
         self.head = signed
-        self.sources.clear()
         self.failures = 0
         self.paused_until_s = 0.0
+
+    def take_held(self, signed: SignedRelease) -> None:
+        """Replaces the held release; who has only older ones is of no use any more."""
+        self.held = signed
+        self.fetching = None
+        self.sources = {peer: offered for peer, offered in self.sources.items() if offered.seq >= signed.seq}

@@ -54,7 +54,7 @@ class Replicator:
         self.context = Context(store=store, network=network, gate=gate, core=core, tell=self.tell)
         self.context.standing.on_shunned = lambda peer: network.ban(peer, for_s=BAN_S)
         self._nursery: trio.Nursery | None = None
-        self._fetches: dict[SiteId, tuple[SignedRelease, trio.CancelScope]] = {}
+        self._fetches: dict[SiteId, tuple[SignedRelease, PeerId, trio.CancelScope]] = {}
         self._syncing: set[PeerId] = set()
         self._looking: set[SiteId] = set()
         self._fetch_limit = trio.CapacityLimiter(FETCHES_MAX)
@@ -90,11 +90,7 @@ class Replicator:
 
     def fetching(self) -> list[tuple[SignedRelease, PeerId | None]]:
         """What is being fetched now, and from whom."""
-        found = []
-        for site, (signed, _) in self._fetches.items():
-            state = self.context.core.state_of(site)
-            found.append((signed, state.fetching_from if state else None))
-        return found
+        return [(signed, source) for signed, source, _ in self._fetches.values()]
 
     def announcing(self) -> AnnouncingReport:
         """Whether the announcements keep up."""
@@ -115,15 +111,26 @@ class Replicator:
         freed_bytes = 0
         for site in sites:
             self.tell(ins.Dropped(site))
-            self.cancel_fetch(site)
             async with self.context.lock_of(site):
                 freed_bytes += await self.context.in_store(self.context.store.drop_site, site)
         return freed_bytes
 
+    def offer(self, site: SiteId) -> None:
+        """Tells all peers once more that the site is here: those that have it say so, others may take it."""
+        state = self.context.core.state_of(site)
+        if state is not None and state.held is not None:
+            for info in self.context.network.peers():
+                self._carry_out(fx.SendHead(info.peer, state.held))
+
     def cancel_fetch(self, site: SiteId) -> None:
-        """Stops the site's fetch, if one runs."""
+        """Stops the site's fetch, if one runs, because this node has something else to do with the site now."""
+        if (running := self._fetches.get(site)) is not None:
+            self._stop_fetch(site)
+            self.tell(ins.FetchFailed(running[0], running[1], "local"))
+
+    def _stop_fetch(self, site: SiteId) -> None:
         if site in self._fetches:
-            self._fetches.pop(site)[1].cancel()
+            self._fetches.pop(site)[2].cancel()
 
     def _carry_out(self, effect: fx.Effect) -> None:
         match effect:
@@ -139,7 +146,7 @@ class Replicator:
             case fx.StartFetch(signed, source):
                 self._start_fetch(signed, source)
             case fx.CancelFetch(site):
-                self.cancel_fetch(site)
+                self._stop_fetch(site)
             case fx.FindHosts(site):
                 if site not in self._looking:
                     self._looking.add(site)
@@ -284,7 +291,7 @@ class Replicator:
 
     def _start_fetch(self, signed: SignedRelease, source: PeerId) -> None:
         scope = trio.CancelScope()
-        self._fetches[signed.site] = (signed, scope)
+        self._fetches[signed.site] = (signed, source, scope)
         self._start(self._fetch, signed, source, scope)
 
     async def _fetch(self, signed: SignedRelease, source: PeerId, scope: trio.CancelScope) -> None:
@@ -294,7 +301,7 @@ class Replicator:
                 outcome = await fetch_release(self.context, signed, source)
         if scope.cancelled_caught:
             return
-        if self._fetches.get(signed.site) == (signed, scope):
+        if self._fetches.get(signed.site) == (signed, source, scope):
             del self._fetches[signed.site]
         if outcome == "stored":
             self.tell(ins.Stored(signed))

@@ -85,7 +85,7 @@ async def _answer_heads(context: Context, channel: FrameChannel, first: msg.Head
 async def _answer_offer(context: Context, channel: FrameChannel, peer: str, signed: SignedRelease) -> None:
     """Answers `Have` with the sequence held now (a fetch follows if it is lower), `End` if none is, or `Refuse`."""
     try:
-        context.core.check(signed)
+        context.core.check_offer(signed)
     except StaleRelease as error:
         context.standing.count(trio.current_time(), peer, error.code)
         context.tell(HeadSeen(peer, signed))
@@ -106,7 +106,7 @@ async def _answer_offer(context: Context, channel: FrameChannel, peer: str, sign
 def answer_ask(context: Context, site: SiteId) -> msg.Offer | msg.Refuse:
     """What this node says to "do you host this site?"."""
     state = context.core.state_of(site)
-    best = (state.head if state.complete else state.held) if state else None
+    best = state.best if state else None
     if best is None:
         return msg.Refuse("not-found", "this node does not host the site", site)
     verdict = context.gate.may_serve_peers(best)

@@ -20,8 +20,9 @@ from protocol.limits import SEQ_MAX
 from protocol.release import Band, Release, SignedRelease, sign_release
 from protocol.site_id import SiteId
 
-# Not drawn: how often a site is announced must not change what else happens under a seed.
-DHT_CALL_S = 2.0
+# A walk in the DHT takes that long, as drawn, and one in so many of them reaches nobody.
+DHT_CALL_S = (0.2, 15.0)
+DHT_FAILS_ONE_IN = 10
 
 
 @dataclass(slots=True)
@@ -119,15 +120,24 @@ class SimNode:
                 for name in world.providers.get(site, set()):
                     world.send(self.name, name, lambda n: n.answer_ask(self.name, site))
             case fx.Announce(site):
-                world.providers.setdefault(site, set()).add(self.name)
-                world.later(DHT_CALL_S, lambda: self.feed(ins.Announced(site, 1)))
+                self.announce(site)
             case fx.CheckAnnounced(site):
                 seen = int(self.name in world.providers.get(site, set()))
-                world.later(DHT_CALL_S, lambda: self.feed(ins.Checked(site, seen)))
+                world.later(world.rng.uniform(*DHT_CALL_S), lambda: self.feed(ins.Checked(site, seen)))
+
+    def announce(self, site: SiteId) -> None:
+        took = int(self.world.rng.randrange(DHT_FAILS_ONE_IN) > 0)
+        if took:
+            self.world.providers.setdefault(site, set()).add(self.name)
+        self.world.later(self.world.rng.uniform(*DHT_CALL_S), lambda: self.feed(ins.Announced(site, took)))
 
     def record(self, signed: SignedRelease) -> None:
         self.world.checker.on_record(self.name, self.disk.heads.get(signed.site), signed)
         self.disk.heads[signed.site] = signed
+
+    def hold(self, signed: SignedRelease) -> None:
+        self.world.checker.on_hold(self.name, self.disk.held.get(signed.site), signed)
+        self.disk.held[signed.site] = signed
 
     def answer_heads(self, asker: str, known: dict[SiteId, int]) -> None:
         if self.core is None:
@@ -171,7 +181,7 @@ class SimNode:
         if signed.release.ended:
             self.disk.held.pop(signed.site, None)
         else:
-            self.disk.held[signed.site] = signed
+            self.hold(signed)
         self.feed(ins.Stored(signed))
 
     def serves(self, signed: SignedRelease) -> bool:
@@ -180,11 +190,14 @@ class SimNode:
 
 
 class Checker:
-    """Safety: heads never go back, and nothing is recorded that its publisher did not sign."""
+    """Safety: neither heads nor held releases go back, and nothing is recorded that its publisher did not sign."""
 
     def on_record(self, name: str, old: SignedRelease | None, new: SignedRelease) -> None:
         assert old is None or new.seq > old.seq, f"{name}: head went from {old and old.seq} to {new.seq}"
         assert SignedRelease.decode(new.encode()) == new
+
+    def on_hold(self, name: str, old: SignedRelease | None, new: SignedRelease) -> None:
+        assert old is None or new.seq >= old.seq, f"{name}: went from holding {old and old.seq} to {new.seq}"
 
 
 class World:

@@ -108,6 +108,49 @@ def test_a_newer_head_replaces_a_running_fetch(publisher: Publisher) -> None:
     assert machine.feed(ins.FetchFailed(old, "a", "source")) == []
 
 
+def test_while_nobody_gives_the_head_the_release_before_it_is_fetched(publisher: Publisher) -> None:
+    machine = Machine("a", "b")
+    first, second, third = (publisher.publish() for _ in range(3))
+    machine.core.restore(machine.now_s, [(third, first)])
+    assert machine.feed(ins.HeadSeen("a", second)) == [fx.StartFetch(second, "a")]
+    found = machine.feed(ins.Stored(second))
+    assert fx.SendHead("b", second) in found
+    assert machine.core.known_heads() == [(second.site, second.seq)]
+    assert machine.core.newer_than({second.site: first.seq}) == [second]
+    with pytest.raises(StaleRelease):
+        machine.core.check(second)
+    assert fx.FindHosts(second.site) in machine.after(RETRY_MAX_S * SPREAD)
+    assert fetches(machine.feed(ins.HeadSeen("b", third))) == [fx.StartFetch(third, "b")]
+
+
+def test_the_release_before_the_head_is_fetched_when_the_heads_only_host_fails(publisher: Publisher) -> None:
+    machine = Machine("a", "b")
+    first, second, third = (publisher.publish() for _ in range(3))
+    machine.hold(first)
+    assert fetches(machine.feed(ins.HeadSeen("a", third))) == [fx.StartFetch(third, "a")]
+    assert machine.feed(ins.HeadSeen("b", second)) == []
+    assert fetches(machine.feed(ins.FetchFailed(third, "a", "source"))) == [fx.StartFetch(second, "b")]
+    assert machine.feed(ins.HeadSeen("a", third)) == [fx.CancelFetch(third.site), fx.StartFetch(third, "a")]
+    assert machine.feed(ins.FetchFailed(second, "b", "source")) == []
+
+
+def test_what_is_refused_in_the_head_does_not_keep_the_release_before_it_out(publisher: Publisher) -> None:
+    machine = Machine("a", "b")
+    first, second = publisher.publish(), publisher.publish()
+    machine.feed(ins.HeadSeen("a", second))
+    machine.feed(ins.HeadSeen("b", first))
+    assert fetches(machine.feed(ins.FetchFailed(second, "a", "refused"))) == [fx.StartFetch(first, "b")]
+    assert fx.RecordHead(second) in machine.feed(ins.Stored(first))
+
+
+def test_an_older_release_than_the_held_one_is_never_fetched(publisher: Publisher) -> None:
+    machine = Machine("a")
+    first, second, third = (publisher.publish() for _ in range(3))
+    machine.core.restore(machine.now_s, [(third, second)])
+    assert machine.feed(ins.HeadSeen("a", first)) == [fx.SendHead("a", second)]
+    assert machine.feed(ins.HeadSeen("a", second)) == []
+
+
 def test_a_refused_site_is_neither_fetched_nor_remembered(publisher: Publisher) -> None:
     machine = Machine("a")
     signed = publisher.publish()

@@ -42,9 +42,7 @@ class MemoryNode:
 
     def host(self, site: TreeSite) -> None:
         """Puts the site's release into the store as if it had been published here, and tells the core."""
-        hold = self.store.begin_hold(site.signed)
-        self.store.put_blocks(hold, list(site.blocks.items()))
-        self.store.finish_hold(hold, origin=Origin.PUBLISHED)
+        put(self.store, site)
         self.replicator.tell(Stored(site.signed))
 
     def holds(self, site: TreeSite) -> bool:
@@ -77,16 +75,25 @@ class TreeSite:
         return sign_release(release, self.key)
 
 
+def put(store: MemoryStore, site: TreeSite) -> None:
+    """Makes the site's release the held one."""
+    hold = store.begin_hold(site.signed)
+    store.put_blocks(hold, list(site.blocks.items()))
+    store.finish_hold(hold, origin=Origin.PUBLISHED)
+
+
 @asynccontextmanager
 async def ring(
     count: int, *, quota_bytes: int = 10**9, hosting: Hosting | None = None, store: MemoryStore | None = None
 ) -> AsyncIterator[tuple[Air, list[MemoryNode]]]:
-    """`count` nodes, not connected yet."""
+    """`count` nodes, not connected yet; the first one with `store`, if that is given."""
     air = Air()
     async with trio.open_nursery() as nursery:
         nodes = []
         for number in range(count):
-            mine = store or MemoryStore(quota_bytes=quota_bytes, cache_bytes=10**8)
+            mine = (
+                store if store is not None and number == 0 else MemoryStore(quota_bytes=quota_bytes, cache_bytes=10**8)
+            )
             nodes.append(await nursery.start(_run_node, air, number, mine, hosting))
         yield air, nodes
         nursery.cancel_scope.cancel()

@@ -15,7 +15,7 @@ from protocol import messages as msg
 from protocol.cid import RAW, Cid
 from protocol.messages import PUBLISH_PROTOCOL, SYNC_PROTOCOL
 from protocol.release import Release, sign_release
-from tests.unit.replication.kit import DEADLINE_S, MemoryNode, TreeSite, connect, ring, until
+from tests.unit.replication.kit import DEADLINE_S, MemoryNode, TreeSite, connect, put, ring, until
 
 FILES = {f"{number}.txt": b"%d" % number * 1000 for number in range(20)}
 
@@ -71,6 +71,39 @@ async def test_a_node_that_was_cut_off_catches_up_when_it_is_back() -> None:
         air.heal(nodes[0].network.local_peer, nodes[1].network.local_peer)
         await connect(nodes[1], nodes[0])
         await until(lambda: nodes[1].holds(second))
+
+
+async def test_a_node_that_knows_a_head_nobody_has_takes_the_best_there_is() -> None:
+    first = TreeSite(FILES)
+    second = TreeSite(FILES | {"new.txt": b"new"}, seq=2, key=first.key)
+    third = TreeSite(FILES | {"new.txt": b"newer"}, seq=3, key=first.key)
+    behind = MemoryStore(quota_bytes=10**9)
+    put(behind, first)
+    behind.set_head(third.signed)
+    async with ring(3, store=behind) as (_, nodes):
+        nodes[1].host(second)
+        await connect(nodes[0], nodes[1])
+        await until(lambda: nodes[0].holds(second))
+        record = behind.site(first.signed.site)
+        assert record is not None
+        assert record.head == third.signed
+        assert not nodes[0].replicator.context.standing.faults(nodes[1].network.local_peer)
+        nodes[2].host(third)
+        await connect(nodes[0], nodes[2])
+        await until(lambda: nodes[0].holds(third) and nodes[1].holds(third))
+
+
+async def test_a_fetch_that_gives_way_to_a_publish_is_not_thought_to_run_for_ever() -> None:
+    site = TreeSite(FILES)
+    async with ring(2) as (_, nodes):
+        wanted = served_wants(nodes[0], site, stall_after=5)
+        await connect(nodes[1], nodes[0])
+        await until(lambda: len(wanted) == 5)
+        nodes[1].replicator.cancel_fetch(site.signed.site)
+        state = nodes[1].replicator.context.core.state_of(site.signed.site)
+        assert state is not None
+        assert state.fetching is None
+        assert not nodes[1].replicator.fetching()
 
 
 async def test_an_update_asks_only_for_what_changed() -> None:
