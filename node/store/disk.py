@@ -249,10 +249,7 @@ class DiskStore(DiskTrees):
             return holds.usage(tx, quota_bytes=self._quota_bytes, cache_quota_bytes=self._cache_quota_bytes)
 
     def sync(self) -> None:
-        with self._index.lock:
-            self._intake.sync_packs()
-            with self._index.transaction(durable=True) as tx:
-                self._packs.note_synced(tx)
+        self._intake.sync()
 
     # --- the rest ------------------------------------------------------------------------------------------
 
@@ -267,7 +264,9 @@ class DiskStore(DiskTrees):
         with self._index.lock:
             self._ballast.release_if_low()
             try:
-                self.sync()
+                self._intake.sync_packs()
+                with self._index.transaction(durable=True) as tx:
+                    self._packs.note_synced(tx)
             except OperatorError as error:
                 _log.warning("closing without a last sync: %s", error)
             except StoreClosed:

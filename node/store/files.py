@@ -6,7 +6,8 @@ import ctypes
 import errno
 import os
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -14,6 +15,7 @@ Buffer = bytes | bytearray | memoryview
 
 _IOV_MAX: Final = 1024  # Linux takes no more buffers in one call
 _PUNCH_KEEP_SIZE: Final = 0x02 | 0x01  # FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE
+_START_WRITING: Final = 0x02  # SYNC_FILE_RANGE_WRITE
 _NOT_SUPPORTED: Final = (errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)
 
 
@@ -28,7 +30,13 @@ class Files(Protocol):
     def write_at(self, fd: int, offset: int, buffers: Sequence[Buffer]) -> None:
         """All of it, or an error; what an error leaves between `offset` and the end is undefined."""
 
+    def start_writing(self, fd: int, offset: int, length: int) -> None:
+        """Have the disk begin with this range, so that a later sync finds it done. A hint: nothing is promised."""
+
     def fsync(self, fd: int) -> None: ...
+
+    def fsync_beside(self, fd: int) -> Callable[[], None]:
+        """`fsync` while the caller does something else; what is given waits for it and raises what it raised."""
 
     def fsync_dir(self, path: Path) -> None: ...
 
@@ -70,8 +78,15 @@ class OsFiles:
                 _write_rest(fd, offset + written, group, written)
             offset += size
 
+    def start_writing(self, fd: int, offset: int, length: int) -> None:
+        if _sync_file_range is not None:
+            _sync_file_range(fd, offset, length, _START_WRITING)
+
     def fsync(self, fd: int) -> None:
         os.fdatasync(fd)  # also writes the file's size, which is the metadata that reading back needs
+
+    def fsync_beside(self, fd: int) -> Callable[[], None]:
+        return _beside.submit(self.fsync, fd).result
 
     def fsync_dir(self, path: Path) -> None:
         fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -126,15 +141,18 @@ def _write_rest(fd: int, offset: int, buffers: Sequence[Buffer], skip: int) -> N
             rest = rest[written:]
 
 
-def _load_fallocate() -> ctypes._NamedFuncPointer | None:  # pragma: no cover - depends on the C library
+def _libc(*names: str, arguments: Sequence[type]) -> ctypes._NamedFuncPointer | None:  # pragma: no cover
+    """The first of these that the C library has; Python gives access to neither."""
     libc = ctypes.CDLL(None, use_errno=True)
-    for name in ("fallocate64", "fallocate"):
+    for name in names:
         function = getattr(libc, name, None)
         if function is not None:
-            function.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64)
+            function.argtypes = arguments
             function.restype = ctypes.c_int
             return function  # type: ignore[no-any-return]
     return None
 
 
-_fallocate = _load_fallocate()
+_fallocate = _libc("fallocate64", "fallocate", arguments=(ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64))
+_sync_file_range = _libc("sync_file_range", arguments=(ctypes.c_int, ctypes.c_int64, ctypes.c_int64, ctypes.c_uint))
+_beside = ThreadPoolExecutor(2, thread_name_prefix="fsync")

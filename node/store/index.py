@@ -22,6 +22,7 @@ _BUSY_TIMEOUT_S: Final = 10.0  # only a reader that recovers the log of a dead w
 _PRAGMAS: Final = (
     "PRAGMA cache_size = -8000",  # KiB
     "PRAGMA temp_store = MEMORY",
+    "PRAGMA wal_autocheckpoint = 4000",  # pages, 16 MiB: CIDs are random, so the same pages change again and again
     "PRAGMA journal_size_limit = 33554432",  # bytes; the log shrinks back to this after a large transaction
 )
 

@@ -1,41 +1,25 @@
-"""Blocks on their way in: verify, write to the pack, then name them in the index (docs/spec/store.md, "Writing")."""
+"""Blocks on their way in: verified and written to the pack, then named in the index (docs/spec/store.md, "Writing")."""
 
 from __future__ import annotations
 
 import logging
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from node.store import blocks, cache, holds, layout, notes
+from node.store.checking import checking
 from node.store.index import Index
 from node.store.layout import cost
 from node.store.packs import PackWriter
 from node.store.port import AnyHold
 from node.store.recovery import forget_beyond
-from protocol.cid import IDENTITY, Cid
-from protocol.errors import OperatorError, OverLimit, UnsupportedHash
-from protocol.limits import FOREIGN_BLOCK_MAX_BYTES
+from protocol.cid import Cid
+from protocol.errors import OperatorError
 
 _log = logging.getLogger(__name__)
 
 _LENGTH_MAX_BYTES: Final = 4  # a section's length before it: blocks are at most 2 MiB
-
-
-def verified(batch: Iterable[tuple[Cid, bytes]]) -> dict[Cid, bytes]:
-    """Each block once, under its CIDv1.
-
-    Raises HashMismatch, UnsupportedHash or OverLimit for the first that is wrong.
-    """
-    checked: dict[Cid, bytes] = {}
-    for cid, data in batch:
-        if len(data) > FOREIGN_BLOCK_MAX_BYTES:
-            raise OverLimit(f"a block of {len(data)} bytes, at most {FOREIGN_BLOCK_MAX_BYTES}")
-        if cid.hash_code == IDENTITY:
-            raise UnsupportedHash("an identity CID carries its bytes itself and is not stored")
-        cid.verify(data)
-        checked[cid.canonical] = data
-    return checked
 
 
 class Intake:
@@ -56,8 +40,8 @@ class Intake:
         self._lost: list[tuple[int, int]] = []  # (pack, synced): what a failed sync took and rows still name
 
     def put(self, hold: AnyHold, incoming: Sequence[tuple[Cid, bytes]]) -> int:
-        batch = verified(incoming)
-        with self._index.lock:
+        with checking(incoming) as checked, self._index.lock:
+            batch = checked.blocks
             self._make_room(batch)
             with self._index.transaction(durable=False) as tx:
                 row = holds.load(tx, hold)
@@ -72,6 +56,7 @@ class Intake:
                 blocks.move(tx, [known[cid].id for cid in broken], places[len(fresh) :])
                 blocks.keep(tx, row.id, (*ids, *(found.id for found in adopted)))
                 holds.count_new(tx, row, len(fresh), fresh_bytes)
+                checked.wait()
             self._packs.committed(places)
             self._sync_if_due()
         return fresh_bytes
@@ -109,8 +94,8 @@ class Intake:
 
     def cache(self, incoming: Sequence[tuple[Cid, bytes]]) -> int:
         """Returns the bytes that were evicted."""
-        batch = verified(incoming)
-        with self._index.lock:
+        with checking(incoming) as checked, self._index.lock:
+            batch = checked.blocks
             self._make_room(batch)
             with self._index.transaction(durable=False) as tx:
                 known = blocks.lookup(tx, batch, 0)
@@ -122,6 +107,7 @@ class Intake:
                 cache.touch(tx, known)
                 cache.add(tx, ids, sum(len(batch[cid]) for cid in fresh))
                 evicted = cache.evict(tx, self._cache_quota_bytes)
+                checked.wait()
             self._packs.committed(places)
             self._sync_if_due()
         return evicted
@@ -156,9 +142,22 @@ class Intake:
 
     def _sync_if_due(self) -> None:
         if self._packs.unsynced_bytes >= self._limits.sync_every_bytes:
-            self.sync_packs()
-            with self._index.transaction(durable=False) as tx:
-                self._packs.note_synced(tx)
+            self.sync_packs()  # the next write notes it
+
+    def sync(self) -> None:
+        """As `sync_packs`, and the index too, both at once.
+
+        The index may be there before the bytes that it names. No hold is finished by this, and what lies behind
+        the noted end of a sync is read again after a crash, so such rows are forgotten then.
+        """
+        with self._index.lock:
+            self._settle()
+            wait = self._packs.sync_beside()
+            try:
+                with self._index.transaction(durable=True):
+                    pass
+            finally:
+                self._after_sync(wait)
 
     def sync_packs(self) -> None:
         """All bytes that rows name are on the disk when this returns. Call it under the lock.
@@ -167,8 +166,11 @@ class Intake:
         StoreFull is raised. Blocks of open holds are then missing and are asked for again.
         """
         self._settle()
+        self._after_sync(self._packs.sync)
+
+    def _after_sync(self, sync: Callable[[], None]) -> None:
         try:
-            self._packs.sync()
+            sync()
         except OperatorError:
             self._lost.append(self._packs.abandon())
             try:

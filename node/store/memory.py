@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from node.store import layout
+from node.store.checking import verified
 from node.store.errors import BlockCorrupt, BlockMissing, HoldGone, HoldIncomplete, QuotaExceeded, TooMany
-from node.store.intake import verified
 from node.store.layout import cost
 from node.store.memory_rows import MemoryRows
 from node.store.port import (

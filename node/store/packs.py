@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from node.store import layout
 from node.store.faults import translated
@@ -15,6 +15,9 @@ from node.store.files import Buffer, Files
 from node.store.index import Index
 from protocol import car
 from protocol.cid import Cid
+
+_WRITE_BYTES: Final = layout.MIB  # at once; for larger writes Linux wants larger stretches of memory, which is slow
+_START_BYTES: Final = 4 * layout.MIB  # the disk takes these while the next are written
 
 HEADER = car.encode_header([Cid(layout.PACK_ROOT)])
 
@@ -44,6 +47,7 @@ class PackWriter:
         self._fd = -1
         self._size = 0  # bytes that committed rows know of; what lies beyond is overwritten
         self._synced = 0
+        self._started = 0  # the disk was told to begin with what lies before
 
     @property
     def unsynced_bytes(self) -> int:
@@ -57,7 +61,8 @@ class PackWriter:
     def resume(self, pack: int, size: int) -> None:
         """Go on in a pack whose first `size` bytes are on the disk."""
         self._fd = self._files.open(layout.pack_path(self._directory, pack))
-        self._pack, self._size, self._synced = pack, size, size
+        self._pack = pack
+        self._size = self._synced = self._started = size
 
     def has_room(self, size: int) -> bool:
         """True when `size` more bytes fit the open pack; an empty one takes any size."""
@@ -73,7 +78,7 @@ class PackWriter:
             fd = self._create(pack)
         self._leave()
         self._fd, self._pack = fd, pack
-        self._size = self._synced = len(HEADER)
+        self._size = self._synced = self._started = len(HEADER)
 
     def _create(self, pack: int) -> int:
         """The file is on the disk before the row that names it."""
@@ -119,12 +124,22 @@ class PackWriter:
             return
         with translated(self._directory, "writing blocks"):
             try:
-                self._files.write_at(self._fd, self._size, buffers)
+                self._write_through(buffers)
             except OSError:
                 with suppress(OSError):  # on a full disk, give back what was written of it
                     self._files.truncate(self._fd, self._size)
                 raise
-        tx.execute("UPDATE packs SET size_bytes = ? WHERE id = ?", (end, self._pack))
+        tx.execute("UPDATE packs SET size_bytes = ?, synced_bytes = ? WHERE id = ?", (end, self._synced, self._pack))
+
+    def _write_through(self, buffers: Sequence[Buffer]) -> None:
+        """The disk starts early, so that the next sync is short: it would idle until then."""
+        at = self._size
+        for group, size in _groups(buffers):
+            self._files.write_at(self._fd, at, group)
+            at += size
+            if at - self._started >= _START_BYTES:
+                self._files.start_writing(self._fd, self._started, at - self._started)
+                self._started = at
 
     def committed(self, places: Sequence[Place]) -> None:
         if places:
@@ -136,7 +151,20 @@ class PackWriter:
             return
         with translated(self._directory, "writing blocks"):
             self._files.fsync(self._fd)
-        self._synced = self._size
+        self._synced = self._started = self._size
+
+    def sync_beside(self) -> Callable[[], None]:
+        """`sync` while the caller does something else; call what is given, under the same lock, for its end."""
+        if self._synced == self._size:
+            return lambda: None
+        wait, size = self._files.fsync_beside(self._fd), self._size
+
+        def finish() -> None:
+            with translated(self._directory, "writing blocks"):
+                wait()
+            self._synced = self._started = size
+
+        return finish
 
     def note_synced(self, tx: sqlite3.Connection) -> None:
         """Record how far the open pack is on the disk, in a transaction after `sync`."""
@@ -155,7 +183,22 @@ class PackWriter:
     def _leave(self) -> None:
         if self._fd >= 0:
             os.close(self._fd)
-        self._fd, self._pack, self._size, self._synced = -1, 0, 0, 0
+        self._fd, self._pack = -1, 0
+        self._size = self._synced = self._started = 0
 
     def close(self) -> None:
         self._leave()
+
+
+def _groups(buffers: Sequence[Buffer]) -> Iterator[tuple[list[Buffer], int]]:
+    """Cut into runs of some `_WRITE_BYTES`, each with its size."""
+    group: list[Buffer] = []
+    size = 0
+    for buffer in buffers:
+        group.append(buffer)
+        size += len(buffer)
+        if size >= _WRITE_BYTES:
+            yield group, size
+            group, size = [], 0
+    if group:
+        yield group, size

@@ -8,6 +8,7 @@ import random
 import shutil
 import sqlite3
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -96,6 +97,16 @@ class FaultFiles(OsFiles):
 
         self._step("fsync", whole)
 
+    def fsync_beside(self, fd: int) -> Callable[[], None]:
+        """Before or after what the caller does meanwhile."""
+        if self._random.random() < 0.5:
+            return lambda: self.fsync(fd)
+        try:
+            self.fsync(fd)
+        except OSError as error:
+            return partial(_raise, error)
+        return lambda: None
+
     def fsync_dir(self, path: Path) -> None:
         self._step("fsync_dir", lambda: self._lasting_names.update(path.iterdir()))
 
@@ -176,6 +187,10 @@ class FaultFiles(OsFiles):
             source = synced if self._random.random() < 0.3 else actual
             mixed += source[at : at + _GRAIN].ljust(_GRAIN, b"\0")
         return bytes(mixed[:size])
+
+
+def _raise(error: OSError) -> None:
+    raise error
 
 
 def _sqlite_error(code: int) -> sqlite3.OperationalError:

@@ -31,6 +31,7 @@ WEIGHTS = {
     "cache": 2.0,
     "rule": 2.0,
     "care": 2.0,
+    "sync": 1.0,
 }
 
 
@@ -70,6 +71,8 @@ class Scenario:
             self.calls.append(lambda store: store.cache_blocks(list(content.items())))
         elif kind == "care":
             self.calls.append(lambda store: store.compact() * 0)
+        elif kind == "sync":
+            self.calls.append(lambda store: store.sync())
         else:
             self._add_rule()
 

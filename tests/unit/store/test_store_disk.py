@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,7 @@ from node.store.port import Origin, RuleRow
 from node.store.reader import open_reader
 from protocol.car import CarDecoder
 from protocol.cid import Cid
+from protocol.errors import HashMismatch, OverLimit
 from tests.conformance.store_check import problems
 from tests.conformance.store_kit import SMALL, Publisher, block, blocks, damage, place, publish, readable, scratch
 
@@ -340,3 +342,32 @@ def test_the_lowered_quota_is_kept(path: Path) -> None:
         assert store.link_blocks(hold, list(content)) == []
         store.finish_hold(hold, origin=Origin.PUBLISHED)
         assert store.drop_site(hold.site) == 1500
+
+
+LARGE = list(blocks(1, 10, 100_000).items())
+
+
+@pytest.mark.parametrize("bad", [0, 5, 9])
+def test_a_wrong_block_among_large_ones_spoils_the_batch(path: Path, bad: int) -> None:
+    """They are hashed in threads while they are written: what is wrong is in the pack then, but never named."""
+    wrong = [(cid, data if at != bad else data[:-1] + b"!") for at, (cid, data) in enumerate(LARGE)]
+    with closing(opened(path, layout.StoreLimits())) as store:
+        hold = store.begin_hold(Publisher(1).release(dict(LARGE)))
+        for put in (partial(store.put_blocks, hold), store.cache_blocks):
+            with pytest.raises(HashMismatch):
+                put(wrong)
+            assert store.usage().blocks == 0
+        assert store.hold_info(hold).done_blocks == 0
+        store.put_blocks(hold, LARGE)
+        store.finish_hold(hold, origin=Origin.PUBLISHED)
+        assert readable(store, dict(LARGE))
+    assert problems(path) == []
+
+
+def test_a_wrong_block_is_told_before_a_lack_of_room(path: Path) -> None:
+    with closing(opened(path, layout.StoreLimits())) as store:
+        hold = store.begin_hold(Publisher(1).release(dict(LARGE[:2])))
+        with pytest.raises(OverLimit):
+            store.put_blocks(hold, LARGE)
+        with pytest.raises(HashMismatch):
+            store.put_blocks(hold, [*LARGE[:9], (LARGE[9][0], b"no" * 10_000)])
