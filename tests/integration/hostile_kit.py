@@ -115,10 +115,10 @@ class OddKey:
         return self._serialized
 
 
-async def shake_hands_with(node: NodeProcess, identity_key: bytes) -> None:
+async def shake_hands_with(node: NodeProcess, identity_key: bytes, source: str = "127.0.0.1") -> None:
     """Claim this key in the handshake; the node ends the connection."""
     keys = Keys(os.urandom(32))
-    async with await tcp(node) as stream:
+    async with await tcp(node, source) as stream:
         raw = RawConnection(stream, is_initiator=True, remote=node.endpoint)
         await multistream.propose(raw.read, raw.write, ["/noise"])
         pattern = PatternXX(keys.peer, OddKey(identity_key), keys.noise)
