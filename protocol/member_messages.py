@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TypeAlias
 
-from protocol import canonical
 from protocol.audit import NONCE_BYTES, PROOF_BYTES
 from protocol.cid import Cid
 from protocol.errors import Malformed, OverLimit
@@ -148,8 +147,3 @@ TYPES: dict[str, tuple[type, frozenset[str], Callable[[_Fields], MemberMessage]]
     "audit": (Challenge, frozenset({"nonce", "site", "cids"}), _challenge),
     "proofs": (Proofs, frozenset({"proofs"}), _proofs),
 }
-
-
-def packable(value: object) -> canonical.Packable:
-    """A field's value as it goes over the wire."""
-    return value.encode() if isinstance(value, SignedStatement) else value  # type: ignore[return-value]

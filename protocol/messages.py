@@ -1,4 +1,5 @@
-"""Messages of /fednode/sync/1 and /fednode/publish/1 (docs/spec/sync.md): values and their strict wire form.
+"""Messages of /fednode/sync/1, publish/1 (docs/spec/sync.md) and notices/1 (docs/spec/notice.md): values and their
+strict wire form.
 
 Constructing a message checks it, so that what exists can be sent; the errors are those of decoding.
 """
@@ -9,20 +10,26 @@ from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
 from typing import TypeAlias
 
-from protocol import canonical
+from protocol import canonical, member_messages
 from protocol.cid import Cid
 from protocol.errors import Malformed, OverLimit, UnknownType
 from protocol.limits import (
+    APPEAL_MAX_BYTES,
     BLOCK_MAX_BYTES,
     CID_BYTES,
+    EXPORT_NONCE_BYTES,
     HEADS_PAGE_MAX,
     MESSAGE_MAX_BYTES,
+    NOTICE_MAX_BYTES,
+    NOTICES_MAX,
     REASON_MAX_CHARS,
     REFUSE_CODE_MAX_CHARS,
     SEQ_MAX,
+    SIGNATURE_BYTES,
     SUBJECT_MAX_BYTES,
     WANT_MAX_CIDS,
 )
+from protocol.member_messages import MemberMessage
 from protocol.release import SignedRelease
 from protocol.schema import (
     take_bool,
@@ -35,12 +42,16 @@ from protocol.schema import (
     take_str,
 )
 from protocol.site_id import SiteId
+from protocol.statement import SignedStatement
 
 SYNC_PROTOCOL = "/fednode/sync/1"
 """libp2p protocol between nodes."""
 
 PUBLISH_PROTOCOL = "/fednode/publish/1"
 """libp2p protocol between a publisher and a node; also what publish.sock speaks."""
+
+NOTICES_PROTOCOL = "/fednode/notices/1"
+"""libp2p protocol between a publisher and a node that refuses its site."""
 
 
 class Kind(IntEnum):
@@ -221,11 +232,98 @@ class Progress:
 
 
 @dataclass(frozen=True, slots=True)
+class AskNotices:
+    """Asks for the notices about a site; answered by Notices."""
+
+    site: SiteId
+
+    def __post_init__(self) -> None:
+        take_site(self.site)
+
+
+@dataclass(frozen=True, slots=True)
+class Notices:
+    """Signed notices (protocol/notice.py), the newest first. Not checked here."""
+
+    notices: tuple[bytes, ...]
+
+    def __post_init__(self) -> None:
+        if len(self.notices) > NOTICES_MAX:
+            raise OverLimit(f"{len(self.notices)} notices in one message, at most {NOTICES_MAX}")
+        for notice in self.notices:
+            take_bytes(notice, "notice", NOTICE_MAX_BYTES)
+
+
+@dataclass(frozen=True, slots=True)
+class HandAppeal:
+    """A signed appeal (protocol/notice.py), not checked here; answered by End or Refuse."""
+
+    appeal: bytes
+
+    def __post_init__(self) -> None:
+        take_bytes(self.appeal, "appeal", APPEAL_MAX_BYTES)
+
+
+@dataclass(frozen=True, slots=True)
+class AskExport:
+    """A publisher wants its own site, whatever the node's policy says; answered by Challenge or Refuse."""
+
+    site: SiteId
+
+    def __post_init__(self) -> None:
+        take_site(self.site)
+
+
+@dataclass(frozen=True, slots=True)
+class Challenge:
+    """Asks for the proof that the site's key is there."""
+
+    nonce: bytes
+
+    def __post_init__(self) -> None:
+        _take_exactly(self.nonce, "nonce", EXPORT_NONCE_BYTES)
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """Answers a Challenge; answered by Offer, after which blocks may be wanted, or Refuse."""
+
+    signature: bytes
+
+    def __post_init__(self) -> None:
+        _take_exactly(self.signature, "signature", SIGNATURE_BYTES)
+
+
+def _take_exactly(value: bytes, what: str, size_bytes: int) -> None:
+    if len(take_bytes(value, what)) != size_bytes:
+        raise Malformed(f"{what} has not {size_bytes} bytes")
+
+
+@dataclass(frozen=True, slots=True)
 class End:
     """The sender has nothing more to say in this exchange."""
 
 
-Message: TypeAlias = Heads | Offer | Ask | Fetch | Want | Block | Missing | Have | Refuse | Progress | End
+Message: TypeAlias = (
+    Heads
+    | Offer
+    | Ask
+    | Fetch
+    | Want
+    | Block
+    | Missing
+    | Have
+    | Refuse
+    | Progress
+    | AskNotices
+    | Notices
+    | HandAppeal
+    | AskExport
+    | Challenge
+    | Proof
+    | End
+    | MemberMessage
+)
 _Fields: TypeAlias = dict[str, object]
 
 
@@ -242,6 +340,11 @@ def _decode_heads(found: _Fields) -> Heads:
 def _decode_want(found: _Fields) -> Want:
     cids = take_list(found["cids"], "cids", WANT_MAX_CIDS)
     return Want(tuple(Cid(take_bytes(cid, "cid")) for cid in cids))
+
+
+def _decode_notices(found: _Fields) -> Notices:
+    notices = take_list(found["notices"], "notices", NOTICES_MAX)
+    return Notices(tuple(take_bytes(notice, "notice", NOTICE_MAX_BYTES) for notice in notices))
 
 
 # type on the wire: (class, field names, decoder of the fields)
@@ -289,7 +392,14 @@ _TYPES: dict[str, tuple[type, frozenset[str], _Decoder]] = {
             take_int(f["new_bytes"], "new_bytes"),
         ),
     ),
+    "ask-notices": (AskNotices, frozenset({"site"}), lambda f: AskNotices(take_site(f["site"]))),
+    "notices": (Notices, frozenset({"notices"}), _decode_notices),
+    "appeal": (HandAppeal, frozenset({"appeal"}), lambda f: HandAppeal(take_bytes(f["appeal"], "appeal"))),
+    "ask-export": (AskExport, frozenset({"site"}), lambda f: AskExport(take_site(f["site"]))),
+    "challenge": (Challenge, frozenset({"nonce"}), lambda f: Challenge(take_bytes(f["nonce"], "nonce"))),
+    "proof": (Proof, frozenset({"signature"}), lambda f: Proof(take_bytes(f["signature"], "signature"))),
     "end": (End, frozenset(), lambda f: End()),
+    **member_messages.TYPES,
 }
 _NAMES = {entry[0]: name for name, entry in _TYPES.items()}
 
@@ -302,7 +412,7 @@ def encode(message: Message) -> bytes:
     fields: dict[str, canonical.Packable] = {"type": name}
     for key in _TYPES[name][1]:
         value = getattr(message, key)
-        fields[key] = value.encode() if isinstance(value, SignedRelease) else value
+        fields[key] = value.encode() if isinstance(value, SignedRelease | SignedStatement) else value
     return canonical.pack(fields)
 
 

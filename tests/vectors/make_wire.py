@@ -4,16 +4,38 @@ from __future__ import annotations
 
 from dataclasses import fields
 
-from protocol import canonical, messages
+from protocol import canonical, member_messages, messages
+from protocol.audit import proof_of
 from protocol.cid import RAW, Cid
 from protocol.frames import encode_message
 from protocol.limits import BLOCK_MAX_BYTES, MESSAGE_MAX_BYTES
 from protocol.release import SignedRelease
-from tests.vectors.make_ids import SITES
+from protocol.site_filter import SiteFilter
+from protocol.statement import SignedStatement, Statement, Takes, sign_statement
+from protocol.summary import Entry
+from tests.vectors.make_ids import KEYS, SITES
 from tests.vectors.make_records import ROOT, first_release, second_release
 
 BLOCK = b"hello world"
 CID = Cid.of(RAW, BLOCK)
+
+
+def a_statement() -> SignedStatement:
+    """Of a node that holds the first two sites."""
+    statement = Statement(
+        node=SITES[1],
+        made_s=1_800_000_000,
+        addresses=("/ip4/203.0.113.7/tcp/4101",),
+        takes=Takes.OPEN,
+        room_bytes=5 * 1024**3,
+        sites=2,
+        holdings=SiteFilter.of(SITES[:2]),
+        operator="example.org",
+        region="eu-north",
+        lists=(bytes(range(8)),),
+    )
+    return sign_statement(statement, KEYS[1])
+
 
 MESSAGES: dict[str, messages.Message] = {
     "heads": messages.Heads(((SITES[0], 1), (SITES[1], 70_000)), done=True),
@@ -30,6 +52,15 @@ MESSAGES: dict[str, messages.Message] = {
     "refuse, a code from the future": messages.Refuse("not-on-mondays", ""),
     "progress": messages.Progress(1024, 4096, 512),
     "end": messages.End(),
+    "statement": member_messages.Stated(a_statement()),
+    "summary": member_messages.Summary(member_messages.Of.SITES, bytes(range(128))),
+    "listing": member_messages.Listing(
+        member_messages.Of.SITES,
+        (Entry(SITES[0], 3, ROOT.digest[:8]), Entry(SITES[1], 70_000, CID.digest[:8])),
+        done=True,
+    ),
+    "audit": member_messages.Challenge(bytes(range(16)), SITES[0], (ROOT, CID)),
+    "proofs": member_messages.Proofs((proof_of(bytes(range(16)), SITES[0], SITES[1], CID, BLOCK), b"")),
 }
 
 
@@ -38,6 +69,8 @@ def _plain(value: object) -> object:
     match value:
         case SignedRelease():
             return str(value.cid)
+        case SignedStatement():
+            return value.encode().hex()
         case tuple():
             return [_plain(item) for item in value]
         case bytes():
