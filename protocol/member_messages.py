@@ -8,7 +8,7 @@ from typing import TypeAlias
 from protocol.audit import NONCE_BYTES, PROOF_BYTES
 from protocol.cid import Cid
 from protocol.errors import Malformed, OverLimit
-from protocol.limits import AUDIT_BLOCKS_MAX, LISTING_MAX_ENTRIES, SEQ_MAX, STATEMENT_MAX_BYTES
+from protocol.limits import AUDIT_BLOCKS_MAX, CREATED_MAX_S, LISTING_MAX_ENTRIES, SEQ_MAX, STATEMENT_MAX_BYTES
 from protocol.schema import take_bool, take_bytes, take_int, take_list, take_own_cid, take_site, take_str
 from protocol.site_id import SiteId
 from protocol.statement import SignedStatement
@@ -37,13 +37,15 @@ class Stated:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """The sums of all buckets (protocol/summary.py)."""
+    """The sums of all buckets (protocol/summary.py). now_s: Unix time by the sender's clock."""
 
     of: Of
     sums: bytes = field(repr=False)
+    now_s: int
 
     def __post_init__(self) -> None:
         check_sums(self.sums)
+        take_int(self.now_s, "now_s", 0, CREATED_MAX_S)
 
     @property
     def buckets(self) -> int:
@@ -140,8 +142,8 @@ TYPES: dict[str, tuple[type, frozenset[str], Callable[[_Fields], MemberMessage]]
     ),
     "summary": (
         Summary,
-        frozenset({"of", "sums"}),
-        lambda f: Summary(_of(f), take_bytes(f["sums"], "sums")),
+        frozenset({"of", "sums", "now_s"}),
+        lambda f: Summary(_of(f), take_bytes(f["sums"], "sums"), take_int(f["now_s"], "now_s")),
     ),
     "listing": (Listing, frozenset({"of", "entries", "done"}), _listing),
     "audit": (Challenge, frozenset({"nonce", "site", "cids"}), _challenge),

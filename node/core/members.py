@@ -1,7 +1,7 @@
 """The members: nodes whose statements are known and valid (docs/spec/membership.md, 2). Pure."""
 
 import statistics
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -95,21 +95,24 @@ class Members:
 
 
 class Clock:
-    """Unix time, put right by what directly connected peers state when it is this node's that is wrong."""
+    """Unix time, put right by what connected peers' clocks show when it is this node's that is wrong."""
 
     def __init__(self) -> None:
-        self._ahead_s: deque[float] = deque(maxlen=CLOCKS)
+        self._ahead_s: dict[SiteId, float] = {}
 
-    def heard(self, wall_s: float, made_s: int) -> None:
-        """A connected peer has just made a statement, and its clock showed `made_s`."""
-        self._ahead_s.append(made_s - wall_s)
+    def heard(self, node: SiteId, wall_s: float, their_wall_s: float) -> None:
+        """A peer, connected under its key, says what its clock shows. Each has one voice; the oldest are forgotten."""
+        self._ahead_s.pop(node, None)
+        self._ahead_s[node] = their_wall_s - wall_s
+        if len(self._ahead_s) > CLOCKS:
+            del self._ahead_s[next(iter(self._ahead_s))]
 
     @property
     def off_s(self) -> float:
         """How much later it is than this node's clock says; 0 unless most peers agree that it is far off."""
         if len(self._ahead_s) < CLOCKS_MIN:
             return 0.0
-        median_s = statistics.median(self._ahead_s)
+        median_s = statistics.median(self._ahead_s.values())
         return median_s if abs(median_s) > AHEAD_MAX_S else 0.0
 
     def now_s(self, wall_s: float) -> float:

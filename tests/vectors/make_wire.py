@@ -53,7 +53,7 @@ MESSAGES: dict[str, messages.Message] = {
     "progress": messages.Progress(1024, 4096, 512),
     "end": messages.End(),
     "statement": member_messages.Stated(a_statement()),
-    "summary": member_messages.Summary(member_messages.Of.SITES, bytes(range(128))),
+    "summary": member_messages.Summary(member_messages.Of.SITES, bytes(range(128)), 1_800_000_000),
     "listing": member_messages.Listing(
         member_messages.Of.SITES,
         (Entry(SITES[0], 3, ROOT.digest[:8]), Entry(SITES[1], 70_000, CID.digest[:8])),

@@ -22,12 +22,14 @@ def test_every_question_has_an_answer_of_its_own() -> None:
 
 def test_the_answer_needs_the_block() -> None:
     cid = Cid.of(RAW, b"hello")
-    assert proof_of(NONCES[0], *PARTIES, cid, b"hello") != proof_of(NONCES[0], *PARTIES, cid, b"hellO")
+    assert proof_of(NONCES[0], PARTIES[0], PARTIES[1], cid, b"hello") != proof_of(
+        NONCES[0], PARTIES[0], PARTIES[1], cid, b"hellO"
+    )
 
 
 @pytest.mark.parametrize("nonce", [b"", bytes(NONCE_BYTES + 1)])
 def test_parts_have_fixed_lengths(nonce: bytes) -> None:
     with pytest.raises(ValueError, match="nonce"):
-        proof_of(nonce, *PARTIES, Cid.of(RAW, b"hello"), b"hello")
+        proof_of(nonce, PARTIES[0], PARTIES[1], Cid.of(RAW, b"hello"), b"hello")
     with pytest.raises(ValueError, match="CID"):
-        proof_of(NONCES[0], *PARTIES, Cid(bytes.fromhex("01550000")), b"")
+        proof_of(NONCES[0], PARTIES[0], PARTIES[1], Cid(bytes.fromhex("01550000")), b"")

@@ -18,7 +18,7 @@ NODE = SiteId.of(KEY)
 CIDS = (Cid.of(RAW, b"1"), Cid.of(RAW, b"2"))
 MESSAGES: list[Message] = [
     Stated(sign_statement(Statement(NODE, 7, ("/ip4/127.0.0.1/tcp/1",), Takes.OPEN, 1, 0, SiteFilter()), KEY)),
-    Summary(Of.SITES, bytes(128)),
+    Summary(Of.SITES, bytes(128), 1_800_000_000),
     Listing(Of.MEMBERS, (Entry(NODE, 7),), done=True),
     Listing(Of.SITES, (), done=False),
     Challenge(bytes(16), NODE, CIDS),
@@ -37,8 +37,9 @@ ENTRY = [bytes(NODE), 1, bytes(8)]
 @pytest.mark.parametrize(
     "fields",
     [
-        {"type": "summary", "of": "all", "sums": bytes(128)},
-        {"type": "summary", "of": "sites", "sums": bytes(127)},
+        {"type": "summary", "of": "all", "sums": bytes(128), "now_s": 1},
+        {"type": "summary", "of": "sites", "sums": bytes(127), "now_s": 1},
+        {"type": "summary", "of": "sites", "sums": bytes(128), "now_s": -1},
         {"type": "listing", "of": "sites", "entries": [ENTRY, ENTRY], "done": True},
         {"type": "listing", "of": "sites", "entries": [ENTRY[:2]], "done": True},
         {"type": "listing", "of": "sites", "entries": [[bytes(NODE), -1, bytes(8)]], "done": True},

@@ -1,0 +1,1 @@
+"""Who else there is and what they hold: statements, their spread, audits (docs/spec/membership.md)."""
