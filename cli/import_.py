@@ -1,4 +1,4 @@
-"""fednode import: a bundle into the node of this machine."""
+"""fednode import: a bundle, or a tree of the IPFS network, into the node of this machine."""
 
 from __future__ import annotations
 
@@ -7,12 +7,17 @@ from pathlib import Path
 import click
 
 from cli.common import config_options, echo_json, json_option
+from cli.errors import WrongUsage
 
 EPILOG = """\b
 FILE is a bundle, made by `fednode export` or `fednode bundle`. It is checked
 in full before anything is handed to the node, whose policy then decides as it
 does with a publish. CAR files of other makers name no site and are not taken
 yet.
+
+/ipfs/CID and /ipns/NAME are fetched from IPFS peers: those that --from names,
+those that are connected, and those that the DHT and the routers of the
+settings know. What came before an end stays: the same command goes on there.
 
 \b
 Exit codes: 0 done (also when the node had it); 1 failed, or not a whole, valid
@@ -21,11 +26,21 @@ bundle; 2 wrong usage or configuration; 3 no daemon; 4 the node refused.
 
 
 @click.command("import", epilog=EPILOG)
-@click.argument("file", metavar="FILE", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("source", metavar="FILE|/ipfs/CID|/ipns/NAME")
+@click.option("--from", "peers", metavar="MULTIADDR", multiple=True, help="A peer to fetch from. May be repeated.")
 @config_options
 @json_option
-def command(file: Path, config_file: Path | None, data_dir: Path | None, as_json: bool) -> int:
-    """Take a site from a bundle. Needs no key: the release in it is signed."""
+def command(source: str, peers: tuple[str, ...], config_file: Path | None, data_dir: Path | None, as_json: bool) -> int:
+    """Take a site from a bundle, or a tree from the IPFS network. Needs no key: the release in a bundle is signed."""
+    if source.startswith(("/ipfs/", "/ipns/")):
+        from cli.import_ipfs import import_from_network
+
+        return import_from_network(source, peers, config_file, data_dir, as_json=as_json)
+    if peers:
+        raise WrongUsage("--from goes with /ipfs/CID and /ipns/NAME")
+    file = Path(source)
+    if not file.is_file():
+        raise WrongUsage(f"there is no file {source!r}")
     from cli.destination import Destination
     from cli.releases import publish_bundle
     from cli.report import echo_outcome, outcome_json

@@ -42,7 +42,7 @@ SECTIONS: dict[str, dict[str, str]] = {
         "follow": "Fetch and keep a site.",
         "unfollow": "Stop following a site.",
         "export": "Write a hosted site as a bundle.",
-        "import": "Take a site from a bundle.",
+        "import": "Take a site from a bundle, or a tree from the IPFS network.",
     },
     "Publish": {
         "key": "Make and show site keys.",

@@ -124,6 +124,13 @@ def _parse_size_or_none(value: Any) -> int | None:
     return None if value == "none" else parse_size(value)
 
 
+def _parse_router(text: str) -> str:
+    found = _parse_web_address(text)
+    if not found:
+        raise ValueError("must not be empty")
+    return found
+
+
 TEXT: Kind[str] = Kind("text", _parse_text, text_literal)
 WEB_ADDRESS: Kind[str] = Kind("https:// address", _parse_web_address, text_literal)
 BOOL: Kind[bool] = Kind("true | false", _parse_bool, lambda value: "true" if value else "false")
@@ -139,4 +146,5 @@ ADDRESS_RANGES = list_of("IP addresses or ranges such as 10.0.0.0/8", parse_addr
 HOSTNAMES = list_of("host names", parse_hostname)
 LISTEN_ADDRESSES = list_of("multiaddrs", check_listen_address)
 DIAL_ADDRESSES = list_of("multiaddrs with /p2p/ID", check_dial_address)
+WEB_ADDRESSES = list_of("https:// addresses", _parse_router)
 SITES = list_of("site ids", SiteId.from_text)

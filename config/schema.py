@@ -64,6 +64,12 @@ class NetworkSettings:
         "The DHT to take part in, and to announce the hosted sites in, beside that of fednode nodes. federation: none; "
         "lan: that of IPFS nodes in a local network; public: that of all IPFS nodes, to which `bootstrap` names a way.",
     )
+    routers: tuple[str, ...] = setting(
+        kinds.WEB_ADDRESSES,
+        (),
+        "Routers (Routing V1 over HTTP), for example other fednode gateways, to ask beside the DHT who has a block and "
+        "what an IPNS name stands for. They learn what this node looks for; what they say is verified.",
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -22,7 +22,6 @@ from config.keyfile import load_or_create_key
 from config.paths import Paths
 from node.admin.server import serve_admin
 from node.admin.unix import listening_unix_socket
-from node.bitswap.server import BitswapServer
 from node.casework.book import ReportBook
 from node.casework.desk import Desk
 from node.control import Control
@@ -30,6 +29,7 @@ from node.decisions.files import LogFailed
 from node.decisions.log import DecisionLog
 from node.gateway.supervisor import GatewaySupervisor
 from node.groups import first_operator_error
+from node.ipfs import Ipfs
 from node.logs import set_up_logging
 from node.metrics_server import serve_metrics
 from node.monitor import LoopMonitor
@@ -148,6 +148,7 @@ async def _serve(config: Config, paths: Paths, store: DiskStore, options: RunOpt
     policies = await trio.to_thread.run_sync(PolicyLoader, config, store, decisions)
     async with open_network(settings) as network, trio.open_nursery() as nursery:
         replicator = Replicator(store, network, policies.gate, announced=paths.announced)
+        ipfs = Ipfs(replicator.context, config.network.routers)
         on_demand = _on_demand(config, replicator)
         peer_id, addresses = network.local_peer, network.addresses()
         book = await trio.to_thread.run_sync(partial(ReportBook, paths.reports, now_s=lambda: int(time.time())))
@@ -161,10 +162,10 @@ async def _serve(config: Config, paths: Paths, store: DiskStore, options: RunOpt
         await nursery.start(replicator.run)
         await _catch_up(policies, nursery)
         await _open_protocols(network, replicator, paths, nursery)
-        await nursery.start(BitswapServer(replicator.context).run)
+        await nursery.start(ipfs.run)
         await nursery.start(gateway.run)
         await nursery.start(serve_metrics, control.metrics, config.metrics.listen)
-        await nursery.start(partial(serve_admin, cases=desk), control, paths.admin_socket)
+        await nursery.start(partial(serve_admin, cases=desk, imports=ipfs.imports), control, paths.admin_socket)
         nursery.start_soon(desk.run)
         nursery.start_soon(lists.watch, lambda: nursery.start_soon(policies.reload_alone))
         nursery.start_soon(Upkeep(store, on_demand).run)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric import padding
+from cryptography.hazmat.primitives.asymmetric import ec, padding
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.hashes import SHA256
@@ -51,8 +51,11 @@ _V1_KEYS = {
     _TTL: "TTL",
 }
 
-_RSA, _ED25519 = 0, 1
+_RSA, _ED25519, _SECP256K1 = 0, 1, 2
+_SECP256K1_BYTES = 33  # a compressed point
 _NAME_PREFIX = b"\x01" + bytes((LIBP2P_KEY,))
+
+_Key = SiteId | RSAPublicKey | ec.EllipticCurvePublicKey
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +106,7 @@ class IpnsRecord:
     def verify(self, name: bytes) -> None:
         """Steps 3, 5 and 6: raises BadSignature unless the key of `name`, a multihash, signed the data.
 
-        UnsupportedHash or Malformed for keys that are not Ed25519 or RSA.
+        UnsupportedHash or Malformed for keys that are not Ed25519, RSA or secp256k1.
         """
         _check_signature(_key_of(name, self.public_key), self.signature_v2, SIGNING_PREFIX + self.data)
 
@@ -167,6 +170,11 @@ def name_of(text: str) -> bytes:
     if cid.version != 1 or cid.codec != LIBP2P_KEY:
         raise UnsupportedCodec("a CID, but not of a libp2p key")
     return cid.multihash
+
+
+def name_text(name: bytes) -> str:
+    """The canonical text of a name, a multihash: CIDv1 (libp2p-key) in base36. Raises DecodeError."""
+    return multibase.encode("base36", Cid.from_bytes(_NAME_PREFIX + name))
 
 
 def format_time(at_s: int) -> bytes:
@@ -265,7 +273,7 @@ def _compare_v1(fields: dict[int, int | bytes], signed: dict[int, int | bytes]) 
             raise Malformed(f"ipns: {_V1_KEYS[number]} is another one outside of the signed data")
 
 
-def _key_of(name: bytes, embedded: bytes | None) -> SiteId | RSAPublicKey:
+def _key_of(name: bytes, embedded: bytes | None) -> _Key:
     """The public key that `name` stands for. `embedded`: the key in the record, which must be that one."""
     cid = Cid.from_bytes(_NAME_PREFIX + name)
     if cid.hash_code == IDENTITY:
@@ -283,7 +291,7 @@ def _key_of(name: bytes, embedded: bytes | None) -> SiteId | RSAPublicKey:
     return _parse_key(embedded)
 
 
-def _parse_key(raw: bytes) -> SiteId | RSAPublicKey:
+def _parse_key(raw: bytes) -> _Key:
     """A libp2p PublicKey: field 1 the type, field 2 the key."""
     if raw[:1] != b"\x08" or raw[2:3] != b"\x12":
         raise Malformed("ipns: not a public key")
@@ -293,8 +301,10 @@ def _parse_key(raw: bytes) -> SiteId | RSAPublicKey:
         raise Malformed("ipns: the public key has another length than it says")
     if raw[1] == _ED25519 and length == SITE_ID_BYTES:
         return SiteId.from_public_bytes(key)
+    if raw[1] == _SECP256K1:
+        return _parse_secp256k1(key)
     if raw[1] != _RSA:
-        raise UnsupportedHash(f"ipns: key type {raw[1]}; Ed25519 and RSA are supported")
+        raise UnsupportedHash(f"ipns: key type {raw[1]}; Ed25519, RSA and secp256k1 are supported")
     try:
         found = load_der_public_key(key)
     except (ValueError, UnsupportedAlgorithm):
@@ -304,10 +314,21 @@ def _parse_key(raw: bytes) -> SiteId | RSAPublicKey:
     return found
 
 
-def _check_signature(key: SiteId | RSAPublicKey, signature: bytes, message: bytes) -> None:
+def _parse_secp256k1(key: bytes) -> ec.EllipticCurvePublicKey:
+    if len(key) != _SECP256K1_BYTES:
+        raise Malformed("ipns: not a compressed secp256k1 key")
+    try:
+        return ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256K1(), key)
+    except (ValueError, UnsupportedAlgorithm):
+        raise Malformed("ipns: not a secp256k1 key") from None
+
+
+def _check_signature(key: _Key, signature: bytes, message: bytes) -> None:
     try:
         if isinstance(key, RSAPublicKey):
             key.verify(signature, message, padding.PKCS1v15(), SHA256())
+        elif isinstance(key, ec.EllipticCurvePublicKey):
+            key.verify(signature, message, ec.ECDSA(SHA256()))
         else:
             key.verify_key().verify(signature, message)
     except InvalidSignature:

@@ -16,6 +16,7 @@ from starlette.routing import Route
 
 from node.admin.cases import CASES, DECISION, NUMBER, CaseControl
 from node.admin.control import RULES_PAGE_MAX, SITE_STATES, SITES_MAX, BadRequest, Json, NodeControl, NotFound
+from node.admin.imports import IMPORT, START, ImportControl, addresses_in
 from node.admin.shapes import Field, Shape, read_object, read_query
 from node.metrics import CONTENT_TYPE as METRICS_TYPE
 from node.policy.rules import BadTarget
@@ -77,10 +78,14 @@ Endpoint = Callable[[Request], Awaitable[Response]]
 log = logging.getLogger(__name__)
 
 
-def create_app(control: NodeControl, cases: CaseControl | None = None) -> Starlette:
+def create_app(
+    control: NodeControl, cases: CaseControl | None = None, imports: ImportControl | None = None
+) -> Starlette:
     """The ASGI application; it holds no state of its own."""
     return Starlette(
-        routes=_routes(control) + (_case_routes(cases) if cases is not None else []),
+        routes=_routes(control)
+        + (_case_routes(cases) if cases is not None else [])
+        + (_import_routes(imports) if imports is not None else []),
         exception_handlers={
             FednodeError: _fednode_error,
             HTTPException: _http_error,
@@ -136,6 +141,26 @@ def _case_routes(cases: CaseControl) -> list[Route]:
         ("GET", "/v1/reports/case", shown),
         ("POST", "/v1/reports/decisions", decided),
         ("POST", "/v1/log/withheld", withheld),
+    ]
+    return [Route(path, _rooted(endpoint), methods=[method]) for method, path, endpoint in table]
+
+
+def _import_routes(imports: ImportControl) -> list[Route]:
+    async def started(request: Request) -> Response:
+        body = await _body(request, START)
+        return JSONResponse(await imports.start(body["target"], addresses_in(body)))
+
+    async def shown(request: Request) -> Response:
+        return JSONResponse(await imports.get(read_query(request.query_params.multi_items(), IMPORT)["number"]))
+
+    async def cancelled(request: Request) -> Response:
+        return JSONResponse(await imports.cancel(read_query(request.query_params.multi_items(), IMPORT)["number"]))
+
+    table = [
+        ("GET", "/v1/imports", _get(_named("imports", imports.show))),
+        ("POST", "/v1/imports", started),
+        ("GET", "/v1/imports/one", shown),
+        ("DELETE", "/v1/imports/one", cancelled),
     ]
     return [Route(path, _rooted(endpoint), methods=[method]) for method, path, endpoint in table]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import socket
 import ssl
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, ClassVar
@@ -190,6 +191,18 @@ class AdminClient:
 
     def doctor(self) -> Json:
         return self._ask("GET", "/v1/doctor")
+
+    def imports(self) -> list[Json]:
+        return self._rows("/v1/imports", "imports")
+
+    def start_import(self, target: str, peers: Sequence[str]) -> Json:
+        return self._ask("POST", "/v1/imports", body={"target": target, "peers": " ".join(peers)})
+
+    def show_import(self, number: int) -> Json:
+        return self._ask("GET", "/v1/imports/one", query={"number": str(number)})
+
+    def cancel_import(self, number: int) -> Json:
+        return self._ask("DELETE", "/v1/imports/one", query={"number": str(number)})
 
     def metrics(self) -> str:
         """The node's numbers in the text format of Prometheus."""

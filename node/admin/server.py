@@ -23,6 +23,7 @@ from starlette.applications import Starlette
 from node.admin.app import create_app
 from node.admin.cases import CaseControl
 from node.admin.control import NodeControl
+from node.admin.imports import ImportControl
 from node.admin.unix import listening_unix_socket
 
 HEAD_MAX_BYTES = 64 * 1024
@@ -47,6 +48,7 @@ async def serve_admin(
     socket_path: Path,
     *,
     cases: CaseControl | None = None,
+    imports: ImportControl | None = None,
     limits: AdminLimits | None = None,
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
@@ -58,7 +60,7 @@ async def serve_admin(
     with listening_unix_socket(socket_path) as listener:
         task_status.started()
         await serve_app(
-            create_app(control, cases), trio.SocketListener(trio.socket.from_stdlib_socket(listener)), limits
+            create_app(control, cases, imports), trio.SocketListener(trio.socket.from_stdlib_socket(listener)), limits
         )
 
 

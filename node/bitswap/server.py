@@ -10,6 +10,7 @@ from typing import TypeVar
 import trio
 
 from node.bitswap.blocks import Blocks
+from node.bitswap.client import BitswapClient
 from node.bitswap.queue import QUEUE_MAX, WantQueue
 from node.bitswap.wire import receive_message
 from node.net.port import PeerId, Stream
@@ -18,7 +19,7 @@ from protocol import bitswap
 from protocol.bitswap import BITSWAP_1_0, BITSWAP_1_2, Want
 from protocol.cid import Cid
 from protocol.errors import PeerError
-from protocol.limits import FOREIGN_BLOCK_MAX_BYTES, MIB
+from protocol.limits import BITSWAP_MESSAGE_MAX_BYTES, FOREIGN_BLOCK_MAX_BYTES, MIB
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -77,6 +78,10 @@ class BitswapServer:
         self._nursery: trio.Nursery | None = None
         self._turns = trio.CapacityLimiter(TURNS)
         self._slow_turns = trio.CapacityLimiter(TURNS)
+        self.client = BitswapClient(context)
+        """Fetches what this node wants; its answers come on the same protocols."""
+        self.refused_blocks = 0
+        """Wanted, and not given: not here, or not allowed."""
         self.sent_blocks = 0
         self.sent_bytes = 0
 
@@ -92,7 +97,7 @@ class BitswapServer:
             for protocol in bitswap.PROTOCOLS:
                 self._context.network.serve(protocol, self.serve)
             task_status.started()
-            await trio.sleep_forever()
+            await self.client.run()
 
     async def serve(self, stream: Stream) -> None:
         """Handles one inbound stream; faults of the peer are counted and end this stream."""
@@ -107,12 +112,14 @@ class BitswapServer:
         try:
             with scope:
                 while (message := await self._receive(peer, stream)) is not None:
+                    await self.client.take(peer.id, message)
                     await self._take(peer, message)
         except (trio.TooSlowError, PeerGaveUp):
             stream.reset()
         except PeerError as error:
             log.info("peer %s: bitswap: %s (%s)", peer.id, error, error.code)
             self._context.standing.count(trio.current_time(), peer.id, error.code)
+            self.client.drop(peer.id)
             stream.reset()
         finally:
             del peer.streams[stream]
@@ -130,8 +137,11 @@ class BitswapServer:
         return peer
 
     async def _receive(self, peer: _Peer, stream: Stream) -> bitswap.Message | None:
+        def max_bytes() -> int:
+            return BITSWAP_MESSAGE_MAX_BYTES if self.client.expects(peer.id) else REQUEST_MAX_BYTES
+
         return await receive_message(
-            stream, max_bytes=REQUEST_MAX_BYTES, idle_s=IDLE_S, message_s=MESSAGE_S, one_at_a_time=peer.reading
+            stream, max_bytes=max_bytes, idle_s=IDLE_S, message_s=MESSAGE_S, one_at_a_time=peer.reading
         )
 
     # What is wanted
@@ -145,6 +155,7 @@ class BitswapServer:
             here = await self._blocks.here([want.cid for want in wants if not want.cancel])
             if peer.lost:
                 raise PeerGaveUp("answers could not be sent")
+            self.refused_blocks += sum(not (want.cancel or want.have or want.cid in here) for want in wants)
             for want in wants:
                 _enqueue(peer.queue, want, is_here=want.cid in here)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import trio
 
 from node.net.port import Stream
@@ -9,14 +11,17 @@ from protocol import bitswap
 from protocol.errors import Malformed, OverLimit, Truncated
 
 _LENGTH_MAX_BYTES = 4
+# Hashing this much takes less than a millisecond; more is done beside the loop.
+_INLINE_BYTES = 256 * 1024
 
 
 async def receive_message(
-    stream: Stream, *, max_bytes: int, idle_s: float, message_s: float, one_at_a_time: trio.Lock
+    stream: Stream, *, max_bytes: Callable[[], int], idle_s: float, message_s: float, one_at_a_time: trio.Lock
 ) -> bitswap.Message | None:
     """The next message; None when the stream ended between messages or nothing came for `idle_s`.
 
-    one_at_a_time: held while a message is in memory in parts; a peer has one for all its streams.
+    max_bytes: called when a message has begun. one_at_a_time: held while a message is in memory in parts; a peer has
+    one for all its streams.
     Raises PeerError, trio.BrokenResourceError, trio.TooSlowError (a message that takes longer than `message_s`).
     """
     first = b""
@@ -26,7 +31,10 @@ async def receive_message(
         return None
     with trio.fail_after(message_s):
         async with one_at_a_time:
-            return bitswap.decode(await _receive_body(stream, first[0], max_bytes))
+            body = await _receive_body(stream, first[0], max_bytes())
+            if len(body) <= _INLINE_BYTES:
+                return bitswap.decode(body)
+            return await trio.to_thread.run_sync(bitswap.decode, body)
 
 
 async def _receive_body(stream: Stream, first: int, max_bytes: int) -> bytes:

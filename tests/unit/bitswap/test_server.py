@@ -45,7 +45,11 @@ class Client:
 
     async def receive(self, stream: Stream, lock: trio.Lock) -> Message | None:
         return await receive_message(
-            stream, max_bytes=BITSWAP_MESSAGE_MAX_BYTES, idle_s=DEADLINE_S, message_s=DEADLINE_S, one_at_a_time=lock
+            stream,
+            max_bytes=lambda: BITSWAP_MESSAGE_MAX_BYTES,
+            idle_s=DEADLINE_S,
+            message_s=DEADLINE_S,
+            one_at_a_time=lock,
         )
 
     async def open(self, protocol: str = BITSWAP_1_2) -> Stream:

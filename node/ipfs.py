@@ -1,0 +1,50 @@
+"""This node's side of the IPFS network: blocks given and fetched by bitswap, names, routers, imports."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import trio
+
+from node.bitswap.imports import Imports
+from node.bitswap.server import BitswapServer
+from node.replication.context import Context
+from node.routing.names import Names
+from node.routing.routers import Routers
+
+
+class Ipfs:
+    """`run` must run. `imports` and `names` are for the admin API and for readers."""
+
+    def __init__(self, context: Context, routers: Sequence[str]) -> None:
+        self._routers = Routers(routers)
+        self._server = BitswapServer(context)
+        self.names = Names(context.store, context.network, self._routers)
+        self.imports = Imports(context, self._server.client, self._routers, self.names)
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Until cancelled."""
+        try:
+            async with trio.open_nursery() as nursery:
+                await nursery.start(self._server.run)
+                await nursery.start(self.imports.run)
+                task_status.started()
+        finally:
+            with trio.move_on_after(1.0, shield=True):
+                await self._routers.aclose()
+
+    def as_json(self) -> dict[str, Any]:
+        """Counts since the start."""
+        server, client = self._server, self._server.client
+        return {
+            "peers": server.peers,
+            "sent_blocks": server.sent_blocks,
+            "sent_bytes": server.sent_bytes,
+            "refused_blocks": server.refused_blocks,
+            "received_blocks": client.received_blocks,
+            "received_bytes": client.received_bytes,
+            "fetches": client.fetches,
+            "router_answers": self._routers.answers,
+            "router_failures": self._routers.failures,
+        }
