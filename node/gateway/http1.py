@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from typing import ClassVar
+from urllib.parse import unquote
 
 import httptools
 
@@ -19,6 +20,8 @@ _VERSION = re.compile(rb"HTTP/[0-9]\.[0-9]")
 _ABSOLUTE = re.compile(rb"https?://([^/?#]*)(.*)", re.IGNORECASE)
 REPORTS_PATH = "/.well-known/fednode/reports"  # the one place that takes bodies
 REPORT_BODY_MAX_BYTES = 16 * 1024  # a form with its texts at their limits, most of them ASCII
+_FRAMING = ("transferencoding", "contentlength")
+_NO_LETTER = re.compile(r"[^a-z]")
 _LEADING_CRLF_MAX = 2  # RFC 9112, 2.2 asks to skip at least one
 
 
@@ -202,7 +205,16 @@ def _index_headers(pairs: list[tuple[bytes, bytes]]) -> dict[str, str]:
             raise BadRequest(400, "more than one Host header")
         else:
             headers[name] += ", " + value
+    if any(_looks_like_framing(name) for name in headers):
+        raise BadRequest(400, "a header that could pass for Content-Length or Transfer-Encoding")
     return headers
+
+
+def _looks_like_framing(name: str) -> bool:
+    """Transfer_Encoding and its like: what a proxy in front makes of them is what request smuggling lives on."""
+    if "encoding" not in name and "length" not in name and "%" not in name:
+        return False
+    return name not in ("content-length", "transfer-encoding") and _NO_LETTER.sub("", unquote(name).lower()) in _FRAMING
 
 
 def _split_target(target: bytes, host: str | None) -> tuple[str | None, str]:
