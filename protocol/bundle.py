@@ -49,7 +49,7 @@ class BundleReader:
     __slots__ = ("_car", "_error", "_expected", "_left_blocks", "_left_bytes", "_release", "_walk")
 
     def __init__(self) -> None:
-        self._car = CarDecoder()
+        self._car = CarDecoder(v1_only=True)
         self._release: SignedRelease | None = None
         self._walk: DagWalk | None = None
         self._expected: list[Cid] = []  # next one last

@@ -1,4 +1,6 @@
-"""CARv1 files without I/O (docs/spec/bundle.md, sections 2 and 3; pack files of the store are CARv1, too).
+"""CAR files without I/O (docs/spec/bundle.md, sections 2 and 3; pack files of the store are CARv1, too).
+
+Version 1 is written; version 2, which wraps it, is read, without its index.
 
 The decoder is strict: canonical header, minimal varints, no empty sections, everything bounded. It does
 not check hashes; the caller does (`section.cid.verify(section.data)`).
@@ -10,7 +12,7 @@ from dataclasses import dataclass, field
 from . import varint
 from .cid import Cid, read_cid
 from .errors import DecodeError, Malformed, NotCanonical, OverLimit, TrailingBytes, Truncated, UnknownVersion
-from .limits import CAR_HEADER_MAX_BYTES, CAR_MAX_ROOTS, CAR_SECTION_MAX_BYTES
+from .limits import CAR_HEADER_MAX_BYTES, CAR_MAX_ROOTS, CAR_SECTION_MAX_BYTES, SIZE_MAX_BYTES
 from .varint import Buffer
 
 # DAG-CBOR of {"roots": [CID, …], "version": 1}, keys by length.
@@ -19,6 +21,8 @@ _VERSION_KEY = b"\x67version"
 _VERSION_1 = _VERSION_KEY + b"\x01"
 _CID_TAG = b"\xd8\x2a"
 _V2_PRAGMA = b"\xa1\x67version\x02"
+_V2_HEADER_BYTES = 40  # characteristics (16), then offset and size of the data and offset of the index (8 each)
+_V2_BEGIN = 1 + len(_V2_PRAGMA) + _V2_HEADER_BYTES
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +57,7 @@ def decode_header(body: bytes) -> tuple[Cid, ...]:
     Raises UnknownVersion (CARv2 too), NotCanonical, Malformed, OverLimit; offsets are in `body`.
     """
     if body == _V2_PRAGMA:
-        raise UnknownVersion("CAR version 2; only version 1 is read", offset=0)
+        raise UnknownVersion("CAR version 2 where only version 1 is read", offset=0)
     if not body.startswith(_MAP_OF_2_ROOTS):
         raise Malformed("a CAR header is a map of roots and version", offset=0)
     count, at = _read_head(body, len(_MAP_OF_2_ROOTS), 0x80)
@@ -77,7 +81,7 @@ def decode_header(body: bytes) -> tuple[Cid, ...]:
         return tuple(roots)
     if not rest.startswith(_VERSION_KEY):
         raise Malformed("a CAR header without its version", offset=at)
-    raise UnknownVersion("only CAR version 1 is read", offset=at)
+    raise UnknownVersion("neither CAR version 1 nor 2", offset=at)
 
 
 def section_prefix(cid: Cid, length: int) -> bytes:
@@ -88,15 +92,19 @@ def section_prefix(cid: Cid, length: int) -> bytes:
 class CarDecoder:
     """Takes the bytes of a CAR file in pieces of any size; holds at most one section and one piece.
 
-    feed() returns the sections that are complete now; `roots` is there as soon as the header is. Call
+    In a file of version 2 what stands before and after the data, as the index, is passed over unread. With `v1_only`
+    it is refused. feed() returns the sections that are complete now; `roots` is there as soon as the header is. Call
     close() at the end of the file. Errors are DecodeError with the offset in the file; the decoder raises
     the same one from then on. Sections before the error that were in the same piece are lost with it:
     feed moderate pieces (64 KiB).
     """
 
-    __slots__ = ("_buffer", "_error", "_offset", "_roots", "_taken")
+    __slots__ = ("_begins", "_buffer", "_ends", "_error", "_offset", "_roots", "_taken", "_v1_only")
 
-    def __init__(self) -> None:
+    def __init__(self, *, v1_only: bool = False) -> None:
+        self._v1_only = v1_only
+        self._begins = 0  # where the data of version 1 does
+        self._ends: int | None = None  # and ends, in a file of version 2
         self._buffer = bytearray()
         self._taken = 0  # bytes of the buffer that are done with
         self._offset = 0  # of the buffer's first byte in the file
@@ -116,7 +124,7 @@ class CarDecoder:
     def feed(self, piece: Buffer) -> list[Section]:
         if self._error is not None:
             raise self._error
-        self._buffer += piece
+        self._add(piece)
         found: list[Section] = []
         try:
             while (section := self._next()) is not None:
@@ -133,8 +141,39 @@ class CarDecoder:
         """Raises Truncated if the file ends inside of its header or of a section."""
         if self._error is not None:
             raise self._error
-        if self._roots is None or self._buffer:
+        if self._roots is None or self._buffer or (self._ends is not None and self._offset < self._ends):
             raise Truncated("the CAR file ends early", offset=self._offset + len(self._buffer))
+
+    def _add(self, piece: Buffer) -> None:
+        """All of a piece but what is outside of the data of a file of version 2."""
+        if self._ends is None:
+            self._buffer += piece
+            return
+        at = self._offset + len(self._buffer)
+        view = memoryview(piece)
+        if not self._buffer and at < self._begins:
+            skipped = min(self._begins - at, len(view))
+            self._offset += skipped
+            at += skipped
+            view = view[skipped:]
+        self._buffer += view[: max(0, self._ends - at)]
+
+    def _read_v2_header(self, start: int) -> bool:
+        """False while it is incomplete. `start`: where the pragma ended."""
+        stop = start + _V2_HEADER_BYTES
+        if stop > len(self._buffer):
+            return False
+        numbers = self._buffer[start + 16 : stop]
+        data_offset, data_size, _ = (int.from_bytes(numbers[at : at + 8], "little") for at in (0, 8, 16))
+        if data_offset < _V2_BEGIN or data_size == 0 or data_offset + data_size > SIZE_MAX_BYTES:
+            raise Malformed("a CAR header of version 2 with impossible offsets", offset=start)
+        rest = bytes(self._buffer[stop:])
+        self._offset += stop
+        self._buffer.clear()
+        self._taken = 0
+        self._begins, self._ends = data_offset, data_offset + data_size
+        self._add(rest)
+        return True
 
     def _next(self) -> Section | None:
         if self._roots is None and not self._read_roots():
@@ -155,8 +194,11 @@ class CarDecoder:
         if span is None:
             return False
         start, stop = span
+        body = bytes(self._buffer[start:stop])
+        if body == _V2_PRAGMA and self._offset == 0 and not self._v1_only:
+            return self._ends is None and self._read_v2_header(stop) and self._read_roots()
         try:
-            self._roots = decode_header(bytes(self._buffer[start:stop]))
+            self._roots = decode_header(body)
         except DecodeError as error:
             raise _moved(error, self._offset + start) from None
         self._taken = stop

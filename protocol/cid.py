@@ -26,6 +26,9 @@ RAW: Final = 0x55
 DAG_PB: Final = 0x70
 DAG_CBOR: Final = 0x71
 LIBP2P_KEY: Final = 0x72
+DAG_JSON: Final = 0x0129
+CBOR: Final = 0x51
+JSON: Final = 0x0200
 
 IDENTITY: Final = 0x00
 SHA2_256: Final = 0x12
@@ -161,10 +164,20 @@ def multihash_of(code: int, length: int, data: Buffer) -> bytes:
     return varint.encode(code) + varint.encode(length) + bytes(data)
 
 
+def is_supported_hash(code: int) -> bool:
+    """Whether bytes can be checked under it here."""
+    return code == IDENTITY or code in _HASHES
+
+
+def hash_name(code: int) -> str:
+    """Of a hash function that is not supported, as far as its name is known."""
+    return _HASH_NAMES.get(code, hex(code))
+
+
 def _digest_of(code: int, length: int, data: Buffer) -> bytes:
     known = _HASHES.get(code)
     if known is None:
-        raise UnsupportedHash(f"hash function {_HASH_NAMES.get(code, hex(code))} is not supported")
+        raise UnsupportedHash(f"hash function {hash_name(code)} is not supported")
     if length != known[0]:
         raise UnsupportedHash(f"a digest of {length} bytes where the hash function gives {known[0]}")
     return known[1](data)

@@ -2,14 +2,13 @@
 
 from typing import Final
 
-from . import dagcbor, dagpb
-from .cid import DAG_CBOR, DAG_PB, RAW, Cid
+from . import dagcbor, dagjson, dagpb
+from .cid import CBOR, DAG_CBOR, DAG_JSON, DAG_PB, JSON, RAW, Cid
 from .errors import UnsupportedCodec
 
-CBOR: Final = 0x51
-JSON: Final = 0x0200
 LEAF_CODECS: Final = frozenset((RAW, CBOR, JSON))
 """Bytes without links."""
+NODE_CODECS: Final = frozenset((DAG_PB, DAG_CBOR, DAG_JSON))
 
 
 def is_leaf(cid: Cid) -> bool:
@@ -25,6 +24,8 @@ def links(cid: Cid, block: bytes) -> list[Cid]:
         return []
     if codec == DAG_CBOR:
         return _within(dagcbor.decode(block))
+    if codec == DAG_JSON:
+        return _within(dagjson.decode(block))
     raise UnsupportedCodec(f"links of codec 0x{codec:x} are not known")
 
 

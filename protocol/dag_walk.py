@@ -1,8 +1,11 @@
 """DagWalk: depth-first traversal of a whole DAG without I/O: the engine of replication, publishing and
 export."""
 
+from collections.abc import Sequence
+
 from . import dagpb
-from .cid import DAG_PB, IDENTITY, RAW, SHA2_256, Cid
+from .cid import DAG_PB, IDENTITY, RAW, Cid, hash_name, is_supported_hash
+from .dag_links import LEAF_CODECS, NODE_CODECS, links
 from .errors import OverLimit, UnsupportedCodec, UnsupportedHash
 from .limits import CID_BYTES, WALK_AHEAD_BYTES, WALK_MAX_BYTES, WALK_MAX_DEPTH, WALK_OPEN_NODES
 
@@ -34,10 +37,11 @@ class DagWalk:
     Protocol. want(n) returns up to n blocks that it has not named before; [] means "nothing more now". Each
     block is either
 
-    - a leaf (codec raw; `is_leaf(cid)`): settled as soon as it is named. The walk expects no answer; whether
+    - a leaf (raw, cbor or json; `is_leaf(cid)`): settled as soon as it is named. The walk expects no answer; whether
       the leaf is fetched, checked or ignored is the caller's business. Feeding one does nothing.
-    - an inner node (dag-pb): open until feed(cid, block) or skip(cid). feed() takes the VERIFIED block and
-      makes its links known; skip() says that the whole subtree is settled (it is known to be complete).
+    - an inner node (dag-pb, dag-cbor, dag-json): open until feed(cid, block) or skip(cid). feed() takes the
+      VERIFIED block and makes its links known; skip() says that the whole subtree is settled (it is known to be
+      complete).
 
     The walk is over (`done`) when nothing is left to name and no node is open. [] means that open nodes must be
     answered first or, when what was left had all been named before, that `done` is True now. Answers may come
@@ -60,7 +64,7 @@ class DagWalk:
     since the answer of each may be a large directory.
 
     Errors. feed() raises DecodeError for a bad block, UnsupportedCodec or UnsupportedHash for links to what
-    no UnixFS tree may hold (with site_only=True: to anything but CIDv1, sha2-256, raw or dag-pb), OverLimit
+    is not read here (with site_only=True: to anything but CIDv1, sha2-256, raw or dag-pb), OverLimit
     for depth and memory. The walk is of no use afterwards. ValueError: an answer to what was not asked.
     """
 
@@ -79,7 +83,7 @@ class DagWalk:
     @staticmethod
     def is_leaf(cid: Cid) -> bool:
         """True for blocks that the walk does not look into."""
-        return cid.codec == RAW
+        return cid.codec in LEAF_CODECS
 
     @property
     def done(self) -> bool:
@@ -108,17 +112,16 @@ class DagWalk:
     def feed(self, cid: Cid, block: bytes) -> None:
         run = self._open.pop(cid, None)
         if run is None:
-            if cid.codec == RAW:
+            if cid.codec in LEAF_CODECS:
                 return
             raise ValueError(f"not an open node: {cid}")
-        packed = self._pack([link[0] for link in dagpb.raw_links(block)])
-        self._answer(run, packed)
+        self._answer(run, self._pack(_links(cid, block)))
 
     def skip(self, cid: Cid) -> None:
         run = self._open.pop(cid, None)
         if run is not None:
             self._answer(run, b"")
-        elif cid.codec != RAW:
+        elif cid.codec not in LEAF_CODECS:
             raise ValueError(f"not an open node: {cid}")
 
     def _may_open(self) -> bool:
@@ -145,11 +148,13 @@ class DagWalk:
             if cid in seen:
                 continue
             if cid.hash_code == IDENTITY:
-                if cid.codec == DAG_PB:
+                if cid.codec not in LEAF_CODECS:
                     seen.add(cid)
-                    return self._pack([link[0] for link in dagpb.raw_links(cid.digest)])
+                    return self._pack(_links(cid, cid.digest))
                 continue
-            if cid.codec == RAW:
+            if cid.codec in LEAF_CODECS:
+                if unique:
+                    seen.add(cid)
                 found[cid] = None
                 continue
             seen.add(cid)
@@ -181,7 +186,7 @@ class DagWalk:
     def _remove(self, index: int) -> None:
         self._bytes -= len(self._runs.pop(index).packed)
 
-    def _pack(self, cids: list[bytes]) -> bytes:
+    def _pack(self, cids: Sequence[bytes]) -> bytes:
         parts: list[bytes] = []
         for raw in cids:
             if len(raw) != CID_BYTES or raw[:4] not in (_OWN_RAW, _OWN_NODE):
@@ -191,12 +196,20 @@ class DagWalk:
 
     def _check_foreign(self, raw: bytes) -> None:
         cid = Cid.from_bytes(raw)
-        if cid.codec not in (RAW, DAG_PB):
-            raise UnsupportedCodec(f"a link to codec 0x{cid.codec:x}")
-        if cid.hash_code not in (SHA2_256, IDENTITY):
-            raise UnsupportedHash(f"a link with hash function 0x{cid.hash_code:x}")
         if self._site_only:
+            if cid.codec not in (RAW, DAG_PB):
+                raise UnsupportedCodec(f"a link to codec 0x{cid.codec:x}")
             raise UnsupportedHash("a site holds blocks under CIDv1 with sha2-256 only")
+        if cid.codec not in LEAF_CODECS and cid.codec not in NODE_CODECS:
+            raise UnsupportedCodec(f"a link to codec 0x{cid.codec:x}, whose links are not known")
+        if not is_supported_hash(cid.hash_code):
+            raise UnsupportedHash(f"a link with hash function {hash_name(cid.hash_code)}")
+
+
+def _links(cid: Cid, block: bytes) -> Sequence[bytes]:
+    if cid.codec == DAG_PB:  # the links of large directories are not made CIDs of twice
+        return [link[0] for link in dagpb.raw_links(block)]
+    return links(cid, block)
 
 
 _LENGTHS = tuple(bytes((n,)) for n in range(256))

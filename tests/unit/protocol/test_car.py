@@ -146,7 +146,7 @@ def test_headers_that_are_refused(error: type[DecodeError], body: bytes) -> None
     with pytest.raises(error) as direct:
         decode_header(body)
     with pytest.raises(error) as caught:
-        CarDecoder().feed(varint.encode(len(body)) + body)
+        CarDecoder(v1_only=True).feed(varint.encode(len(body)) + body)
     assert caught.value.offset == (direct.value.offset or 0) + 1
 
 
@@ -211,3 +211,53 @@ def test_memory_is_one_section_and_one_piece() -> None:
     tracemalloc.stop()
     decoder.close()
     assert peak < 4 * len(section)
+
+
+# --- version 2 ---------------------------------------------------------------------------------------------
+
+PRAGMA = b"\x0a\xa1\x67version\x02"
+
+
+def version_2(data: bytes, *, padding: int = 0, index: bytes = b"", size: int | None = None) -> bytes:
+    begin = len(PRAGMA) + 40 + padding
+    numbers = (begin, len(data) if size is None else size, begin + len(data) if index else 0)
+    header = bytes(16) + b"".join(number.to_bytes(8, "little") for number in numbers)
+    return PRAGMA + header + bytes(padding) + data + index
+
+
+@pytest.mark.parametrize("piece_bytes", [1, 7, 64, 4096])
+@pytest.mark.parametrize(("padding", "index"), [(0, b""), (13, b""), (0, b"\x81\x08index"), (500, b"i" * 500)])
+def test_version_2_gives_what_it_wraps(piece_bytes: int, padding: int, index: bytes) -> None:
+    raw = version_2(FILE, padding=padding, index=index)
+    roots, found = decode(raw, piece_bytes)
+    assert roots == decode(FILE)[0]
+    assert [(section.cid, section.data) for section in found] == [*BLOCKS, (VERSION_0, b"")]
+    assert all(raw[section.data_offset : section.end] == section.data for section in found)
+
+
+@pytest.mark.parametrize("padding", [0, 30])
+def test_version_2_that_is_cut_or_shorter_than_it_says_is_refused(padding: int) -> None:
+    raw = version_2(FILE, padding=padding)
+    ends = {section.end for section in decode(raw)[1]}
+    for stop in range(1, len(raw), 97):
+        with pytest.raises(Truncated):
+            decode(raw[:stop])
+        assert stop not in ends or stop < len(raw)
+    with pytest.raises(Truncated):
+        decode(version_2(FILE, size=len(FILE) + 1))
+    with pytest.raises(Truncated):
+        decode(version_2(FILE, size=len(FILE) - 1, index=b"i" * 100))
+
+
+@pytest.mark.parametrize("begin", [0, 50, 2**63])
+def test_version_2_with_impossible_offsets_is_refused(begin: int) -> None:
+    raw = PRAGMA + bytes(16) + begin.to_bytes(8, "little") + (9).to_bytes(8, "little") + bytes(8) + FILE
+    with pytest.raises(Malformed):
+        decode(raw)
+
+
+def test_version_2_in_version_2_and_where_1_must_be_is_refused() -> None:
+    with pytest.raises(UnknownVersion):
+        decode(version_2(version_2(FILE)))
+    with pytest.raises(UnknownVersion):
+        CarDecoder(v1_only=True).feed(version_2(FILE))

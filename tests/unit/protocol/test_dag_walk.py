@@ -8,9 +8,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from protocol import dag_walk
+from protocol import dag_walk, dagcbor, dagjson, varint
 from protocol.builder import DirEntry, build_directory, leaf
-from protocol.cid import DAG_PB, IDENTITY, RAW, Cid
+from protocol.cid import BLAKE3, CBOR, DAG_CBOR, DAG_JSON, DAG_PB, IDENTITY, RAW, SHA2_512, Cid, multihash_of
 from protocol.dag_walk import DagWalk
 from protocol.dagpb import PBLink
 from protocol.errors import DecodeError, OverLimit, UnsupportedCodec, UnsupportedHash
@@ -299,8 +299,8 @@ def test_links_of_version_0_are_walked_but_not_in_sites() -> None:
 @pytest.mark.parametrize(
     ("error", "link"),
     [
-        (UnsupportedCodec, Cid.of(0x71, b"\xa0")),
-        (UnsupportedHash, Cid(b"\x01\x55\x13\x40" + bytes(64))),
+        (UnsupportedCodec, Cid.of(0x78, b"git")),
+        (UnsupportedHash, Cid(b"\x01\x55\x1b\x20" + bytes(32))),
         (UnsupportedHash, Cid(b"\x01\x70\x11\x14" + bytes(20))),
     ],
 )
@@ -311,6 +311,27 @@ def test_links_to_what_no_tree_holds(error: type[DecodeError], link: Cid) -> Non
     walk.want(1)
     with pytest.raises(error):
         walk.feed(root, blocks[root])
+
+
+def test_links_are_followed_in_every_codec_that_is_read() -> None:
+    leaf = Cid(b"\x01\x55" + multihash_of(BLAKE3, 32, b"leaf"))
+    plain = Cid.of(CBOR, b"\xa0")
+    json_block = dagjson.encode({"a": [leaf, {"b": plain}]})
+    json_node = Cid(b"\x01" + varint.encode(DAG_JSON) + multihash_of(SHA2_512, 64, json_block))
+    inline = Cid(b"\x01\x71" + multihash_of(IDENTITY, len(raw := dagcbor.encode([leaf])), raw))
+    cbor_block = dagcbor.encode({"x": json_node, "y": inline, "z": plain})
+    root = Cid.of(DAG_CBOR, cbor_block)
+    walk = DagWalk(root, in_order=True, unique=True)
+    assert walk.want(9) == [root]
+    walk.feed(root, cbor_block)
+    assert walk.want(9) == [json_node]
+    walk.feed(json_node, json_block)
+    assert walk.want(9) == [leaf, plain]
+    assert walk.want(9) == []
+    assert walk.done
+    assert DagWalk.is_leaf(plain)
+    with pytest.raises(UnsupportedHash):
+        DagWalk(leaf, site_only=True)
 
 
 def test_identity_nodes_are_followed_and_not_named() -> None:
