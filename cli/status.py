@@ -42,6 +42,8 @@ def _fields(status: dict[str, Any]) -> list[tuple[str, object]]:
         ("scrub", _scrub(store["scrub"])),
         ("network", f"{network['state']}, {count(network['peers'], 'peer')}"),
     ]
+    if network["twin_at"]:
+        fields.append(("twin", f"{network['twin_at']} runs with this node's key (fednode doctor)"))
     if store["corrupt_blocks"]:
         fields.append(("damage", count(store["corrupt_blocks"], "damaged block") + " (fednode doctor)"))
     fields += [("readers", f"http://{address}/") for address in gateway["addresses"]]

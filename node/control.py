@@ -11,15 +11,15 @@ import trio
 from config import Config
 from node.admin.control import BadRequest, Json, NotFound
 from node.casework.desk import Desk
-from node.decisions.log import DecisionLog, Draft, Remark
 from node.gateway.supervisor import GatewaySupervisor
 from node.health import checks, timely_checks
 from node.list_control import ListControl
 from node.metrics import render
 from node.monitor import LoopMonitor
 from node.net.port import Network
-from node.policy.model import CidPath, Rule, Target
-from node.policy.rules import read_target, row_of, target_text
+from node.notices.book import Measure
+from node.notices.office import NoticeOffice
+from node.policy.rules import read_target, target_text
 from node.policy.subscriptions import CAP_SITES, Subscriptions
 from node.policy_loader import PolicyLoader
 from node.replication.driver import Replicator
@@ -48,7 +48,7 @@ class Control:
         lists: Subscriptions,
         gateway: GatewaySupervisor,
         monitor: LoopMonitor,
-        decisions: DecisionLog,
+        office: NoticeOffice,
         desk: Desk,
     ) -> None:
         self._config = config
@@ -60,7 +60,7 @@ class Control:
         self.lists = ListControl(store, lists, policies, replicator)
         self._gateway = gateway
         self._monitor = monitor
-        self._decisions = decisions
+        self._office = office
         self._desk = desk
         self._started_s = time.monotonic()
 
@@ -110,6 +110,7 @@ class Control:
                 "refused_connections": health.refused_connections,
                 "handler_errors": health.handler_errors,
                 "last_error": health.last_error,
+                "twin_at": health.twin_at,
             },
             "announcing": self._replicator.announcing().as_json(),
             "loop": self._monitor.report().as_json(),
@@ -190,46 +191,40 @@ class Control:
         return {"rules": [_rule_json(row) for row in chosen[offset : offset + limit]], "total": len(chosen)}
 
     async def block(
-        self, target: str, *, verdict: str, ground: str, reason: str, drop: bool, note: str = "", secret: bool = False
+        self,
+        target: str,
+        *,
+        verdict: str,
+        ground: str,
+        reason: str,
+        drop: bool,
+        note: str = "",
+        secret: bool = False,
+        now: bool = False,
     ) -> Json:
-        rule = row_of(
-            Rule(
-                target=read_target(target),
-                verdict="refuse" if verdict == "refuse" else "quarantine",
-                ground="legal" if ground == "legal" else "policy",
-                reason=reason,
-                since_s=int(time.time()),
-            )
+        wanted = Measure(
+            target=target_text(read_target(target)),
+            verdict="refuse" if verdict == "refuse" else "quarantine",
+            ground="legal" if ground == "legal" else "policy",
+            reason=reason,
+            effective_s=0,
+            note=note,
+            secret=secret,
         )
-        if note or secret:
-            await trio.to_thread.run_sync(self._decisions.remark, {rule.target: Remark(note, secret)})
-        await trio.to_thread.run_sync(self._store.add_rule, rule)
-        entries = await self._policies.reload()
-        freed_bytes = 0
-        if drop:
-            sites = await trio.to_thread.run_sync(self._sites_under, read_target(target))
-            freed_bytes = await self._replicator.drop(sites)
-            drafts = [Draft("site-dropped", f"/ipns/{site}", reason, ground=ground, withheld=secret) for site in sites]
-            entries += await trio.to_thread.run_sync(self._decisions.append, drafts)
-        return {"rule": _rule_json(rule), "freed_bytes": freed_bytes, "entries": entries}
-
-    def _sites_under(self, target: Target) -> list[SiteId]:
-        """The sites whose blocks a dropping rule deletes: the site itself, or all whose root is the CID."""
-        if isinstance(target, SiteId):
-            return [target]
-        if not isinstance(target, CidPath) or target.path:
-            return []
-        held = [record for record in self._store.sites() if record.held is not None]
-        return [
-            record.site
-            for record in held
-            if record.held and record.held.release.root is not None
-            and record.held.release.root.multihash == target.multihash
-        ]  # fmt: skip
+        done = await self._office.refuse([wanted], now=now, drop=drop)
+        (measure,) = done.measures
+        return {
+            "rule": _rule_json(measure.row()),
+            "freed_bytes": done.freed_bytes,
+            "entries": done.entries,
+            "effective_s": measure.effective_s,
+            "drop_s": measure.drop_s,
+        }
 
     async def unblock(self, target: str) -> Json:
         text = target_text(read_target(target))
-        if not await trio.to_thread.run_sync(self._store.remove_rule, text):
+        entries = await self._office.take_back(text)
+        if entries is None:
             listed = await trio.to_thread.run_sync(self.lists.naming, text)
             hint = (
                 f"the list {listed} names it: fednode list overrule"
@@ -237,7 +232,7 @@ class Control:
                 else "fednode sites shows what is blocked"
             )
             raise NotFound(f"there is no rule of yours on {text}", hint=hint)
-        return {"target": text, "entries": await self._policies.reload()}
+        return {"target": text, "entries": entries}
 
     async def blocklists(self) -> list[Json]:
         return await self.lists.show()
@@ -311,6 +306,7 @@ class Control:
             verdict=self._refusal(record),
             fetching=fetching.get(record.site),
             urls=self._gateway.urls(record.site),
+            told=self._office.standing.get(record.site),
         )
 
     def _refusal(self, record: SiteRecord) -> Json | None:

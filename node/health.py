@@ -47,6 +47,14 @@ def checks(
             "if it stays so, look into the log and restart the daemon",
         ),
         _check(
+            "twin",
+            health.twin_at is None,
+            f"another process at {health.twin_at} runs with this node's key: others take the two for one"
+            if health.twin_at
+            else "no other process was met that runs with this node's key",
+            "a data directory was copied: stop one of the two and delete its node.pem; it gets a key at its next start",
+        ),
+        _check(
             "peers",
             peers > 0 or bootstrap == 0,
             f"{peers} peers connected",

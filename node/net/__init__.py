@@ -8,9 +8,7 @@ from node.net.memory import Air as Air
 from node.net.memory import MemoryNetwork as MemoryNetwork
 from node.net.memory import open_memory_network as open_memory_network
 from node.net.opening import open_network as open_network
-from node.net.peer_ids import key_of_peer as key_of_peer
 from node.net.peer_ids import parse_peer_id as parse_peer_id
-from node.net.peer_ids import peer_id_of_key as peer_id_of_key
 from node.net.peer_ids import peer_id_of_seed as peer_id_of_seed
 from node.net.port import BadAddress as BadAddress
 from node.net.port import Handler as Handler

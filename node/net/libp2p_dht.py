@@ -321,6 +321,9 @@ class Dht:
                 self._add_peer(reply.providerPeers, provider.peer, provider.addresses, asker)
         if request.type == Message.GET_VALUE and (value := self._values.get(key, time.time())) is not None:
             _set_record(reply, key, value)
+        if request.type == Message.FIND_NODE and key == peer_id_bytes(asker):
+            # so that it learns of another process with its key
+            self._add_peer(reply.closerPeers, asker, self._host.known_addresses(asker), asker)
         for peer in self._nearest_for(asker, key, is_peer=request.type == Message.FIND_NODE):
             self._add_peer(reply.closerPeers, peer, self._host.known_addresses(peer), asker)
         return reply

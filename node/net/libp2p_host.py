@@ -156,7 +156,8 @@ class ContainedHost(BasicHost):  # type: ignore[misc]
             await stream.close()
 
     def _schedule_identify(self, peer_id: ID, *, reason: str) -> None:
-        if peer_id == self.get_id() or peer_id in self._identify_inflight or peer_id in self._identified_peers:
+        """For each connection: a second one may be with another process of the same key, at addresses of its own."""
+        if peer_id == self.get_id() or peer_id in self._identify_inflight:
             return
         self._identify_inflight.add(peer_id)
         self._nursery.start_soon(self._identify_guarded, peer_id, reason)

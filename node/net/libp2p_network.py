@@ -22,6 +22,7 @@ from node.net.libp2p_host import Keys
 from node.net.libp2p_session import Session
 from node.net.listening import dialable
 from node.net.making_room import Usefulness
+from node.net.own_key import OwnKeyWatch
 from node.net.peer_ids import peer_id_of_seed
 from node.net.port import (
     BadAddress,
@@ -61,6 +62,7 @@ class LibP2PNetwork:
         self._announce = [str(Address.parse(text)) for text in settings.announce]
         self._local_peer = peer_id_of_seed(settings.private_key)
         self._book = AddressBook(self._local_peer, settings.limits)
+        self._own_key = OwnKeyWatch()
         self._hub = EventHub(settings.limits.events)
         self._session: Session | None = None
         self._dhts = [Dht(self, PROTOCOLS[name]) for name in _dht_names(settings)]
@@ -106,6 +108,7 @@ class LibP2PNetwork:
                 for dht in self._dhts:
                     nursery.start_soon(self._run_dht, dht)
                 nursery.start_soon(session.watch)
+                nursery.start_soon(self._look_for_twins, session)
                 self._session = session
                 self._state = "running"
                 self._session_started.set()
@@ -113,6 +116,10 @@ class LibP2PNetwork:
         finally:
             self._session = None
             self._session_started = trio.Event()
+
+    async def _look_for_twins(self, session: Session) -> None:
+        while True:
+            await session.look_for_twin(await self._own_key.next_suspect())
 
     async def _run_dht(self, dht: Dht) -> None:
         while True:
@@ -147,10 +154,20 @@ class LibP2PNetwork:
         for dht in self._dhts:
             dht.on_identified(peer, protocols)
 
+    def on_twin(self, remote: tuple[str, int], *, inbound: bool) -> None:
+        host, port = remote
+        where = host if inbound else f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        self._own_key.met(where, trio.current_time())
+
     # What the DHT asks
 
     def claim(self, peer: PeerId, addresses: Iterable[str]) -> None:
         """Remember addresses that somebody says; what fednode was told itself goes before."""
+        if peer == self._local_peer:
+            own = set(self.addresses())
+            found = (address.at(peer) for address in _parse_all(addresses) if address.port)
+            self._own_key.suspect((address for address in found if str(address) not in own), trio.current_time())
+            return
         self._book.add_claimed(peer, _parse_all(addresses))
 
     def connected_peers(self) -> set[PeerId]:
@@ -320,6 +337,7 @@ class LibP2PNetwork:
             handler_errors=self.counts["handler_errors"],
             dropped_events=self._hub.dropped,
             last_error=self._last_error,
+            twin_at=self._own_key.twin_at(trio.current_time()),
         )
 
 

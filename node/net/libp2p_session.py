@@ -53,6 +53,7 @@ class Owner(Protocol):
 
     def dial_candidates(self, peer: PeerId) -> list[Address]: ...
     def on_connected(self, connection: Connection, *, first: bool) -> None: ...
+    def on_twin(self, remote: tuple[str, int], *, inbound: bool) -> None: ...
     def on_disconnected(self, peer: PeerId) -> None: ...
     def on_identified(self, peer: PeerId, addresses: Sequence[str], protocols: Sequence[str]) -> None: ...
     def announced_to(self, peer: PeerId) -> list[str]: ...
@@ -222,6 +223,16 @@ class Session:
         await connection.event_started.wait()
         return connection
 
+    async def look_for_twin(self, address: Address) -> None:
+        """Shake hands there and leave; the owner hears of another process with our key."""
+        if self._admission.enter_outbound():
+            try:
+                await self._dial_and_upgrade(address)  # never returns: it is refused as ourselves, if not before
+            except PeerUnreachable as exc:
+                logger.debug("nobody else with our key at %s: %s", address, exc)
+            finally:
+                self._admission.leave_outbound()
+
     async def _run_outbound(self, connection: Connection) -> None:
         try:
             await self._run_connection(connection)
@@ -252,6 +263,8 @@ class Session:
         await agree(raw.read, raw.write, [_NOISE])
         session = await secure(raw, self._keys.pair, self._keys.noise, remote_peer)
         if session.get_remote_peer() == self._keys.peer:
+            if session.get_remote_public_key() != self._keys.noise.get_public_key():
+                self._owner.on_twin(raw.remote, inbound=inbound)
             raise BadAddress("that is this node itself")
         if self._owner.usefulness.banned(peer_text(session.get_remote_peer()), trio.current_time()):
             raise PeerError("the peer is banned for a while")

@@ -7,10 +7,11 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from node.net.port import BadAddress, PeerId
 from protocol.errors import DecodeError
 from protocol.multibase import decode_bare, encode_bare
-from protocol.site_id import SiteId
 
 _ID_MAX_CHARS = 128
 _ID_MAX_BYTES = 66
+# protobuf of libp2p's PublicKey: Type = Ed25519, Data = 32 bytes
+_ED25519_PREFIX = bytes((0x08, 0x01, 0x12, 0x20))
 _SHA2_256_PREFIX = bytes((0x12, 0x20))
 
 
@@ -28,20 +29,8 @@ def parse_peer_id(text: str) -> PeerId:
 
 def peer_id_of_seed(seed: bytes) -> PeerId:
     """The peer id of the node key with this 32-byte Ed25519 seed."""
-    return peer_id_of_key(SiteId.of(Ed25519PrivateKey.from_private_bytes(seed)))
-
-
-def peer_id_of_key(key: SiteId) -> PeerId:
-    """The peer id of the node with this public key."""
-    return encode_bare("base58btc", key.cid.multihash)
-
-
-def key_of_peer(peer: PeerId) -> SiteId | None:
-    """The public key that the peer id holds; None for one that is no Ed25519 key, and so no fednode node's."""
-    try:
-        return SiteId.from_text(peer)
-    except DecodeError:
-        return None
+    key = _ED25519_PREFIX + Ed25519PrivateKey.from_private_bytes(seed).public_key().public_bytes_raw()
+    return encode_bare("base58btc", bytes((0x00, len(key))) + key)
 
 
 def _is_multihash_of_key(raw: bytes) -> bool:

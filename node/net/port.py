@@ -159,6 +159,8 @@ class NetHealth:
     handler_errors: int
     dropped_events: int
     last_error: str | None = None
+    twin_at: str | None = None
+    """where another process was met that proved this node's key, within the last hour: an IP, or IP and port"""
 
 
 class Stream(trio.abc.HalfCloseableStream):
