@@ -181,7 +181,8 @@ class Connection:
 
     async def _send_last(self, response: Response) -> None:
         self.last_answer = True
-        await self._send(response, keep_alive=False, with_body=True)
+        is_head = self._request is not None and self._request.method == "HEAD"
+        await self._send(response, keep_alive=False, with_body=not is_head)
         await self._linger()
 
     async def _send(self, response: Response, *, keep_alive: bool, with_body: bool, chunked: bool = False) -> None:

@@ -165,6 +165,16 @@ async def test_what_is_no_request_is_told_so_and_closed(raw: bytes, status: int)
         assert await client.ends() == b""
 
 
+async def test_an_error_that_the_handler_finds_has_no_body_for_head() -> None:
+    async def refuse(_: Request) -> Response:
+        raise BadRequest(400, "no such path")
+
+    async with serving(refuse) as running, connected(running) as client:
+        answer = await client.ask("/x", "a", method="HEAD")
+        assert (answer.status, answer.headers["connection"]) == (400, "close")
+        assert await client.ends() == b""
+
+
 async def test_a_refused_body_does_not_swallow_the_answer() -> None:
     async with serving() as running, connected(running) as client:
         await client.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 60000\r\n\r\n")
