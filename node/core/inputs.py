@@ -11,6 +11,9 @@ PeerId = str
 # Who is to blame for a fetch that failed decides what the core tries next.
 Blame = Literal["source", "local", "refused"]
 
+# What became of asking a member to host a site.
+Answer = Literal["took", "refused", "silent"]
+
 
 @dataclass(frozen=True, slots=True)
 class PeerUp:
@@ -28,10 +31,11 @@ class PeerDown:
 
 @dataclass(frozen=True, slots=True)
 class HeadSeen:
-    """A peer says that it hosts this release."""
+    """A peer says that it hosts this release; `wanted`: and that the site lacks hosts."""
 
     peer: PeerId
     signed: SignedRelease
+    wanted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,8 +90,29 @@ class PolicyChanged:
 
 
 @dataclass(frozen=True, slots=True)
+class AskedToHost:
+    """The answer to `AskToHost`."""
+
+    site: SiteId
+    node: SiteId
+    answer: Answer
+
+
+@dataclass(frozen=True, slots=True)
+class Audited:
+    """The answer to `Audit`. silent: the node could not be reached, or said nothing."""
+
+    node: SiteId
+    proved: tuple[SiteId, ...]
+    failed: tuple[SiteId, ...]
+    silent: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Tick:
-    """Time has passed; sent at least every `TICK_S`."""
+    """Time has passed; sent at least every `TICK_S`. wall_s: Unix time by this node's clock."""
+
+    wall_s: float = 0.0
 
 
 Input = (
@@ -101,15 +126,7 @@ Input = (
     | Followed
     | Dropped
     | PolicyChanged
-    | Tick
-    | PeerDown
-    | HeadSeen
-    | Stored
-    | FetchFailed
-    | Announced
-    | Checked
-    | Followed
-    | Dropped
-    | PolicyChanged
+    | AskedToHost
+    | Audited
     | Tick
 )

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from node.core import effects as fx
 from node.core.auditing import Auditing
 from node.core.copies import GRACE_S, Copies
+from node.core.inputs import Answer
 from node.core.letting_go import LettingGo
 from node.core.members import Clock, Members
 from node.core.placement import TOP
@@ -48,6 +49,8 @@ class Keeping:
         """The operator is going to stop this node for good: others shall take its sites."""
         self.handing_over: set[SiteId] = set()
         """Sites that this node will not host for long: others shall have enough copies without it."""
+        self.version = 0
+        """Another one whenever this node hosts other sites than before."""
         self._me = me
         self._sites: dict[SiteId, _Hosted] = {}
         self._round: deque[SiteId] = deque()
@@ -57,6 +60,7 @@ class Keeping:
         site = signed.site
         if site not in self._sites:
             self._round.append(site)
+            self.version += 1
         self._sites[site] = _Hosted(signed.release.band, kept)
         self.copies.watch(site)
         if restored:
@@ -66,11 +70,16 @@ class Keeping:
         """The site is not hosted here any more."""
         if self._sites.pop(site, None) is not None:
             self._round.remove(site)
+            self.version += 1
             self.copies.unwatch(site)
             self.repair.forget(site)
             self.letting_go.forget(site)
             self.handing_over.discard(site)
             self.members.orders.forget(site)
+
+    def sites(self) -> list[SiteId]:
+        """Those that are hosted here."""
+        return list(self._sites)
 
     def heard(self, now_s: float, wall_s: float, signed: SignedStatement, network: str) -> bool:
         """A statement, checked; True when it was news and is to be passed on."""
@@ -83,6 +92,27 @@ class Keeping:
             if self.copies.sites_of(signed.node):
                 self.auditing.met(now_s, signed.node)
         return True
+
+    def connected(self, now_s: float, node: SiteId) -> None:
+        """The node is there, under its key."""
+        self.copies.connected(node)
+        if self.copies.sites_of(node):
+            self.auditing.met(now_s, node)
+
+    def answered(self, now_s: float, site: SiteId, node: SiteId, answer: Answer) -> None:
+        """What became of `AskToHost`."""
+        self.repair.answered(now_s, site, node, answer)
+        if answer == "took":
+            self.stated(now_s, site, node)
+
+    def concerns(self, node: SiteId, signed: SignedRelease) -> bool:
+        """Does the node host the site, or is it to? True as well for who is no member, and while there are few."""
+        most = signed.release.band.max_hosts
+        if self.members.get(node) is None or len(self.members) <= most:
+            return True
+        if node in self.copies.of_site(signed.site):
+            return True
+        return any(member.node == node for member in self.members.orders.first(signed.site, most))
 
     def stated(self, now_s: float, site: SiteId, node: SiteId) -> None:
         """A node says, connected as itself, that it hosts the site."""

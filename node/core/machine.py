@@ -14,7 +14,10 @@ from node.core import effects as fx
 from node.core import inputs as ins
 from node.core.agenda import Agenda
 from node.core.announcing import Announcing
+from node.core.copies import GRACE_S
 from node.core.inputs import PeerId
+from node.core.keeping import Keeping
+from node.core.peers import key_of, peer_of
 from node.core.state import SiteState
 from protocol.errors import StaleRelease
 from protocol.release import SignedRelease, check_may_hold, check_successor
@@ -38,17 +41,22 @@ FAILURES_MAX = 8
 SITES_MAX = 200_000
 
 Wants = Callable[[SignedRelease], bool]
+Kept = Callable[[SiteId], bool]
 
 
 class FederationCore:
     """One node's view of the federation.
 
     `wants(signed)` is the policy gate: may this node fetch and host that release now? It must be pure within one call
-    of `handle`. `rng` only spreads timers. `node` is the peer id, or other bytes that no other node has.
+    of `handle`. `rng` only spreads timers. `node` is this node's peer id. `kept(site)`: the operator wants it here,
+    however many others host it.
     """
 
-    def __init__(self, wants: Wants, rng: random.Random, node: bytes = b"") -> None:
+    def __init__(
+        self, wants: Wants, rng: random.Random, node: PeerId = "", *, kept: Kept | None = None, grace_s: float = GRACE_S
+    ) -> None:
         self._wants = wants
+        self._kept = kept or (lambda _: False)
         self._rng = rng
         self._sites: dict[SiteId, SiteState] = {}
         self._peers: dict[PeerId, None] = {}
@@ -56,7 +64,8 @@ class FederationCore:
         self._retries: Agenda[SiteId] = Agenda()
         self._offers: Agenda[tuple[SiteId, PeerId]] = Agenda()
         self._followed: Agenda[SiteId] = Agenda()
-        self.announcing = Announcing(node)
+        self.announcing = Announcing(node.encode())
+        self.keeping = Keeping(key_of(node) or SiteId(bytes(32)), rng, grace_s=grace_s)
 
     def restore(
         self,
@@ -72,6 +81,7 @@ class FederationCore:
             state = self._sites[head.site] = SiteState(head=head, held=held, recorded=True)
             if held is not None:
                 held_sites.append(head.site)
+                self.keeping.hosted(held, kept=self._kept(head.site), restored=True)
             if not state.complete and self._wants(head):
                 self._retries.set(head.site, now_s)
         self.announcing.restore(now_s, wall_s, announced_through_s, held_sites)
@@ -84,12 +94,14 @@ class FederationCore:
                 known.append((site, best.seq))
         return known
 
-    def newer_than(self, known: dict[SiteId, int]) -> list[SignedRelease]:
+    def newer_than(self, known: dict[SiteId, int], peer: PeerId = "") -> list[SignedRelease]:
         """What a peer with these heads lacks and this node could give it: held releases and ends."""
         newer = []
         for site, state in self._sites.items():
             best = state.best
-            if best is not None and best.seq > known.get(site, 0):
+            if best is None or best.seq <= known.get(site, 0):
+                continue
+            if site in known or self._concerns(peer, best):
                 newer.append(best)
         return newer
 
@@ -112,26 +124,15 @@ class FederationCore:
         """One step. `now_s` is monotonic seconds."""
         match event:
             case ins.PeerUp(peer):
-                self._resyncs.set(peer, now_s + self._spread(RESYNC_S))
-                self._peers[peer] = None
-                self.announcing.met_a_peer(now_s)
-                return [fx.SyncHeads(peer)]
+                return self._on_peer_up(now_s, peer)
             case ins.PeerDown(peer):
-                self._peers.pop(peer, None)
-                self._resyncs.drop(peer)
-                return []
-            case ins.HeadSeen(peer, signed):
-                return self._on_head_seen(now_s, peer, signed)
+                return self._on_peer_down(now_s, peer)
+            case ins.HeadSeen():
+                return self._on_head_seen(now_s, event)
             case ins.Stored(signed):
                 return self._on_stored(now_s, signed)
             case ins.FetchFailed():
                 return self._on_fetch_failed(now_s, event)
-            case ins.Announced(site, took):
-                self.announcing.announced(now_s, site, took)
-                return []
-            case ins.Checked(site, seen):
-                self.announcing.checked(now_s, site, seen)
-                return []
             case ins.Followed(site):
                 self._followed.set(site, now_s + self._spread(RETRY_FIRST_S))
                 return [fx.FindHosts(site)]
@@ -139,10 +140,40 @@ class FederationCore:
                 return self._on_dropped(site)
             case ins.PolicyChanged():
                 return self._on_policy_changed(now_s)
-            case ins.Tick():
-                return self._on_tick(now_s)
+            case ins.Tick(wall_s):
+                return self._on_tick(now_s) + self.keeping.due(now_s, wall_s)
+            case ins.Announced() | ins.Checked() | ins.AskedToHost() | ins.Audited():
+                self._take_answer(now_s, event)
+                return []
 
-    def _on_head_seen(self, now_s: float, peer: PeerId, signed: SignedRelease) -> list[fx.Effect]:
+    def _take_answer(self, now_s: float, event: ins.Announced | ins.Checked | ins.AskedToHost | ins.Audited) -> None:
+        match event:
+            case ins.Announced(site, took):
+                self.announcing.announced(now_s, site, took)
+            case ins.Checked(site, seen):
+                self.announcing.checked(now_s, site, seen)
+            case ins.AskedToHost(site, node, answer):
+                self.keeping.answered(now_s, site, node, answer)
+            case ins.Audited(node, proved, failed, silent):
+                self.keeping.auditing.answered(now_s, node, proved, failed, silent=silent)
+
+    def _on_peer_up(self, now_s: float, peer: PeerId) -> list[fx.Effect]:
+        self._resyncs.set(peer, now_s + self._spread(RESYNC_S))
+        self._peers[peer] = None
+        self.announcing.met_a_peer(now_s)
+        if (node := key_of(peer)) is not None:
+            self.keeping.connected(now_s, node)
+        return [fx.SyncHeads(peer)]
+
+    def _on_peer_down(self, now_s: float, peer: PeerId) -> list[fx.Effect]:
+        self._peers.pop(peer, None)
+        self._resyncs.drop(peer)
+        if (node := key_of(peer)) is not None:
+            self.keeping.copies.disconnected(now_s, node)
+        return []
+
+    def _on_head_seen(self, now_s: float, event: ins.HeadSeen) -> list[fx.Effect]:
+        peer, signed = event.peer, event.signed
         state = self._sites.get(signed.site)
         try:
             self.check_offer(signed)
@@ -151,7 +182,9 @@ class FederationCore:
         if signed.release.ended:
             # The end of a site that was never here is of no interest, and strangers could make any number of them.
             return self._on_end(state, signed) if state is not None and state.head is not None else []
-        if not self._wants(signed):
+        if (node := key_of(peer)) is not None:
+            self.keeping.stated(now_s, signed.site, node)
+        if not self._wants(signed) or not self._needed(now_s, state, signed, wanted=event.wanted):
             return self._take_unwanted(state, signed)
         if state is None:
             if len(self._sites) >= SITES_MAX:
@@ -160,6 +193,13 @@ class FederationCore:
         found = self._advance(state, signed)
         state.add_source(peer, signed)
         return found + self._fetch_next(now_s, state)
+
+    def _needed(self, now_s: float, state: SiteState | None, signed: SignedRelease, *, wanted: bool) -> bool:
+        """Is this node to host the site, or does it already or is about to?"""
+        if state is not None and (state.held is not None or state.fetching is not None):
+            return True
+        known = self._kept(signed.site) or signed.site in self._followed
+        return known or self.keeping.should_take(now_s, signed, wanted=wanted)
 
     def _take_unwanted(self, state: SiteState | None, signed: SignedRelease) -> list[fx.Effect]:
         """A refused site's newer head is remembered where the site is known, so that no older one gets in later."""
@@ -190,6 +230,7 @@ class FederationCore:
         state.sources.clear()
         state.recorded = True
         self.announcing.left(signed.site)
+        self.keeping.left(signed.site)
         return [*found, fx.EndSite(signed), *self._tell_peers(signed)]
 
     def _on_stored(self, now_s: float, signed: SignedRelease) -> list[fx.Effect]:
@@ -208,6 +249,7 @@ class FederationCore:
         state.recorded = True
         self._followed.drop(signed.site)
         self.announcing.hosted(now_s, signed.site)
+        self.keeping.hosted(signed, kept=self._kept(signed.site))
         return [
             *found,
             *self._pass_on(now_s, state, signed),
@@ -251,6 +293,7 @@ class FederationCore:
         state.fetching = None
         self._retries.drop(site)
         self.announcing.left(site)
+        self.keeping.left(site)
         state.sources.clear()
         return [fx.CancelFetch(site)]
 
@@ -322,7 +365,7 @@ class FederationCore:
         """
         if not state.sources:
             return self._tell_peers(signed)
-        peers = [peer for peer in self._peers if peer not in state.sources]
+        peers = [peer for peer in self._whom_to_tell(signed) if peer not in state.sources]
         self._rng.shuffle(peers)
         for peer in peers[EAGER_PEERS:]:
             self._offers.set((signed.site, peer), now_s + self._spread(LAZY_S))
@@ -337,7 +380,18 @@ class FederationCore:
         return [fx.SendHead(peer, state.held)]
 
     def _tell_peers(self, signed: SignedRelease) -> list[fx.Effect]:
-        return [fx.SendHead(peer, signed) for peer in self._peers]
+        return [fx.SendHead(peer, signed) for peer in self._whom_to_tell(signed)]
+
+    def _whom_to_tell(self, signed: SignedRelease) -> list[PeerId]:
+        """The connected peers whom the release concerns, and the site's other hosts."""
+        connected = [peer for peer in self._peers if self._concerns(peer, signed)]
+        hosts = (peer_of(node) for node in self.keeping.copies.of_site(signed.site))
+        return [*connected, *(peer for peer in hosts if peer not in self._peers)]
+
+    def _concerns(self, peer: PeerId, signed: SignedRelease) -> bool:
+        """Does it host the site, or is it to? Of who is no member, and while there are few, that is taken as given."""
+        node = key_of(peer)
+        return node is None or self.keeping.concerns(node, signed)
 
     def _spread(self, base_s: float) -> float:
         return base_s * self._rng.uniform(0.75, 1.25)

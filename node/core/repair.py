@@ -5,14 +5,12 @@ Every host of a site finds the same order of members; the first host in it asks,
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal
 
 from node.core import effects as fx
 from node.core.copies import Copies
+from node.core.inputs import Answer
 from node.core.placement import Orders
 from protocol.site_id import SiteId
-
-Answer = Literal["took", "refused", "silent"]
 
 # With one copy left, there is less time to lose.
 LAST_COPY_GRACE_SHARE = 0.25

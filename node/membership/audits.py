@@ -10,7 +10,8 @@ from typing import Literal
 
 import trio
 
-from node.net import PeerId, key_of_peer
+from node.core.inputs import PeerId
+from node.core.peers import key_of
 from node.net.channel import FrameChannel
 from node.net.port import Stream
 from node.replication.context import Context
@@ -53,7 +54,7 @@ class Auditor:
 
     async def serve(self, stream: Stream) -> None:
         """Answers the challenges of one inbound stream. Faults of the peer are counted and end only the stream."""
-        verifier = key_of_peer(stream.peer)
+        verifier = key_of(stream.peer)
         async with FrameChannel(stream, idle_s=OPEN_S, write_s=OPEN_S) as channel:
             try:
                 while (message := await channel.receive()) is not None:
@@ -88,7 +89,7 @@ class Auditor:
         An answer that comes too late is a failure: it may have been fetched for the occasion. Sites that this node no
         longer holds itself are left out.
         """
-        prover = key_of_peer(peer)
+        prover = key_of(peer)
         if prover is None:
             raise Malformed(f"{peer} is no fednode node")
         outcomes: dict[SiteId, Outcome] = {}

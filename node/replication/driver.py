@@ -49,7 +49,7 @@ class Replicator:
     def __init__(self, store: Store, network: Network, gate: Gate, *, announced: Path | None = None) -> None:
         """`announced`: a file of its own, in which it notes how far the announcements have come."""
         rng = random.Random()  # noqa: S311 - spreads timers
-        core = FederationCore(lambda signed: gate.may_host(signed).allowed, rng, network.local_peer.encode())
+        core = FederationCore(lambda signed: gate.may_host(signed).allowed, rng, network.local_peer)
         self._announced = AnnouncedThrough(announced)
         self.context = Context(store=store, network=network, gate=gate, core=core, tell=self.tell)
         self.context.standing.on_shunned = lambda peer: network.ban(peer, for_s=BAN_S)

@@ -73,7 +73,8 @@ def test_who_names_no_operator_is_told_apart_by_network_alone() -> None:
 
 def test_the_kept_orders_are_those_worked_out_anew() -> None:
     rng = random.Random(7)
-    orders, there = Orders(), {}
+    orders = Orders()
+    there: dict[int, Member] = {}
     sites = [node(10_000 + number) for number in range(5)]
     for step in range(1500):
         number = rng.randint(1, 300)

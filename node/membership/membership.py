@@ -1,0 +1,215 @@
+"""This node among the members: states what it holds, spreads what others state (docs/spec/membership.md, 2 and 10)."""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import trio
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from node.core.inputs import PeerId
+from node.core.keeping import Keeping
+from node.core.networks import network_of
+from node.core.peers import key_of, peer_of
+from node.membership import exchange, saved
+from node.net.channel import FrameChannel
+from node.net.port import Stream
+from node.replication.context import IDLE_S, OPEN_DEADLINE_S, Context
+from protocol.errors import FednodeError, PeerError
+from protocol.limits import STATEMENT_ADDRESSES_MAX
+from protocol.member_messages import MEMBERS_PROTOCOL
+from protocol.site_filter import SiteFilter
+from protocol.site_id import SiteId
+from protocol.statement import SignedStatement, Statement, Takes, sign_statement
+from protocol.summary import Entry
+
+RENEW_S = 12 * 3600.0
+# What has changed is stated so much later, with all that changes meanwhile.
+RESTATE_S = 15.0
+SPREAD_EVERY_S = 2.0
+# Each news goes on to so many peers: enough to reach everybody in a few steps, few enough to be cheap.
+SPREAD_PEERS = 3
+NEWS_MAX = 1000
+SAVE_S = 600.0
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What a node states of itself beside its sites."""
+
+    takes: Takes
+    room_bytes: int
+    operator: str = ""
+    region: str = ""
+    lists: tuple[bytes, ...] = ()
+
+
+class Membership:
+    """`facts` is asked whenever a statement is made; `file` keeps the known members over restarts."""
+
+    def __init__(self, context: Context, key: Ed25519PrivateKey, facts: Callable[[], Facts], file: Path) -> None:
+        self._context = context
+        self._key = key
+        self._me = SiteId.of(key)
+        self._facts = facts
+        self._file = file
+        self._own: SignedStatement | None = None
+        self._stated: tuple[Facts, int, tuple[str, ...]] | None = None
+        self._renew_s = 0.0
+        self._news: dict[SiteId, PeerId | None] = {}
+        """Members with something new, and who told of it."""
+
+    @property
+    def _keeping(self) -> Keeping:
+        return self._context.core.keeping
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Until cancelled. Reports as started when the members of the last run are known again."""
+        for signed in await trio.to_thread.run_sync(saved.load, self._file):
+            self._hear(signed)
+        self._news.clear()
+        self._restate()
+        task_status.started()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._restate_forever)
+            nursery.start_soon(self._spread_forever)
+            nursery.start_soon(self._save_forever)
+
+    async def serve(self, stream: Stream) -> None:
+        """One inbound stream. Faults of the peer are counted and end only the stream."""
+        async with FrameChannel(stream, idle_s=IDLE_S, write_s=IDLE_S) as channel:
+            try:
+                await exchange.answer(channel, self, stream.peer)
+            except PeerError as error:
+                log.info("members of %s: %s", stream.peer, error)
+                self._context.standing.count(trio.current_time(), stream.peer, error.code)
+
+    async def compare(self, peer: PeerId) -> None:
+        """Learns what the peer knows of members, and tells it what it does not know. Raises PeerError."""
+        stream = await self._context.network.open(peer, MEMBERS_PROTOCOL, deadline_s=OPEN_DEADLINE_S)
+        async with FrameChannel(stream, idle_s=IDLE_S, write_s=IDLE_S) as channel:
+            await exchange.compare(channel, self, peer)
+
+    # --- exchange.Register ---------------------------------------------------------------------------------
+
+    def own(self) -> SignedStatement:
+        return self._own or self._restate()
+
+    def get(self, node: SiteId) -> SignedStatement | None:
+        known = self._keeping.members.get(node)
+        return known.signed if known else None
+
+    def entries(self) -> list[Entry]:
+        return [Entry(known.signed.node, known.signed.made_s) for known in self._keeping.members]
+
+    def take(self, signed: SignedStatement, sender: PeerId) -> None:
+        if signed.node != self._me and self._hear(signed):
+            self._note_news(signed.node, sender)
+
+    def heard_clock(self, sender: PeerId, now_s: int) -> None:
+        node = key_of(sender)
+        if node is not None:
+            self._keeping.clock.heard(node, time.time(), now_s)
+
+    def now_s(self) -> int:
+        return int(time.time())
+
+    # --- own statement -------------------------------------------------------------------------------------
+
+    def _restate(self) -> SignedStatement:
+        """Signs a new statement. It is later than the last one, whatever the clock says."""
+        facts, addresses = self._facts(), self._addresses()
+        self._stated = (facts, self._keeping.version, addresses)
+        known = self.get(self._me)
+        made_s = int(self._keeping.clock.now_s(time.time()))
+        if known is not None:
+            made_s = max(made_s, known.made_s + 1)
+        sites = self._keeping.sites()
+        statement = Statement(
+            node=self._me,
+            made_s=made_s,
+            addresses=addresses,
+            takes=facts.takes,
+            room_bytes=facts.room_bytes,
+            sites=len(sites),
+            holdings=SiteFilter.of(sites),
+            operator=facts.operator,
+            region=facts.region,
+            lists=facts.lists,
+        )
+        self._own = signed = sign_statement(statement, self._key)
+        self._renew_s = trio.current_time() + RENEW_S * random.uniform(0.75, 1.0)  # noqa: S311 - spreads timers
+        self._hear(signed)
+        self._note_news(self._me, None)
+        return signed
+
+    def _addresses(self) -> tuple[str, ...]:
+        found = (address.rpartition("/p2p/")[0] for address in self._context.network.addresses())
+        return tuple(found)[:STATEMENT_ADDRESSES_MAX]
+
+    async def _restate_forever(self) -> None:
+        while True:
+            await trio.sleep(RESTATE_S)
+            now = (self._facts(), self._keeping.version, self._addresses())
+            if now != self._stated or trio.current_time() >= self._renew_s:
+                self._restate()
+
+    # --- what others state ---------------------------------------------------------------------------------
+
+    def _hear(self, signed: SignedStatement) -> bool:
+        addresses = signed.statement.addresses
+        network = network_of(addresses, among_private=self._among_private())
+        if not self._keeping.heard(trio.current_time(), time.time(), signed, network):
+            return False
+        if signed.node != self._me:
+            peer = peer_of(signed.node)
+            self._context.network.remember(peer, [f"{address}/p2p/{peer}" for address in addresses])
+        return True
+
+    def _among_private(self) -> bool:
+        """This node itself has only private addresses: so it is in a network where those tell nothing."""
+        return network_of(self._addresses(), among_private=True) == ""
+
+    def _note_news(self, node: SiteId, sender: PeerId | None) -> None:
+        self._news[node] = sender
+        if len(self._news) > NEWS_MAX:  # the rest is found when members are compared
+            del self._news[next(iter(self._news))]
+
+    async def _spread_forever(self) -> None:
+        while True:
+            await trio.sleep(SPREAD_EVERY_S)
+            if self._news:
+                news, self._news = self._news, {}
+                peers = [info.peer for info in self._context.network.peers()]
+                random.shuffle(peers)
+                async with trio.open_nursery() as nursery:
+                    for peer in peers[:SPREAD_PEERS]:
+                        nursery.start_soon(self._tell, peer, [node for node, sender in news.items() if sender != peer])
+
+    async def _tell(self, peer: PeerId, nodes: list[SiteId]) -> None:
+        statements = [signed for node in nodes if (signed := self.get(node)) is not None]
+        if not statements:
+            return
+        try:
+            stream = await self._context.network.open(peer, MEMBERS_PROTOCOL, deadline_s=OPEN_DEADLINE_S)
+            async with FrameChannel(stream, idle_s=IDLE_S, write_s=IDLE_S) as channel:
+                await exchange.tell(channel, statements)
+        except FednodeError as error:
+            log.debug("cannot tell %s of members: %s", peer, error)
+
+    async def _save_forever(self) -> None:
+        while True:
+            await trio.sleep(SAVE_S)
+            await self.save()
+
+    async def save(self) -> None:
+        """Writes the known members to the file."""
+        known = [member.signed for member in self._keeping.members]
+        await trio.to_thread.run_sync(saved.save, self._file, known)
