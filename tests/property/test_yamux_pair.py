@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from node.net.yamux_frames import INITIAL_WINDOW_BYTES
 from node.net.yamux_machine import StreamLostError, YamuxLimits, YamuxMachine, YamuxViolationError
+from tests.property.fuzzing import examples
 
 LIMITS = YamuxLimits(streams=8, window_bytes=INITIAL_WINDOW_BYTES, frame_bytes=40_000)
 
@@ -67,7 +68,7 @@ steps = st.lists(
 
 
 @given(steps, st.integers(1, 50_000))
-@settings(max_examples=150, deadline=None)
+@examples(150)
 def test_everything_sent_arrives_in_order(actions: list[tuple[bool, int, int, int]], cut: int) -> None:
     sides = Side(is_client=True), Side(is_client=False)
     for first, action, which, amount in actions:
@@ -99,7 +100,7 @@ def settle(sides: tuple[Side, Side], cut: int) -> None:
 
 
 @given(st.binary(max_size=400), st.booleans())
-@settings(max_examples=300)
+@examples(300)
 def test_no_bytes_raise_anything_but_a_violation(data: bytes, is_client: bool) -> None:
     machine = YamuxMachine(is_client=is_client, limits=LIMITS)
     try:
@@ -114,7 +115,7 @@ frames = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 15), st.integers(0
 
 
 @given(frames)
-@settings(max_examples=300)
+@examples(300)
 def test_no_frames_raise_anything_but_a_violation(soup: list[tuple[int, int, int, int]]) -> None:
     machine = YamuxMachine(is_client=False, limits=LIMITS)
     try:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from node.net import ProtocolUnsupported, multistream
 from node.net.multistream import HEADER, NegotiationFailed, encode
+from tests.property.fuzzing import examples
 
 
 class Script:
@@ -93,6 +94,7 @@ def test_long_names_have_a_two_byte_length_and_a_limit() -> None:
 
 
 @given(st.binary(max_size=300))
+@examples(100)
 def test_no_bytes_raise_anything_else(said: bytes) -> None:
     async def main() -> None:
         for data in (said, encode(HEADER) + said):
