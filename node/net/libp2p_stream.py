@@ -11,8 +11,8 @@ from libp2p.network.stream.exceptions import StreamEOF, StreamError, StreamReset
 from libp2p.peer.id import ID
 from libp2p.rcmgr.metrics import Direction
 
+from node.net.guarded_stream import GuardedStream
 from node.net.port import PeerId, Stream
-from node.net.turn import Turn
 from node.net.yamux_machine import StreamLostError
 
 if TYPE_CHECKING:
@@ -21,22 +21,17 @@ if TYPE_CHECKING:
 _RECEIVE_BYTES = 256 * 1024
 
 
-class LibP2PStream(Stream):
+class LibP2PStream(GuardedStream):
     """See the contract of `node.net.port.Stream`."""
 
     def __init__(self, muxer: Muxer, stream_id: int, peer: PeerId) -> None:
-        self.peer = peer
-        self.protocol = ""
+        super().__init__(peer)
         self._muxer = muxer
         self._machine = muxer.machine
         self._id = stream_id
-        self._sending = Turn("sending on")
-        self._receiving = Turn("receiving from")
         self._readable = trio.Event()
         self._writable = trio.Event()
-        self._closed = False
         self._lost: str | None = None
-        self._torn = False  # a send was cancelled in the middle: the peer must not take the rest for the whole
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
         with self._sending:
@@ -68,38 +63,25 @@ class LibP2PStream(Stream):
                 self.reset()
                 raise trio.BrokenResourceError(f"{self.peer} took nothing for {self._muxer.write_stall_s:g} s")
 
-    async def wait_send_all_might_not_block(self) -> None:
-        with self._sending:
-            self._check_writable()
-            await trio.lowlevel.checkpoint()
+    def _end(self) -> None:
+        try:
+            self._machine.finish(self._id)
+        except StreamLostError as exc:
+            raise self._broken(exc) from exc
+        self._muxer.wake_writer()
 
-    async def send_eof(self) -> None:
-        with self._sending:
-            self._check_writable()
-            await trio.lowlevel.checkpoint()
-            try:
-                self._machine.finish(self._id)
-            except StreamLostError as exc:
-                raise self._broken(exc) from exc
-            self._muxer.wake_writer()
+    def _take(self, max_bytes: int | None) -> bytes | None:
+        try:
+            data = self._machine.read(self._id, max_bytes or _RECEIVE_BYTES)
+        except StreamLostError as exc:
+            raise self._broken(exc) from exc
+        if data is not None:
+            self._muxer.after_read()
+        return data
 
-    async def receive_some(self, max_bytes: int | None = None) -> bytes:
-        if max_bytes is not None and max_bytes < 1:
-            raise ValueError("max_bytes must be at least 1")
-        with self._receiving:
-            self._check_usable()
-            await trio.lowlevel.checkpoint()
-            while True:
-                self._check_usable()
-                try:
-                    data = self._machine.read(self._id, max_bytes or _RECEIVE_BYTES)
-                except StreamLostError as exc:
-                    raise self._broken(exc) from exc
-                if data is not None:
-                    self._muxer.after_read()
-                    return data
-                self._readable = trio.Event()
-                await self._readable.wait()
+    async def _until_readable(self) -> None:
+        self._readable = trio.Event()
+        await self._readable.wait()
 
     def reset(self) -> None:
         if not self._closed and self._lost is None:
@@ -123,16 +105,8 @@ class LibP2PStream(Stream):
     def wake_writer(self) -> None:
         self._writable.set()
 
-    def _check_usable(self) -> None:
-        if self._closed:
-            raise trio.ClosedResourceError("this stream was closed")
-        if self._lost is not None:
-            raise trio.BrokenResourceError(self._lost)
-
-    def _check_writable(self) -> None:
-        self._check_usable()
-        if self._torn:
-            raise trio.BrokenResourceError("a send on this stream was cancelled in the middle")
+    def _why_lost(self) -> str | None:
+        return self._lost
 
     def _broken(self, cause: StreamLostError) -> trio.BrokenResourceError:
         return trio.BrokenResourceError(f"stream to {self.peer}: {cause}")

@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import trio
 
-from node.net.port import PeerId, Stream
-from node.net.turn import Turn
+from node.net.guarded_stream import GuardedStream
+from node.net.port import PeerId
 
 _WINDOW_BYTES = 256 * 1024
 
@@ -29,18 +29,13 @@ class _Pipe:
         await self._changed.wait()
 
 
-class MemoryStream(Stream):
+class MemoryStream(GuardedStream):
     def __init__(self, peer: PeerId, outgoing: _Pipe, incoming: _Pipe, write_stall_s: float) -> None:
-        self.peer = peer
-        self.protocol = ""
+        super().__init__(peer)
         self.on_closed: Callable[[MemoryStream], None] = lambda _: None
         self._out = outgoing
         self._in = incoming
         self._write_stall_s = write_stall_s
-        self._sending = Turn("sending on")
-        self._receiving = Turn("receiving from")
-        self._closed = False
-        self._torn = False
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
         with self._sending:
@@ -70,34 +65,20 @@ class MemoryStream(Stream):
             self.reset()
             raise trio.BrokenResourceError(f"{self.peer} took nothing for {self._write_stall_s:g} s")
 
-    async def wait_send_all_might_not_block(self) -> None:
-        with self._sending:
-            self._check_writable()
-            await trio.lowlevel.checkpoint()
+    def _end(self) -> None:
+        self._out.ended = True
+        self._out.changed()
 
-    async def send_eof(self) -> None:
-        with self._sending:
-            self._check_writable()
-            await trio.lowlevel.checkpoint()
-            self._out.ended = True
-            self._out.changed()
+    def _take(self, max_bytes: int | None) -> bytes | None:
+        if not self._in.buffer:
+            return b"" if self._in.ended else None
+        taken = bytes(self._in.buffer[:max_bytes])
+        del self._in.buffer[: len(taken)]
+        self._in.changed()
+        return taken
 
-    async def receive_some(self, max_bytes: int | None = None) -> bytes:
-        if max_bytes is not None and max_bytes < 1:
-            raise ValueError("max_bytes must be at least 1")
-        with self._receiving:
-            self._check_usable()
-            await trio.lowlevel.checkpoint()
-            while True:
-                self._check_usable()
-                if self._in.buffer:
-                    taken = bytes(self._in.buffer[:max_bytes])
-                    del self._in.buffer[: len(taken)]
-                    self._in.changed()
-                    return taken
-                if self._in.ended:
-                    return b""
-                await self._in.wait()
+    async def _until_readable(self) -> None:
+        await self._in.wait()
 
     def reset(self) -> None:
         if not self._closed:
@@ -122,15 +103,12 @@ class MemoryStream(Stream):
             self._in.changed()
         await trio.lowlevel.checkpoint()
 
-    def _check_usable(self) -> None:
-        if self._closed:
-            raise trio.ClosedResourceError("this stream was closed")
-        if self._in.broken:
-            raise trio.BrokenResourceError(f"stream to {self.peer}: the stream was reset")
+    def _why_lost(self) -> str | None:
+        return f"stream to {self.peer}: the stream was reset" if self._in.broken else None
 
     def _check_writable(self) -> None:
-        self._check_usable()
-        if self._torn or self._out.broken or self._out.ended:
+        super()._check_writable()
+        if self._out.broken or self._out.ended:
             raise trio.BrokenResourceError(f"stream to {self.peer}: the stream was reset or ended")
 
 
