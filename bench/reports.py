@@ -20,6 +20,8 @@ from node.casework.book import ReportBook
 from node.casework.desk import Desk
 from node.casework.model import CATEGORIES, Report
 from node.decisions.log import DecisionLog
+from node.notices.book import NoticeBook
+from node.notices.office import NoticeOffice, Terms
 from node.policy_loader import PolicyLoader
 from node.store.disk import open_store
 from protocol.site_id import SiteId
@@ -31,6 +33,16 @@ def memory_mb() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
 
 
+class NoHosts:
+    """Nothing is hosted here."""
+
+    async def drop(self, sites: list[SiteId]) -> int:
+        return 0
+
+    def offer(self, site: SiteId) -> None:
+        pass
+
+
 async def measure(count: int, folder: Path) -> None:
     rng = random.Random(6)
     sites = [SiteId.of(Ed25519PrivateKey.from_private_bytes(rng.randbytes(32))) for _ in range(SUBJECTS)]
@@ -39,10 +51,12 @@ async def measure(count: int, folder: Path) -> None:
     subjects = rng.choices(sites, weights, k=count)
     reports = [Report(f"/ipns/{s}", f"/ipns/{s}/x", rng.choice(names), "why " * 20, "me@example.org") for s in subjects]
     store = open_store(folder / "store", quota_bytes=1024**3, cache_bytes=1024**2)
-    log = DecisionLog(folder / "decisions.db", Ed25519PrivateKey.generate(), now_s=lambda: int(time.time()))
+    key = Ed25519PrivateKey.generate()
+    log = DecisionLog(folder / "decisions.db", key, now_s=lambda: int(time.time()))
     policies = PolicyLoader(Config(data_dir=folder), store, log)
     book = ReportBook(folder / "reports.db", now_s=lambda: int(time.time()))
-    desk = Desk(book, store, policies, log)
+    office = NoticeOffice(NoticeBook(folder / "notices.db"), store, policies, log, NoHosts(), key, Terms())
+    desk = Desk(book, office, log)
     before_mb = memory_mb()
     took = []
     for report in reports:

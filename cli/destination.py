@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import click
@@ -15,6 +15,7 @@ from cli.publishing.flow import Decide, Outcome, Progress, publish
 from cli.publishing.nodes import local_node, no_daemon, remote_nodes
 from cli.publishing.source import BlockSource
 from protocol.errors import FednodeError
+from protocol.notice import SignedNotice
 from protocol.site_id import SiteId
 
 
@@ -49,7 +50,28 @@ class Destination:
     async def _publish(self, site: SiteId, decide: Decide, source: BlockSource | None, progress: Progress) -> Outcome:
         reach = remote_nodes(self.addresses) if self.addresses else local_node(self.publish_socket)
         async with reach as nodes:
-            return await publish(nodes, site, decide, source, progress)
+            outcome = await publish(nodes, site, decide, source, progress)
+        return replace(outcome, notices=await self._notices(outcome))
+
+    async def _notices(self, outcome: Outcome) -> dict[str, SignedNotice]:
+        """What the nodes hold against the site, so that its publisher need not ask for it."""
+        from cli.publishing.notices import open_at
+
+        site = outcome.signed.site
+        if self.addresses:
+            return await open_at([result.node for result in outcome.nodes if result.state != "failed"], site)
+        found = await trio.to_thread.run_sync(self._local_notices, site)
+        return {outcome.nodes[0].node: found} if found is not None else {}
+
+    def _local_notices(self, site: SiteId) -> SignedNotice | None:
+        from cli.publishing.notices import local_notices, open_notice
+        from node.admin.client import AdminClient
+
+        try:
+            with AdminClient(self.admin_socket) as client:
+                return open_notice(local_notices(client, site))
+        except FednodeError:  # as below
+            return None
 
     def urls(self, outcome: Outcome) -> list[str]:
         """Where the local node serves the site; empty for remote nodes, which know their own names."""

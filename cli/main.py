@@ -32,12 +32,13 @@ SECTIONS: dict[str, dict[str, str]] = {
     "Decide what it hosts": {
         "sites": "List the sites that the local node knows.",
         "show": "Show one site.",
-        "block": "Refuse a site or a CID, at once.",
+        "block": "Refuse a site or a CID.",
         "unblock": "Take a refusal back.",
         "list": "Follow lists of refusals: files, https or sites.",
         "blocklist": "The same for files alone.",
         "policy": "Show the rules; say why something is served or not.",
-        "reports": "See what was reported, and decide it.",
+        "reports": "See what was reported or appealed, and decide it.",
+        "notices": "Show what a node holds against a site.",
         "log": "Show what was decided here, or check another node's log.",
         "follow": "Fetch and keep a site.",
         "unfollow": "Stop following a site.",
@@ -51,6 +52,7 @@ SECTIONS: dict[str, dict[str, str]] = {
         "unpublish": "End a site, signed by its key.",
     },
     "More": {
+        "appeal": "Answer a node that refuses a site.",
         "demo": "Show what fednode does, with three nodes on this machine.",
         "completion": "Print a shell completion script.",
         "version": "Print the version.",

@@ -6,9 +6,11 @@ from typing import Any
 
 import click
 
+from cli.notice_text import echo_notice
 from cli.publishing.exchange import NodeResult
 from cli.publishing.flow import Outcome
-from cli.tables import count, echo_fields, echo_table, human_size
+from cli.tables import count, echo_fields, echo_table, human_size, plain
+from node.notices.shape import notice_json
 
 
 def outcome_json(outcome: Outcome, urls: list[str]) -> dict[str, Any]:
@@ -31,6 +33,7 @@ def outcome_json(outcome: Outcome, urls: list[str]) -> dict[str, Any]:
                 "reason": result.reason,
                 "new_blocks": result.new_blocks,
                 "new_bytes": result.new_bytes,
+                "notice": _notice_json(outcome, result.node),
             }
             for result in outcome.nodes
         ],
@@ -53,9 +56,18 @@ def echo_outcome(outcome: Outcome, urls: list[str]) -> None:
     )
     click.echo()
     echo_table(("NODE", "RESULT", "NEW"), [(result.node, _result(result), _new(result)) for result in outcome.nodes])
+    for node, signed in outcome.notices.items():
+        click.echo()
+        click.echo(f"notice from {plain(node)}")
+        echo_notice(signed.notice)
     if urls:
         click.echo()
         echo_fields([("open", url) for url in urls])
+
+
+def _notice_json(outcome: Outcome, node: str) -> dict[str, Any] | None:
+    found = outcome.notices.get(node)
+    return None if found is None else notice_json(found)
 
 
 def _headline(outcome: Outcome) -> str:

@@ -22,7 +22,7 @@ PAGE = 500
 
 @click.group("reports", epilog=EPILOG)
 def command() -> None:
-    """See what was reported, and decide it."""
+    """See what was reported or appealed, and decide it."""
 
 
 @command.command("list", epilog=EPILOG)
@@ -44,7 +44,7 @@ def list_(
         return
     for case in cases:
         outcome = "" if case["state"] == "open" else f"  {case['state']}: {case['reason']}"
-        reports = count(case["count"], "report")
+        reports = count(case["count"], case["kind"])
         first = ago(case["first_s"])
         click.echo(plain(f"{case['id']}  {case['category']}  {reports}, first {first}  {case['subject']}{outcome}"))
     late = f", {backlog['late']} late" if backlog["late"] else ""
@@ -73,11 +73,12 @@ def show(number: int, config_file: Path | None, data_dir: Path | None, as_json: 
 
 
 @command.command("decide", epilog=EPILOG)
-@click.argument("verdict", type=click.Choice(["dismiss", "quarantine", "refuse", "legal"]))
+@click.argument("verdict", type=click.Choice(["dismiss", "quarantine", "refuse", "legal", "uphold", "lift"]))
 @click.argument("numbers", nargs=-1)
 @click.option("--reason", required=True, help="Why; readers, reporters and the public log get it.")
 @click.option("--category", default="", help="All open cases of this category, instead of numbers.")
 @click.option("--all", "every", is_flag=True, help="All open cases, instead of numbers.")
+@click.option("--now", is_flag=True, help="A rule holds at once, without a notice period.")
 @click.option("--note", default="", help="For yourself; the public log has only a commitment to it.")
 @click.option("--secret", is_flag=True, help="The public log does not say what was decided upon, nor why.")
 @yes_option
@@ -89,6 +90,7 @@ def decide(
     reason: str,
     category: str,
     every: bool,
+    now: bool,
     note: str,
     secret: bool,
     yes: bool,
@@ -98,21 +100,23 @@ def decide(
 ) -> None:
     """Decide cases by NUMBERS, such as 3 or 7-20.
 
-    dismiss makes no rule; quarantine and refuse make one by policy, legal one by law. Each decision is an entry of
-    the public log, and reporters see it at their status link.
+    Reports: dismiss makes no rule; quarantine and refuse make one by policy, after the notice period unless what was
+    reported cannot wait; legal makes one by law. Appeals: uphold leaves the refusal, lift ends it. Each decision is an
+    entry of the public log; reporters see it at their status link, publishers in a notice.
     """
     if bool(numbers) + bool(category) + every != 1:
         raise WrongUsage("say which cases: numbers, --category or --all", hint="fednode reports list shows them")
     with daemon(config_file, data_dir) as client:
         chosen = list(numbers)
         if not numbers:
-            chosen = [str(case["id"]) for case in _cases(client, "open", category)]
+            kind = "appeal" if verdict in ("uphold", "lift") else "report"
+            chosen = [str(case["id"]) for case in _cases(client, "open", category) if case["kind"] == kind]
             if not chosen:
                 raise CommandError("there are no such cases")
             confirm(f"Decide {count(len(chosen), 'case')}?", yes=yes)
         decided = rules = 0
         for part in _parts(chosen):
-            done = client.decide(part, verdict=verdict, reason=reason, note=note, secret=secret)
+            done = client.decide(part, verdict=verdict, reason=reason, note=note, secret=secret, now=now)
             decided, rules = decided + done["decided"], rules + done["rules"]
     if as_json:
         echo_json({"decided": decided, "rules": rules})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import click
 
 from cli.common import config_options, echo_json, json_option
 from cli.daemon import SITE, daemon, find_site
-from cli.tables import ago, count, echo_fields, human_size
+from cli.tables import ago, count, echo_fields, human_size, moment
 
 EPILOG = "Exit codes: 0 done; 1 no such site, or several begin like this; 3 no daemon."
 
@@ -33,6 +34,8 @@ def _fields(record: dict[str, Any]) -> list[tuple[str, object]]:
     fields: list[tuple[str, object]] = [("site", record["site"]), ("state", record["state"])]
     if blocked:
         fields += _refusal(blocked)
+    if record.get("notice"):
+        fields += _notice(record["notice"])
     if head["ended"]:
         fields.append(("ended", f"by its publisher, {ago(head['created_s'])}"))
     else:
@@ -52,6 +55,19 @@ def _refusal(blocked: dict[str, Any]) -> list[tuple[str, object]]:
         ("reason", blocked["reason"]),
         ("rule", blocked["rule"]),
     ]
+
+
+def _notice(notice: dict[str, Any]) -> list[tuple[str, object]]:
+    fields: list[tuple[str, object]] = [("notice", f"number {notice['number']}, see: fednode notices")]
+    if notice["effective_s"] > time.time():
+        fields += [
+            ("served until", moment(notice["effective_s"])),
+            ("then refused", f"{notice['ground']}: {notice['reason'] or 'no reason given'}"),
+            ("rule", notice["rule"]),
+        ]
+    if notice["drop_s"] is not None:
+        fields.append(("deleted", moment(notice["drop_s"])))
+    return fields
 
 
 def _release(head: dict[str, Any]) -> list[tuple[str, object]]:

@@ -6,12 +6,13 @@ import sys
 import time
 import unicodedata
 from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
 
 import click
 
 from config.sizes import human_size
 
-__all__ = ["ago", "count", "duration", "echo_fields", "echo_table", "human_size", "plain"]
+__all__ = ["ago", "count", "duration", "echo_fields", "echo_table", "human_size", "moment", "plain"]
 
 
 def plain(text: object) -> str:
@@ -70,6 +71,11 @@ def duration(seconds: float) -> str:
     if whole >= 3600:
         return f"{whole // 3600} h {whole % 3600 // 60} min"
     return f"{whole // 60} min" if whole >= 60 else f"{whole} s"
+
+
+def moment(unix_s: float) -> str:
+    """ "2026-11-22 17:20 UTC"."""
+    return datetime.fromtimestamp(unix_s, UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
 def ago(unix_s: float | None) -> str:

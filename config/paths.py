@@ -77,6 +77,11 @@ class Paths:
         """Held by the one daemon that uses this data_dir."""
         return self.data_dir / "lock"
 
+    @property
+    def notices(self) -> Path:
+        """Notices to publishers, and the refusals that are to come; mode 0600."""
+        return self.data_dir / "notices.db"
+
     def check(self) -> None:
         """ConfigError if a socket's path would not fit into a socket address."""
         longest = max(len(os.fsencode(path)) for path in (self.admin_socket, self.publish_socket, self.gateway_socket))

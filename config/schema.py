@@ -176,6 +176,29 @@ class LogSettings:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MetricsSettings:
     """Numbers for Prometheus; `fednode metrics` shows them in any case."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PolicySettings:
+    """How a refusal of a hosted site goes: the publisher's time to move, and to take the data away."""
+
+    notice_s: int = setting(
+        kinds.integer(0, 31_536_000),
+        259_200,
+        "Seconds between the notice to a publisher and the refusal of its site by a rule of yours; meanwhile the site "
+        "is served. 0: refuse at once, as `fednode block --now` and `--legal` do anyway. Three days outlast a weekend.",
+    )
+    list_notice_s: int = setting(
+        kinds.integer(0, 31_536_000),
+        0,
+        "The same for hosted sites that a list hits. 0: at once, because lists are mostly about malware and phishing.",
+    )
+    export_s: int = setting(
+        kinds.integer(0, 31_536_000),
+        2_592_000,
+        "Seconds for which a refused site is kept at least, so that its publisher can fetch it. After that time it is "
+        "deleted if the operator said so (`fednode block --drop`).",
+    )
+
+
 
     listen: tuple[str, ...] = setting(
         kinds.HOST_PORTS,
@@ -214,6 +237,7 @@ class Setting(NamedTuple):
 
     @property
     def name(self) -> str:
+    policy: PolicySettings = field(default_factory=PolicySettings)
         """ "gateway.listen", or "data_dir"."""
         return f"{self.section}.{self.key}" if self.section else self.key
 
@@ -243,5 +267,6 @@ def settings() -> Iterator[Setting]:
 
 
 def value_of(config: Config, item: Setting) -> Any:
+    "policy": PolicySettings,
     """The value of one setting."""
     return getattr(getattr(config, item.section) if item.section else config, item.key)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from node.net.port import PeerId
+from node.notices.book import Standing
 from node.store.port import SiteRecord
 from protocol.release import SignedRelease
 
@@ -18,6 +19,7 @@ def site_report(
     verdict: Json | None,
     fetching: tuple[SignedRelease, PeerId | None] | None,
     urls: list[str],
+    told: Standing | None = None,
 ) -> Json:
     """One row of `fednode sites`, and all of `fednode show`."""
     return {
@@ -29,6 +31,7 @@ def site_report(
         "origin": str(record.origin) if record.origin is not None else None,
         "updated_s": record.updated_s,
         "blocked": verdict,
+        "notice": _notice(told) if told is not None else None,
         "fetching": {"seq": fetching[0].seq, "from": fetching[1]} if fetching else None,
         "urls": urls if record.held is not None and verdict is None else [],
     }
@@ -47,6 +50,21 @@ def order(sort: str) -> Callable[[SiteRecord], Any]:
         "updated": lambda record: (-record.updated_s, str(record.site)),
     }
     return keys.get(sort, lambda record: str(record.site))
+
+
+def _notice(told: Standing) -> Json:
+    """What the publisher was told: the node's own words are in the notice itself."""
+    cause = told.cause
+    return {
+        "number": told.number,
+        "effective_s": cause.effective_s,
+        "drop_s": cause.drop_s,
+        "verdict": cause.verdict,
+        "ground": cause.ground,
+        "reason": cause.reason,
+        "rule": cause.rule,
+        "list": cause.list_name,
+    }
 
 
 def _state(record: SiteRecord, verdict: Json | None, is_fetching: bool) -> str:

@@ -35,6 +35,9 @@ from node.metrics_server import serve_metrics
 from node.monitor import LoopMonitor
 from node.net import NetSettings, Network, open_network
 from node.policy.subscriptions import Subscriptions
+from node.notices.book import NoticeBook
+from node.notices.exchange import NoticeExchange
+from node.notices.office import NoticeOffice, Terms
 from node.policy_loader import PolicyLoader
 from node.replication.driver import Replicator
 from node.replication.intake import Intake
@@ -45,7 +48,7 @@ from node.store.disk import DiskStore, open_store
 from node.systemd import notify
 from node.upkeep import Upkeep
 from protocol.errors import OperatorError
-from protocol.messages import PUBLISH_PROTOCOL, SYNC_PROTOCOL
+from protocol.messages import NOTICES_PROTOCOL, PUBLISH_PROTOCOL, SYNC_PROTOCOL
 
 # systemd's default is 90 s; operators and tests expect a daemon to be gone within five.
 STOP_DEADLINE_S = 4.0
@@ -143,7 +146,13 @@ async def _serve(config: Config, paths: Paths, store: DiskStore, options: RunOpt
         partial(DecisionLog, paths.decisions, key, now_s=lambda: int(time.time()))
     )
     lists = await trio.to_thread.run_sync(
-        partial(Subscriptions, store, paths.lists_dir, now_s=lambda: int(time.time()))
+        partial(
+            Subscriptions,
+            store,
+            paths.lists_dir,
+            now_s=lambda: int(time.time()),
+            notice_s=config.policy.list_notice_s,
+        )
     )
     policies = await trio.to_thread.run_sync(PolicyLoader, config, store, decisions)
     async with open_network(settings) as network, trio.open_nursery() as nursery:
@@ -152,15 +161,18 @@ async def _serve(config: Config, paths: Paths, store: DiskStore, options: RunOpt
         on_demand = _on_demand(config, replicator)
         peer_id, addresses = network.local_peer, network.addresses()
         book = await trio.to_thread.run_sync(partial(ReportBook, paths.reports, now_s=lambda: int(time.time())))
-        desk = Desk(book, store, policies, decisions)
+        notices = await trio.to_thread.run_sync(NoticeBook, paths.notices)
+        terms = Terms(config.policy.notice_s, config.policy.export_s, config.node.contact)
+        office = NoticeOffice(notices, store, policies, decisions, replicator, key, terms, overrule=lists.overrule)
+        desk = Desk(book, office, decisions)
         gateway = GatewaySupervisor(config, paths, on_demand, peer_id=peer_id, addresses=addresses, desk=desk.answer)
         _spare_collections()
         monitor = LoopMonitor()
         monitor.start()
-        control = Control(config, store, network, replicator, policies, lists, gateway, monitor, decisions, desk)
-        policies.on_change = replicator.policy_changed
+        control = Control(config, store, network, replicator, policies, lists, gateway, monitor, office, desk)
+        policies.on_change = partial(_policy_changed, replicator, office)
         await nursery.start(replicator.run)
-        await _catch_up(policies, nursery)
+        await _catch_up(policies, office, nursery)
         await _open_protocols(network, replicator, paths, nursery)
         await nursery.start(ipfs.run)
         await nursery.start(gateway.run)
@@ -169,16 +181,23 @@ async def _serve(config: Config, paths: Paths, store: DiskStore, options: RunOpt
         nursery.start_soon(desk.run)
         nursery.start_soon(lists.watch, lambda: nursery.start_soon(policies.reload_alone))
         nursery.start_soon(Upkeep(store, on_demand).run)
+        network.serve(NOTICES_PROTOCOL, NoticeExchange(replicator.context, office, desk.appeal).serve)
         nursery.start_soon(Neighbours(replicator.context, config.network.bootstrap).run)
         for site in policies.hosting.follow:
             replicator.follow(site)
         _say_ready(network, gateway)
         if options.on_ready is not None:
             nursery.start_soon(_run_on_ready, options.on_ready)
+        nursery.start_soon(office.run)
 
 
-async def _catch_up(policies: PolicyLoader, nursery: trio.Nursery) -> None:
-    """What changed when nobody could write it down; before anybody is answered, unless the disk does not allow it."""
+def _policy_changed(replicator: Replicator, office: NoticeOffice) -> None:
+    replicator.policy_changed()
+    office.policy_changed()
+
+
+async def _catch_up(policies: PolicyLoader, office: NoticeOffice, nursery: trio.Nursery) -> None:
+    """What changed or came due when nobody was there; before anybody is answered, unless the disk does not allow it."""
     try:
         await policies.reload()
     except LogFailed as error:
@@ -189,6 +208,7 @@ async def _catch_up(policies: PolicyLoader, nursery: trio.Nursery) -> None:
 async def _run_on_ready(on_ready: Callable[[], Awaitable[None]]) -> None:
     try:
         await on_ready()
+        await office.settle()
     except Exception:  # task root: what was asked for after the start must not end the daemon
         log.exception("the task after the start failed")
 

@@ -30,6 +30,10 @@ Act: TypeAlias = Literal[
     "site-followed",
     "site-unfollowed",
     "report-decided",
+    "notice-given",
+    "notice-lifted",
+    "appeal-received",
+    "appeal-decided",
 ]
 SealedName: TypeAlias = Literal["note", "reason", "target"]
 SEALED: Final[tuple[SealedName, ...]] = ("note", "reason", "target")
@@ -45,7 +49,8 @@ def seal(name: SealedName, salt: bytes, text: str) -> bytes:
 @dataclass(frozen=True, slots=True)
 class Entry:
     """One decision. sealed: see `seal`; a name that is missing has no text. refers: the number of an earlier entry,
-    that this one ends or replaces. list_digest: SHA-256 over the list's rules. verdict, ground: "" where none is given.
+    that this one ends, replaces or tells of. list_digest: SHA-256 over the list's rules. verdict, ground: "" where none
+    is given.
     """
 
     number: int

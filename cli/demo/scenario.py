@@ -106,8 +106,8 @@ class Demo:
 
     def _block(self) -> None:
         anna, bela, chloe = self._nodes
-        self._show.command("bela", f'fednode block {self._site[:12]}… --reason "not on my machine"')
-        fednode("block", self._site, "--reason", "not on my machine", *_at(bela))
+        self._show.command("bela", f'fednode block {self._site[:12]}… --now --reason "not on my machine"')
+        fednode("block", self._site, "--now", "--reason", "not on my machine", *_at(bela))
         self._wait_status(bela, 410, REFUSAL_DEADLINE_S)
         self._show.fact("bela answers 410 Gone and says why")
         for node in (anna, chloe):

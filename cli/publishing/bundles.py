@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import IO
@@ -27,6 +28,22 @@ def _ignore(_: int) -> None:
     pass
 
 
+@contextmanager
+def whole_file(path: Path) -> Iterator[IO[bytes]]:
+    """A file that appears at `path` when the context ends well: whole, on disk, or not at all. CommandError."""
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}.tmp")
+    try:
+        with temporary.open("xb", buffering=1024 * 1024) as handle:
+            yield handle
+            handle.flush()
+            os.fsync(handle.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        raise CommandError(f"cannot write {path}: {error.strerror}") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
 def write_bundle(
     path: Path,
     signed: SignedRelease,
@@ -35,19 +52,9 @@ def write_bundle(
     on_bytes: Callable[[int], None] = _ignore,
 ) -> int:
     """Write a bundle with one block in memory at a time; its size in bytes. It appears whole or not at all."""
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}.tmp")
-    try:
-        with temporary.open("xb", buffering=1024 * 1024) as handle:
-            stream_bundle(handle, signed, source, on_bytes=on_bytes)
-            handle.flush()
-            os.fsync(handle.fileno())
-            size_bytes = handle.tell()
-        temporary.replace(path)
-    except OSError as error:
-        raise CommandError(f"cannot write {path}: {error.strerror}") from error
-    finally:
-        temporary.unlink(missing_ok=True)
-    return size_bytes
+    with whole_file(path) as handle:
+        stream_bundle(handle, signed, source, on_bytes=on_bytes)
+        return handle.tell()
 
 
 def stream_bundle(

@@ -20,6 +20,7 @@ from cli.publishing.source import BlockSource
 from node.replication.asking import ask_head
 from protocol import messages as msg
 from protocol.errors import FednodeError
+from protocol.notice import SignedNotice
 from protocol.release import SignedRelease
 from protocol.site_id import SiteId
 
@@ -85,6 +86,8 @@ class Outcome:
     signed: SignedRelease
     nodes: tuple[NodeResult, ...]
     unchanged: bool
+    notices: dict[str, SignedNotice] = field(default_factory=dict)
+    """By node: what it holds against the site, or will."""
 
     @property
     def exit_code(self) -> int:

@@ -14,7 +14,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from node.admin.cases import CASES, DECISION, NUMBER, CaseControl
+from node.admin.cases import CASES, DECISION, NOTICES, NUMBER, CaseControl
 from node.admin.control import RULES_PAGE_MAX, SITE_STATES, SITES_MAX, BadRequest, Json, NodeControl, NotFound
 from node.admin.imports import IMPORT, START, ImportControl, addresses_in
 from node.admin.shapes import Field, Shape, read_object, read_query
@@ -72,6 +72,7 @@ BLOCK: Shape = {
     "note": Field(str, default="", max_chars=NOTE_MAX_CHARS, allow_empty=True),
     "secret": Field(bool, default=False),
 }
+    "now": Field(bool, default=False),
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 
@@ -138,6 +139,9 @@ def _case_routes(cases: CaseControl) -> list[Route]:
 
     table = [
         ("GET", "/v1/reports", listed),
+    async def noticed(request: Request) -> Response:
+        return JSONResponse(await cases.notices(read_query(request.query_params.multi_items(), NOTICES)["site"]))
+
         ("GET", "/v1/reports/case", shown),
         ("POST", "/v1/reports/decisions", decided),
         ("POST", "/v1/log/withheld", withheld),
@@ -145,6 +149,7 @@ def _case_routes(cases: CaseControl) -> list[Route]:
     return [Route(path, _rooted(endpoint), methods=[method]) for method, path, endpoint in table]
 
 
+        ("GET", "/v1/notices", noticed),
 def _import_routes(imports: ImportControl) -> list[Route]:
     async def started(request: Request) -> Response:
         body = await _body(request, START)
@@ -332,6 +337,7 @@ HTTP_CODES = {
     415: "not-json",
 }
 
+            now=body["now"],
 
 async def _http_error(_request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101 (the handler is registered for this class)

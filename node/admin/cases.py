@@ -18,11 +18,13 @@ CASES: Shape = {
 NUMBER: Shape = {"number": Field(int)}
 DECISION: Shape = {
     "cases": Field(str, max_chars=CASES_MAX_CHARS),
-    "verdict": Field(str, choices=("dismiss", "quarantine", "refuse", "legal")),
+    "verdict": Field(str, choices=("dismiss", "quarantine", "refuse", "legal", "uphold", "lift")),
     "reason": Field(str, max_chars=REASON_MAX_CHARS),
     "note": Field(str, default="", max_chars=2000, allow_empty=True),
     "secret": Field(bool, default=False),
+    "now": Field(bool, default=False),
 }
+NOTICES: Shape = {"site": Field(str, default="", max_chars=200, allow_empty=True)}
 
 
 class CaseControl(Protocol):
@@ -34,8 +36,14 @@ class CaseControl(Protocol):
     async def report(self, case_id: int) -> Json:
         """A case with its reports, contacts included; NotFound."""
 
-    async def decide(self, cases: str, *, verdict: str, reason: str, note: str, secret: bool) -> Json:
-        """Decides open cases; rules, log and queue have it when it returns. NotFound when none of them is open."""
+    async def decide(
+        self, cases: str, *, verdict: str, reason: str, note: str, secret: bool, now: bool = False
+    ) -> Json:
+        """Decides open cases; rules, log and queue have it when it returns. NotFound when none of them is open. now:
+        without a notice period."""
+
+    async def notices(self, site: str) -> Json:
+        """{"node", "notices": [...]}: of a site, the newest first, or with "" the open ones of all sites."""
 
     async def withhold(self, number: int) -> Json:
         """Stops publishing the texts of an entry of the decision log; NotFound."""

@@ -84,10 +84,20 @@ class NodeControl(Protocol):
         page."""
 
     async def block(
-        self, target: str, *, verdict: str, ground: str, reason: str, drop: bool, note: str = "", secret: bool = False
+        self,
+        target: str,
+        *,
+        verdict: str,
+        ground: str,
+        reason: str,
+        drop: bool,
+        note: str = "",
+        secret: bool = False,
+        now: bool = False,
     ) -> Json:
-        """Adds or replaces the operator's rule on target; with drop the blocks of the site are deleted,
-        too. note: kept for the operator; secret: the public log does not say what and why."""
+        """Adds or replaces the operator's rule on target, after a notice period unless `now`; with drop the blocks of
+        the site are deleted, too, with `now` at once. note: kept for the operator; secret: the public log does not say
+        what and why."""
 
     async def unblock(self, target: str) -> Json:
         """Removes the operator's rule; NotFound when there is none (the hint names the list, if one blocks

@@ -1,4 +1,4 @@
-"""The queue of reports in `reports.db`: one open case for each subject, whatever the number of its reports."""
+"""The queue of reports and appeals in `reports.db`: one open case of each kind for each subject, however many come."""
 
 from __future__ import annotations
 
@@ -13,25 +13,28 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, ClassVar, Final
 
-from node.casework.model import CATEGORIES, BadReport, Report, rank_s, stricter
+from node.casework.model import APPEAL, LEVELS, BadReport, Report, rank_s, stricter
 from protocol.errors import OperatorError
 
 Json = dict[str, Any]
-LAYOUT: Final = 1
+LAYOUT: Final = 2
 REPORTS_MAX: Final = 200_000  # in the file; at 6 KB for the longest about a gigabyte
 CASE_REPORTS_MAX: Final = 1000  # kept with their text for one open case; more are counted, and share the case's answer
 KEEP_DECIDED_S: Final = 180 * 86400  # then the reports and their contacts are deleted
 TOKEN_BYTES: Final = 16
 PAGE_MAX: Final = 500
+APPEALS_MAX: Final = 5  # of one site within APPEALS_S; more are not taken
+APPEALS_S: Final = 30 * 86400
 OPEN: Final = "open"
 
 _SCHEMA: Final = f"""
 CREATE TABLE cases (
     id INTEGER PRIMARY KEY, subject TEXT NOT NULL, category TEXT NOT NULL, first_s INTEGER NOT NULL,
     last_s INTEGER NOT NULL, count INTEGER NOT NULL, due_s INTEGER NOT NULL, rank_s INTEGER NOT NULL,
-    state TEXT NOT NULL, reason TEXT NOT NULL DEFAULT '', decided_s INTEGER, entry INTEGER
+    state TEXT NOT NULL, reason TEXT NOT NULL DEFAULT '', decided_s INTEGER, entry INTEGER,
+    kind TEXT NOT NULL DEFAULT 'report'
 );
-CREATE UNIQUE INDEX cases_open ON cases (subject) WHERE state = 'open';
+CREATE UNIQUE INDEX cases_open ON cases (subject, kind) WHERE state = 'open';
 CREATE INDEX cases_by_rank ON cases (state, rank_s);
 CREATE INDEX cases_by_due ON cases (state, due_s);
 CREATE INDEX cases_by_subject ON cases (subject);
@@ -40,6 +43,12 @@ CREATE TABLE reports (
     category TEXT NOT NULL, why TEXT NOT NULL, contact TEXT NOT NULL, evidence TEXT NOT NULL, at_s INTEGER NOT NULL
 );
 CREATE INDEX reports_by_case ON reports (case_id);
+PRAGMA user_version = {LAYOUT}
+"""
+_FROM_1: Final = f"""
+ALTER TABLE cases ADD COLUMN kind TEXT NOT NULL DEFAULT 'report';
+DROP INDEX cases_open;
+CREATE UNIQUE INDEX cases_open ON cases (subject, kind) WHERE state = 'open';
 PRAGMA user_version = {LAYOUT}
 """
 
@@ -52,7 +61,8 @@ class BookFailed(OperatorError):
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """All reports on one subject. state: open, or how it was decided. entry: of the decision log."""
+    """All reports on one subject, or all appeals of one site (kind: report, appeal). state: open, or how it was
+    decided. entry: of the decision log."""
 
     id: int
     subject: str
@@ -66,6 +76,7 @@ class Case:
     reason: str
     decided_s: int | None
     entry: int | None
+    kind: str = "report"
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,11 +101,11 @@ class ReportBook:
             self._database.execute("PRAGMA journal_mode = WAL")
             self._database.execute("PRAGMA synchronous = FULL")
             layout = self._database.execute("PRAGMA user_version").fetchone()[0]
-            if layout not in (0, LAYOUT):
+            if layout not in (0, 1, LAYOUT):
                 self._database.close()
                 raise BookFailed(f"{path} was written by another version of fednode (layout {layout})")
-            if layout == 0:
-                self._database.executescript(f"BEGIN IMMEDIATE; {_SCHEMA}; COMMIT")
+            if layout != LAYOUT:
+                self._database.executescript(f"BEGIN IMMEDIATE; {_FROM_1 if layout else _SCHEMA}; COMMIT")
 
     def close(self) -> None:
         self._database.close()
@@ -108,27 +119,46 @@ class ReportBook:
                 raise BadReport("this node cannot take more reports at the moment")
             for report in reports:
                 token = secrets.token_urlsafe(TOKEN_BYTES)
-                self._add(database, report, token)
+                self._add(database, report, _hashed(token))
                 tokens.append(token)
         return tokens
 
-    def _add(self, database: sqlite3.Connection, report: Report, token: str) -> None:
+    def add_appeal(self, report: Report, digest: bytes) -> bool:
+        """Takes an appeal in, of category `appeal`; False when it is there already. On disk when it returns. BadReport
+        when the site has made too many."""
+        since_s = self._now_s() - APPEALS_S
+        with self._transaction() as database:
+            if database.execute("SELECT 1 FROM reports WHERE token = ?", (digest,)).fetchone() is not None:
+                return False
+            (made,) = database.execute(
+                "SELECT count(*) FROM reports JOIN cases ON case_id = cases.id"
+                " WHERE subject = ? AND kind = 'appeal' AND at_s > ?",
+                (report.subject, since_s),
+            ).fetchone()
+            if made >= APPEALS_MAX:
+                raise BadReport(f"this site has appealed {made} times within {APPEALS_S // 86400} days")
+            self._add(database, report, digest)
+        return True
+
+    def _add(self, database: sqlite3.Connection, report: Report, token: bytes) -> None:
         now_s = self._now_s()
+        kind = APPEAL if report.category == APPEAL else "report"
         row = database.execute(
-            "SELECT id, category, first_s, count FROM cases WHERE subject = ? AND state = 'open'", (report.subject,)
+            "SELECT id, category, first_s, count FROM cases WHERE subject = ? AND kind = ? AND state = 'open'",
+            (report.subject, kind),
         ).fetchone()
         if row is None:
-            due_s = now_s + CATEGORIES[report.category].level_s
+            due_s = now_s + LEVELS[report.category].level_s
             case_id = database.execute(
-                "INSERT INTO cases (subject, category, first_s, last_s, count, due_s, rank_s, state)"
-                " VALUES (?, ?, ?, ?, 1, ?, ?, 'open')",
-                (report.subject, report.category, now_s, now_s, due_s, rank_s(now_s, report.category, 1)),
+                "INSERT INTO cases (subject, category, first_s, last_s, count, due_s, rank_s, state, kind)"
+                " VALUES (?, ?, ?, ?, 1, ?, ?, 'open', ?)",
+                (report.subject, report.category, now_s, now_s, due_s, rank_s(now_s, report.category, 1), kind),
             ).lastrowid
             kept = True
         else:
             case_id, category, first_s, count = row
             category = stricter(category, report.category)
-            due_s = first_s + CATEGORIES[category].level_s
+            due_s = first_s + LEVELS[category].level_s
             rank = rank_s(first_s, category, count + 1)
             database.execute(
                 "UPDATE cases SET category = ?, last_s = ?, count = count + 1, due_s = ?, rank_s = ? WHERE id = ?",
@@ -140,7 +170,7 @@ class ReportBook:
         database.execute(
             "INSERT INTO reports (case_id, token, place, category, why, contact, evidence, at_s)"
             " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-            (case_id, _hashed(token), place, category, why, contact, evidence, now_s),
+            (case_id, token, place, category, why, contact, evidence, now_s),
         )
 
     def cases(self, *, state: str = OPEN, category: str = "", offset: int = 0, limit: int = PAGE_MAX) -> list[Case]:

@@ -13,18 +13,38 @@ import trio
 
 from node.admin.control import BadRequest, NotFound
 from node.casework.book import OPEN, PAGE_MAX, Case, ReportBook
-from node.casework.model import BadReport, read_report
-from node.decisions.log import DecisionLog, Draft, Remark
+from node.casework.model import APPEAL, LEVELS, BadReport, Report, read_report
+from node.decisions.log import DecisionLog, Draft
 from node.decisions.reader import NoSuchEntry
-from node.policy.model import Rule
-from node.policy.rules import read_target, row_of
-from node.policy_loader import PolicyLoader
-from node.store.port import RuleRow, Store
-from protocol.errors import OperatorError
+from node.notices.book import Measure
+from node.notices.office import NoticeOffice
+from node.notices.shape import notice_json
+from node.policy.rules import read_target, target_text
+from protocol.decision import Act
+from protocol.errors import DecodeError, OperatorError
+from protocol.notice import SignedAppeal, SignedNotice
+from protocol.site_id import SiteId
 
 Json = dict[str, Any]
 TIDY_EVERY_S = 86400.0
-VERDICTS = {"dismiss": "dismissed", "refuse": "refused", "quarantine": "quarantined", "legal": "refused by law"}
+VERDICTS = {
+    "dismiss": "dismissed",
+    "refuse": "refused",
+    "quarantine": "quarantined",
+    "legal": "refused by law",
+    "uphold": "upheld",
+    "lift": "lifted",
+}
+APPEAL_VERDICTS = frozenset(["uphold", "lift"])
+LOGGED = {  # verdict and ground in the log
+    "dismiss": ("dismiss", ""),
+    "refuse": ("refuse", "policy"),
+    "quarantine": ("quarantine", "policy"),
+    "legal": ("quarantine", "legal"),
+    "uphold": ("dismiss", ""),
+    "lift": ("", ""),
+}
+LIFTS_MAX = 10  # rules and lists that refuse one site at once, and are lifted by one decision
 REPORTS_PER_MINUTE_MAX = 600  # of all readers together; the queue and its reader are people
 
 log = logging.getLogger(__name__)
@@ -33,10 +53,9 @@ log = logging.getLogger(__name__)
 class Desk:
     """In the daemon. A decision is in force, logged and kept when `decide` returns."""
 
-    def __init__(self, book: ReportBook, store: Store, policies: PolicyLoader, decisions: DecisionLog) -> None:
+    def __init__(self, book: ReportBook, office: NoticeOffice, decisions: DecisionLog) -> None:
         self._book = book
-        self._store = store
-        self._policies = policies
+        self._office = office
         self._decisions = decisions
         self._minute = 0
         self._in_minute = 0
@@ -106,23 +125,92 @@ class Desk:
             "hint": hint if backlog["late"] else None,
         }
 
-    async def decide(self, cases: str, *, verdict: str, reason: str, note: str, secret: bool) -> Json:
-        """cases: numbers and ranges, as "1,4-7". Cases that are decided already are left alone."""
+    async def appeal(self, signed: SignedAppeal) -> None:
+        """Takes a publisher's appeal in; durable and logged when it returns. BadReport: it is not taken, and why."""
+        appeal = signed.appeal
+        standing = self._office.standing.get(appeal.site)
+        if appeal.node != self._office.node:
+            raise BadReport("this appeal is to another node")
+        if standing is None or standing.number != appeal.notice:
+            raise BadReport(f"notice {appeal.notice} is not the one that holds for this site")
+        if not self._has_room():
+            raise BadReport("this node gets too much at the moment; try again later")
+        report = Report(f"/ipns/{appeal.site}", f"notice {appeal.notice}", APPEAL, appeal.text, appeal.contact)
+        if await trio.to_thread.run_sync(self._book.add_appeal, report, signed.digest):
+            draft = Draft("appeal-received", report.subject, withheld=standing.cause.secret)
+            await trio.to_thread.run_sync(self._decisions.append, [draft])
+
+    async def decide(
+        self, cases: str, *, verdict: str, reason: str, note: str, secret: bool, now: bool = False
+    ) -> Json:
+        """cases: numbers and ranges, as "1,4-7". Cases that are decided already are left alone. Reports are dismissed,
+        or make rules; appeals are upheld (the refusal stays) or lifted. now: no notice period."""
         wanted = _numbers(cases)
-        found = await trio.to_thread.run_sync(self._open_cases, wanted)
+        kind = APPEAL if verdict in APPEAL_VERDICTS else "report"
+        found = [each for each in await trio.to_thread.run_sync(self._open_cases, wanted) if each.kind == kind]
         if not found:
-            raise NotFound("none of these cases is open", hint="fednode reports list shows the open ones")
-        rules = [] if verdict == "dismiss" else [_rule(case, verdict, reason) for case in found]
-        if rules and (note or secret):
-            remarks = {rule.target: Remark(note, secret) for rule in rules}
-            await trio.to_thread.run_sync(self._decisions.remark, remarks)
-        if rules:
-            await trio.to_thread.run_sync(self._add_rules, rules)
-            await self._policies.reload()
-        entries = await trio.to_thread.run_sync(self._write_down, found, verdict, reason, note, secret)
+            what = "appeals" if kind == APPEAL else "reports"
+            raise NotFound(f"none of these cases is open and about {what}", hint="fednode reports list shows them")
+        rules = 0
+        if kind == APPEAL:
+            withheld = secret or any(
+                (each := self._office.standing.get(_site_of(case))) is not None and each.cause.secret for case in found
+            )
+            entries = await trio.to_thread.run_sync(self._write_down, found, verdict, reason, note, withheld)
+            await self._answer_appeals(found, verdict, reason)
+        else:
+            if verdict != "dismiss":
+                rules = len(found)
+                await self._refuse(found, verdict, reason, note, secret, now=now)
+            entries = await trio.to_thread.run_sync(self._write_down, found, verdict, reason, note, secret)
         pairs = [(case.id, entry) for case, entry in zip(found, entries, strict=True)]
         await trio.to_thread.run_sync(self._book.decide, pairs, VERDICTS[verdict], reason)
-        return {"decided": len(found), "rules": len(rules), "entries": [entries[0], entries[-1]]}
+        return {"decided": len(found), "rules": rules, "entries": [entries[0], entries[-1]]}
+
+    async def _refuse(
+        self, cases: Sequence[Case], verdict: str, reason: str, note: str, secret: bool, *, now: bool
+    ) -> None:
+        """By category, because the harm of some goes on while a publisher has notice."""
+        for at_once in (True, False):
+            measures = [
+                _measure(case, verdict, reason, note, secret)
+                for case in cases
+                if (now or LEVELS[case.category].at_once) is at_once
+            ]
+            if measures:
+                await self._office.refuse(measures, now=at_once)
+
+    async def _answer_appeals(self, cases: Sequence[Case], verdict: str, reason: str) -> None:
+        sites = [_site_of(case) for case in cases]
+        if verdict == "uphold":
+            await self._office.uphold(sites, reason)
+            return
+        for site in sites:
+            await self._lift(site, reason)
+
+    async def _lift(self, site: SiteId, reason: str) -> None:
+        """Ends what the open notice names: the operator's rule, or the effect of a list's line on this node."""
+        for _ in range(LIFTS_MAX):
+            standing = self._office.standing.get(site)
+            if standing is None:
+                return
+            cause = standing.cause
+            if cause.list_name is None:
+                await self._office.take_back(cause.rule, reason)
+            else:
+                await self._office.lift_listed(site, cause, reason)
+
+    async def notices(self, site: str) -> Json:
+        """The notices of a site, the newest first, or with "" the open ones of all."""
+        if site:
+            try:
+                wanted = SiteId.from_text(site)
+            except DecodeError as error:
+                raise BadRequest(f"{site[:80]!r} is no site id: {error}") from None
+            found = await trio.to_thread.run_sync(self._office.book.of_site, wanted)
+        else:
+            found = await trio.to_thread.run_sync(self._office.book.open)
+        return {"node": str(self._office.node), "notices": [notice_json(SignedNotice.decode(raw)) for raw in found]}
 
     async def withhold(self, number: int) -> Json:
         """Stops publishing what an entry of the log is about, and why."""
@@ -138,28 +226,29 @@ class Desk:
             found += page
         return [case for case in found if any(case.id in numbers for numbers in wanted)]
 
-    def _add_rules(self, rules: Sequence[RuleRow]) -> None:
-        for rule in rules:
-            self._store.add_rule(rule)
-
     def _write_down(self, cases: Sequence[Case], verdict: str, reason: str, note: str, secret: bool) -> list[int]:
-        kind = {"dismiss": "dismiss", "refuse": "refuse"}.get(verdict, "quarantine")
-        ground = {"dismiss": "", "legal": "legal"}.get(verdict, "policy")
+        act: Act = "appeal-decided" if verdict in APPEAL_VERDICTS else "report-decided"
+        kind, ground = LOGGED[verdict]
         return self._decisions.append(
-            [Draft("report-decided", case.subject, reason, kind, ground, note=note, withheld=secret) for case in cases]
+            [Draft(act, case.subject, reason, kind, ground, note=note, withheld=secret) for case in cases]
         )
 
 
-def _rule(case: Case, verdict: str, reason: str) -> RuleRow:
-    return row_of(
-        Rule(
-            target=read_target(case.subject),
-            verdict="refuse" if verdict == "refuse" else "quarantine",
-            ground="legal" if verdict == "legal" else "policy",
-            reason=reason,
-            since_s=int(time.time()),
-        )
+def _measure(case: Case, verdict: str, reason: str, note: str, secret: bool) -> Measure:
+    return Measure(
+        target=target_text(read_target(case.subject)),
+        verdict="refuse" if verdict == "refuse" else "quarantine",
+        ground="legal" if verdict == "legal" else "policy",
+        reason=reason,
+        effective_s=0,
+        note=note,
+        secret=secret,
     )
+
+
+def _site_of(case: Case) -> SiteId:
+    """Of an appeal."""
+    return SiteId.from_text(case.subject.removeprefix("/ipns/"))
 
 
 def _public(case: Case) -> Json:

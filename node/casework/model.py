@@ -20,22 +20,27 @@ EVIDENCE_MAX_CHARS: Final = 1000
 
 @dataclass(frozen=True, slots=True)
 class Category:
-    """A kind of report. level_s: how long one may wait for its decision."""
+    """A kind of report. level_s: how long one may wait for its decision. at_once: its harm goes on while a publisher
+    has notice, so that a refusal does not wait for that."""
 
     label: str
     level_s: int
+    at_once: bool = False
 
 
 CATEGORIES: Final = {
-    "child-abuse": Category("sexual abuse of children", HOUR_S),
-    "violence": Category("threats, or a call for violence", 4 * HOUR_S),
-    "malware": Category("malware or phishing", 12 * HOUR_S),
+    "child-abuse": Category("sexual abuse of children", HOUR_S, at_once=True),
+    "violence": Category("threats, or a call for violence", 4 * HOUR_S, at_once=True),
+    "malware": Category("malware or phishing", 12 * HOUR_S, at_once=True),
     "law": Category("a court order or another demand of the law", DAY_S),
     "privacy": Category("private information about a person", 2 * DAY_S),
     "copyright": Category("copyright or trademark", 3 * DAY_S),
     "spam": Category("spam or deception", 7 * DAY_S),
     "other": Category("something else", 7 * DAY_S),
 }
+
+APPEAL: Final = "appeal"
+LEVELS: Final = CATEGORIES | {APPEAL: Category("a publisher's appeal", DAY_S)}
 
 _LABEL = re.compile(r"([0-9a-zA-Z]{20,200})\.(ipns|ipfs)\.")
 
@@ -124,10 +129,13 @@ def _text(fields: dict[str, str], name: str, max_chars: int) -> str:
 
 def rank_s(first_s: int, category: str, count: int) -> int:
     """When a case is at the latest to be looked at, in Unix seconds: each doubling of its reports takes off as much as
-    if the level were divided once more (by two, three, four …), so that age, category and repetition all count."""
+    if the level were divided once more (by two, three, four …), so that age, category and repetition all count. An
+    appeal goes before every report that came after it: somebody's site is at stake, and there are few."""
+    if category == APPEAL:
+        return first_s
     return first_s + CATEGORIES[category].level_s // max(1, count).bit_length()
 
 
 def stricter(one: str, other: str) -> str:
     """The more urgent of two categories."""
-    return min(one, other, key=lambda name: CATEGORIES[name].level_s)
+    return min(one, other, key=lambda name: LEVELS[name].level_s)

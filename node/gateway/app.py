@@ -13,6 +13,7 @@ from node.gateway.heads import Heads
 from node.gateway.http1 import BadRequest, Request
 from node.gateway.log_answers import LogAnswers
 from node.gateway.node_answers import NodeAnswers
+from node.gateway.notice_answers import NoticeAnswers
 from node.gateway.pages import Self
 from node.gateway.rates import address_key, is_loopback
 from node.gateway.report_answers import AskDesk, ReportAnswers, no_desk
@@ -49,7 +50,10 @@ class GatewayApp:
         """desk: where reports go."""
         self._reports = ReportAnswers(Self(settings.node_name, settings.contact), desk, limit_key)
         self._log = LogAnswers(settings.store_dir.parent / "decisions.db")
-        self._me = Self(settings.node_name, settings.contact, self._log.entry_of)
+        self._notices = NoticeAnswers(
+            settings.store_dir.parent / "notices.db", Self(settings.node_name, settings.contact)
+        )
+        self._me = Self(settings.node_name, settings.contact, self._log.entry_of, self._notices.has_notice)
         self._domains = settings.domains
         self._list_sites = settings.list_sites
         self._view = StoreView(reader, ListFiles(settings.store_dir.parent / "lists"))
@@ -144,3 +148,4 @@ class GatewayApp:
         served = [site for site in self._view.hosted() if self._view.decide(site, None, ("",), ()).allowed]
         links = [(f"/ipns/{site}/", str(site)) for site in served[:FRONT_LINKS_MAX]] if self._list_sites else []
         return pages.front(self._me, len(served), links)
+        answer = answer or self._notices.answer(request, path)

@@ -38,6 +38,8 @@ class Self:
     contact: str
     entry_of: Callable[[str, str | None], int | None] = field(default=lambda _rule, _list: None, compare=False)
     """The number in the decision log of what put a rule of a list, or of the operator, in force."""
+    has_notice: Callable[[SiteId], bool] = field(default=lambda _site: False, compare=False)
+    """Whether the publisher of a site was told something."""
 
     @property
     def label(self) -> str:
@@ -95,6 +97,7 @@ def refused(verdict: Verdict, site: SiteId, me: Self, home: str = "/") -> bytes:
                 ]
             ),
             _log_entry(home, number) if number is not None else "",
+            _notices(home, site) if me.has_notice(site) else "",
             elsewhere(site),
         ],
         me,
@@ -104,6 +107,11 @@ def refused(verdict: Verdict, site: SiteId, me: Self, home: str = "/") -> bytes:
 def _log_entry(home: str, number: int) -> str:
     url = f"{home}.well-known/fednode/log/entries/{number}/{number + 1}"
     return f'<p>This is <a href="{escape(url)}">entry {number}</a> of this node\'s public log of decisions.</p>'
+
+
+def _notices(home: str, site: SiteId) -> str:
+    url = f"{home}.well-known/fednode/notices/{site}"
+    return f'<p>What its publisher was told, and can do: <a href="{escape(url)}">notices</a>.</p>'
 
 
 def ended(site: SiteId, created_s: int, me: Self) -> bytes:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
 from protocol.deny_index import DenyIndex, Hit
 from protocol.deny_keys import Question
 from protocol.limits import REASON_MAX_CHARS
+from protocol.site_id import SiteId
 
 ListMode = Literal["enforce", "review", "observe"]
 
@@ -15,13 +17,15 @@ ListMode = Literal["enforce", "review", "observe"]
 @dataclass(frozen=True, slots=True)
 class ActiveList:
     """overruled: lines without effect, by the operator's word, as long as they stay as they are. accepted: lines that
-    hold although the mode is `review`."""
+    hold although the mode is `review`. spared: hosted sites that the list does not refuse yet, because their publishers
+    have notice, and until when, in Unix seconds; whoever keeps the list ends that."""
 
     name: str
     mode: ListMode
     index: DenyIndex
     overruled: frozenset[str] = field(default_factory=frozenset)
     accepted: frozenset[str] = field(default_factory=frozenset)
+    spared: Mapping[SiteId, int] = field(default_factory=dict)
 
     def match(self, question: Question) -> Hit | None:
         """The line that decides here, an allowing one perhaps."""

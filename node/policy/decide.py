@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from copy import copy
+from dataclasses import replace
 from typing import TypeVar
 
 from node.policy.active import ActiveList, reason, rule_text
@@ -47,6 +49,12 @@ class Policy:
         if act is Act.STORE and not subject.local:
             return self._decide_hosting(subject)
         return ALLOW
+
+    def without_sparing(self) -> Policy:
+        """The same, with the lists as they will be once no site is spared any more."""
+        other = copy(self)
+        other.lists = tuple(replace(each, spared={}) for each in self.lists)
+        return other
 
     def _index(self, rule: Rule) -> None:
         target = rule.target
@@ -96,6 +104,8 @@ class Policy:
             if self._allowing and next(_keyed_matches(self._allowing, question), None) is not None:
                 continue
             for each in reversed(self.lists):
+                if subject.site in each.spared:
+                    continue
                 if (hit := each.match(question)) is not None:
                     if not hit.rule.allow:
                         return _list_verdict(each, hit)

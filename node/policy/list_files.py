@@ -20,6 +20,7 @@ from node.policy.active import ActiveList, ListMode
 from node.store.faults import translated
 from protocol.deny_index import DenyIndex
 from protocol.errors import DecodeError, OperatorError
+from protocol.site_id import SiteId
 
 CATALOG = "catalog.json"
 _TRIES = 5  # a list may be replaced between reading the catalog and opening its files
@@ -47,7 +48,8 @@ class Version:
 class Subscription:
     """A list that the operator subscribed to. source: an absolute path, an https address or a site id. pending: a
     newer version that waits for the operator, with why it does. seen: what tells one state of the source from the
-    next (an ETag, a release). error: why the source cannot be used now. checked_s: when it last could."""
+    next (an ETag, a release). error: why the source cannot be used now. checked_s: when it last could. spared: sites
+    that are not refused yet, and until when."""
 
     name: str
     source: str
@@ -65,6 +67,7 @@ class Subscription:
     error: str | None = None
     overruled: tuple[str, ...] = ()
     accepted: tuple[str, ...] = ()
+    spared: tuple[tuple[str, int], ...] = ()
 
     @property
     def kind(self) -> str:
@@ -119,6 +122,11 @@ class ListFiles:
         raise ListsDamaged("the lists change too quickly to be read")
 
     def _active(self, each: Subscription) -> ActiveList:
+        spared = {SiteId.from_text(site): until_s for site, until_s in each.spared}
+        return replace(self.unsparing(each), spared=spared)
+
+    def unsparing(self, each: Subscription) -> ActiveList:
+        """A list as it decides once no site is spared. FileNotFoundError, ListsDamaged."""
         index = self.index(each.current.digest)
         return ActiveList(each.name, each.mode, index, frozenset(each.overruled), frozenset(each.accepted))
 
@@ -209,4 +217,5 @@ def _subscription(row: dict[str, Any]) -> Subscription:
         pending=_version(pending) if pending is not None else None,
         overruled=tuple(found.overruled),
         accepted=tuple(found.accepted),
+        spared=tuple((site, until_s) for site, until_s in found.spared),
     )

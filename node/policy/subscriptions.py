@@ -31,6 +31,7 @@ from node.policy.list_sources import (
     read_site,
 )
 from node.policy.preview import HostedStore, Preview, preview
+from node.policy.sparing import newly_refused
 from node.store.port import ListRow, RuleRow, SiteRecord
 from protocol.deny_index import Built, DenyIndex, build
 from protocol.errors import DecodeError, OperatorError
@@ -119,8 +120,10 @@ class ListStatus:
 class Subscriptions:
     """The subscriptions of one node. Methods block on disk and network, and may be called from any thread."""
 
-    def __init__(self, store: ListStore, folder: Path, *, now_s: Callable[[], int]) -> None:
+    def __init__(self, store: ListStore, folder: Path, *, now_s: Callable[[], int], notice_s: int = 0) -> None:
+        """notice_s: for so long, hosted sites that a list newly refuses are served on."""
         self._store = store
+        self._notice_s = notice_s
         self._now_s = now_s
         self._lock = threading.Lock()
         self.files = ListFiles(folder)
@@ -251,6 +254,7 @@ class Subscriptions:
         """One look at every source that is due; True when something changed."""
         with self._lock:
             changes = [self._look(each) for each in list(self._lists.values())]
+            changes += [self._end_sparing(each) for each in list(self._lists.values()) if each.spared]
             return any(changes)
 
     async def watch(self, on_change: Callable[[], None]) -> None:
@@ -405,12 +409,29 @@ class Subscriptions:
     def _put(self, each: Subscription) -> None:
         """Durable and in force for all, or nothing changed."""
         before = dict(self._lists)
-        self._lists[each.name] = each
+        self._lists[each.name] = self._spare(each) if self._notice_s and each.current.digest else each
         try:
             self._save()
         except OperatorError:
             self._lists = before
             raise
+
+    def _spare(self, each: Subscription) -> Subscription:
+        known = self._lists.get(each.name)
+        before = self.files.unsparing(known) if known is not None and known.current.digest else None
+        until_s = self._now_s() + self._notice_s
+        hit = newly_refused(before, self.files.unsparing(each), self._store.sites())
+        spared = dict.fromkeys(map(str, hit), until_s) | dict(each.spared)
+        return replace(each, spared=tuple(sorted(spared.items())))
+
+    def _end_sparing(self, each: Subscription) -> bool:
+        """True when time was up for a site."""
+        now_s = self._now_s()
+        left = tuple((site, until_s) for site, until_s in each.spared if until_s > now_s)
+        if left == each.spared:
+            return False
+        self._put(replace(each, spared=left))
+        return True
 
     def _save(self) -> None:
         self.files.save_catalog(self._lists.values())

@@ -41,7 +41,7 @@ class Gate:
 
     def may_announce(self, signed: SignedRelease) -> Verdict:
         """May peers and the DHT be told that this node has the release?"""
-        return self.policy.decide(Act.ANNOUNCE, _whole(signed))
+        return self.policy.decide(Act.ANNOUNCE, whole(signed))
 
     def may_store_block(self, signed: SignedRelease, cid: Cid, *, local: bool = False) -> Verdict:
         """May this block of the release be written? A quarantined block is kept and served to nobody."""
@@ -66,9 +66,10 @@ class Gate:
 
     def may_serve_peers(self, signed: SignedRelease) -> Verdict:
         """May a peer fetch from this release at all?"""
-        return self.policy.decide(Act.PEER_SERVE, _whole(signed))
+        return self.policy.decide(Act.PEER_SERVE, whole(signed))
 
 
-def _whole(signed: SignedRelease) -> Subject:
+def whole(signed: SignedRelease) -> Subject:
+    """A site as such: what peers and publishers are told about it."""
     root = signed.release.root
     return Subject(signed.site, root, trail=(root,) if root else (), domains=signed.release.domains)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from node.store import layout, notes, salvage, scan, sites, trees
+from node.store import exchange, layout, notes, salvage, scan, sites, trees
 from node.store.faults import translated
 from node.store.files import Files, OsFiles
 from node.store.index import Index
@@ -79,6 +79,7 @@ def rebuild(
     lock = StoreLock(directory, files)
     try:
         with translated(directory, "rebuilding the index"):
+            exchange.settle(directory, files)
             _unlink(directory, layout.REBUILT_NAME, files)
             result = Rebuilt()
             with closing(Index(directory, files, name=layout.REBUILT_NAME)) as index:
@@ -87,10 +88,10 @@ def rebuild(
                 work.place_sites()
                 work.place_trees()
                 work.place_rest()
-                old = _old_index(directory)
+                old = exchange.old_index(directory)
                 with index.transaction(durable=True) as tx:
                     result.kept, result.lost = salvage.from_old(tx, old, now_s=int(clock()))
-            result.old_index = _exchange(directory, files)
+            result.old_index = exchange.put_in_place(directory, files)
     finally:
         lock.close()
     return result
@@ -136,30 +137,30 @@ class _Rebuild:
             self._files.fsync(fd)  # the new index says that it is on the disk
         finally:
             os.close(fd)
-        raw = scan.read_pack(path)
-        if len(raw) < len(HEADER):
-            return len(raw)
-        end = len(HEADER)
-        mark: scan.Found | None = None
-        with self._index.transaction(durable=False) as tx:
-            for found in scan.sections(raw):
-                self._give_up(tx, pack, raw, end, found.start)
-                end = found.end
-                mark = self._take(tx, pack, found, raw, mark)
-            tx.execute("INSERT INTO packs (id, size_bytes, synced_bytes) VALUES (?, ?, ?)", (pack, end, end))
-        self._result.unreadable_bytes += _not_zero(raw, end, len(raw))
-        self._result.packs += 1
-        return len(raw)
+        with closing(scan.PackBytes(path)) as raw:
+            if raw.size < len(HEADER):
+                return raw.size
+            end = len(HEADER)
+            mark: scan.Found | None = None
+            with self._index.transaction(durable=False) as tx:
+                for found in scan.sections(raw):
+                    self._give_up(tx, pack, raw, end, found.start)
+                    end = found.end
+                    mark = self._take(tx, pack, found, raw, mark)
+                tx.execute("INSERT INTO packs (id, size_bytes, synced_bytes) VALUES (?, ?, ?)", (pack, end, end))
+            self._result.unreadable_bytes += scan.damaged_bytes(raw, end, raw.size)
+            self._result.packs += 1
+            return raw.size
 
-    def _give_up(self, tx: sqlite3.Connection, pack: int, raw: bytearray, start: int, stop: int) -> None:
+    def _give_up(self, tx: sqlite3.Connection, pack: int, raw: scan.PackBytes, start: int, stop: int) -> None:
         """What lies between two sections: zeros, or damage of which nothing can be read."""
-        unreadable = _not_zero(raw, start, stop)
+        unreadable = scan.damaged_bytes(raw, start, stop)
         if unreadable:
             self._result.unreadable_bytes += unreadable
             tx.execute("INSERT INTO dead VALUES (?, ?, ?)", (pack, start, stop - start))
 
     def _take(
-        self, tx: sqlite3.Connection, pack: int, found: scan.Found, raw: bytearray, mark: scan.Found | None
+        self, tx: sqlite3.Connection, pack: int, found: scan.Found, raw: scan.PackBytes, mark: scan.Found | None
     ) -> scan.Found | None:
         """`mark`: the section before, if it was the mark of a note. Gives this one if it is a mark."""
         if mark is not None:
@@ -188,10 +189,10 @@ class _Rebuild:
         self._result.blocks += 1
         self._result.bytes += found.length
 
-    def _take_note(self, pack: int, mark: scan.Found, found: scan.Found, raw: bytearray) -> bool:
+    def _take_note(self, pack: int, mark: scan.Found, found: scan.Found, raw: scan.PackBytes) -> bool:
         if found.start != mark.end:
             return False
-        payload, kind = bytes(raw[found.data_offset : found.end]), notes.MARKS[mark.cid]
+        payload, kind = raw.read(found.data_offset, found.length), notes.MARKS[mark.cid]
         place = (pack, mark.start, mark.span + found.span)
         try:
             if kind in notes.TREES:
@@ -379,58 +380,6 @@ def _links(cid: Cid, data: bytes) -> list[Cid]:
         return links(cid, data)
     except DecodeError:
         return []
-
-
-def _not_zero(raw: bytearray, start: int, end: int) -> int:
-    """Bytes between sections that are none: damage, or a torn tail."""
-    return len(raw[start:end].strip(b"\0"))
-
-
-# --- the exchange ------------------------------------------------------------------------------------------
-
-
-def _old_index(directory: Path) -> Path | None:
-    """The index to keep the operator's rows of; after an interrupted exchange the one moved aside."""
-    current = directory / layout.DATABASE_NAME
-    if current.exists() and current.stat().st_size:
-        return current
-    aside = sorted(directory.glob(layout.OLD_NAME + "*"), key=lambda path: path.stat().st_mtime)
-    return next((path for path in reversed(aside) if not path.name.endswith(("-wal", "-shm"))), None)
-
-
-def _exchange(directory: Path, files: Files) -> Path | None:
-    """Put the new index in place. In between the store is marked, so that no daemon starts on half of it."""
-    marker = directory / layout.REBUILDING_NAME
-    new = directory / layout.REBUILT_NAME
-    os.close(files.create(marker))
-    fd = files.open(new)
-    try:
-        files.fsync(fd)
-    finally:
-        os.close(fd)
-    files.fsync_dir(directory)
-    current = directory / layout.DATABASE_NAME
-    old = _free_name(directory) if current.exists() else None
-    if old is not None:
-        files.replace(current, old)
-    for suffix in ("-wal", "-shm"):
-        path = current.with_name(current.name + suffix)
-        if path.exists() and old is not None:
-            files.replace(path, old.with_name(old.name + suffix))
-        else:
-            files.unlink(path)
-    files.fsync_dir(directory)
-    files.replace(new, current)
-    files.fsync_dir(directory)
-    files.unlink(marker)
-    files.fsync_dir(directory)
-    return old
-
-
-def _free_name(directory: Path) -> Path:
-    first = directory / layout.OLD_NAME
-    names = (first, *(first.with_name(f"{first.name}{number}") for number in range(2, 1000)))
-    return next(path for path in names if not path.exists())
 
 
 def _unlink(directory: Path, name: str, files: Files) -> None:

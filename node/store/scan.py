@@ -15,6 +15,9 @@ from protocol.cid import IDENTITY, Cid, read_cid
 from protocol.errors import DecodeError
 from protocol.limits import CAR_SECTION_MAX_BYTES, DIGEST_MAX_BYTES
 
+WINDOW_BYTES: Final = 8 * MIB  # three of the largest sections
+_BEHIND_BYTES: Final = 64 * 1024  # also read, as damage makes us look back a little
+_CID_START_BYTES: Final = 4  # that tell a CID; they may lie across two stretches
 _NOT_ZERO: Final = re.compile(rb"[^\0]")
 _OWN_CID: Final = re.compile(rb"(?:\x01[\x55\x70\x71])?\x12\x20", re.DOTALL)
 _CID_MAX_BYTES: Final = 36 + DIGEST_MAX_BYTES
@@ -39,57 +42,94 @@ class Found(NamedTuple):
         return self.end - self.length
 
 
-def read_pack(path: Path) -> bytearray:
-    """All of a pack; what the disk does not give reads as zeros."""
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-    try:
-        raw = bytearray(os.fstat(fd).st_size)
-        for at in range(0, len(raw), MIB):
-            if not _read_into(fd, raw, at, MIB):
-                for sector in range(at, min(at + MIB, len(raw)), _SECTOR_BYTES):
-                    _read_into(fd, raw, sector, _SECTOR_BYTES)
-    finally:
-        os.close(fd)
-    return raw
+class PackBytes:
+    """The bytes of a pack, read a stretch at a time as they are asked for: memory does not depend on its size.
+
+    What the disk does not give reads as zeros. Close it after use.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        self.size = os.fstat(self._fd).st_size
+        self._start = 0
+        self._window = bytearray()
+
+    def close(self) -> None:
+        os.close(self._fd)
+
+    def read(self, at: int, size: int) -> bytes:
+        """Up to `size` bytes, fewer at the end of the pack."""
+        stop = min(at + size, self.size)
+        if at < self._start or stop > self._start + len(self._window):
+            self._load(at, stop)
+        return bytes(self._window[at - self._start : stop - self._start])
+
+    def _load(self, at: int, stop: int) -> None:
+        self._start = max(0, at - _BEHIND_BYTES) // _SECTOR_BYTES * _SECTOR_BYTES
+        self._window = bytearray(min(max(WINDOW_BYTES, stop - self._start), self.size - self._start))
+        for first in range(0, len(self._window), MIB):
+            if not self._read_into(first, MIB):
+                for sector in range(first, min(first + MIB, len(self._window)), _SECTOR_BYTES):
+                    self._read_into(sector, _SECTOR_BYTES)
+
+    def _read_into(self, first: int, size: int) -> bool:
+        try:
+            piece = os.pread(self._fd, min(size, len(self._window) - first), self._start + first)
+        except OSError:
+            return False
+        self._window[first : first + len(piece)] = piece
+        return True
+
+    def pieces(self, start: int, stop: int) -> Iterator[tuple[int, bytes]]:
+        """(offset, bytes) of each stretch of 1 MiB."""
+        for at in range(start, stop, MIB):
+            yield at, self.read(at, min(MIB, stop - at))
 
 
-def _read_into(fd: int, raw: bytearray, at: int, size: int) -> bool:
-    try:
-        piece = os.pread(fd, min(size, len(raw) - at), at)
-    except OSError:
-        return False
-    raw[at : at + len(piece)] = piece
-    return True
+def damaged_bytes(pack: PackBytes, start: int, stop: int) -> int:
+    """How much lies between the first byte that is not zero and the last: damage, or a torn tail."""
+    first = last = stop
+    for at, piece in pack.pieces(start, stop):
+        hit = _NOT_ZERO.search(piece)
+        if hit is not None:
+            first = min(first, at + hit.start())
+            last = at + len(piece.rstrip(b"\0"))
+    return last - first
 
 
-def sections(raw: bytearray) -> Iterator[Found]:
+def sections(pack: PackBytes) -> Iterator[Found]:
     """Every section, in order. Zeros are skipped; bytes that are no section are passed over."""
-    at: int | None = len(HEADER) if raw.startswith(HEADER) else 0
+    at: int | None = len(HEADER) if pack.read(0, len(HEADER)) == HEADER else 0
     while at is not None:
-        begin = _NOT_ZERO.search(raw, at)
-        if begin is None:
+        at = _not_zero(pack, at)
+        if at is None:
             return
-        at = begin.start()
-        found = _parse(raw, at)
-        if found is not None and (found.good or _goes_on(raw, found.end)):
+        found = _parse(pack, at)
+        if found is not None and (found.good or _goes_on(pack, found.end)):
             yield found
             at = found.end
         else:
-            at = _next_good(raw, at + 1)
+            at = _next_good(pack, at + 1)
 
 
-def _parse(raw: bytearray, at: int) -> Found | None:
+def _not_zero(pack: PackBytes, start: int) -> int | None:
+    for at, piece in pack.pieces(start, pack.size):
+        hit = _NOT_ZERO.search(piece)
+        if hit is not None:
+            return at + hit.start()
+    return None
+
+
+def _parse(pack: PackBytes, at: int) -> Found | None:
     try:
-        length, begin = varint.decode(bytes(raw[at : at + 10]))
-        if not 0 < length <= CAR_SECTION_MAX_BYTES or at + begin + length > len(raw):
+        length, begin = varint.decode(pack.read(at, 10))
+        if not 0 < length <= CAR_SECTION_MAX_BYTES or at + begin + length > pack.size:
             return None
-        cid, size = read_cid(bytes(raw[at + begin : at + begin + min(length, _CID_MAX_BYTES)]), 0)
+        section = memoryview(pack.read(at + begin, length))
+        cid, size = read_cid(bytes(section[:_CID_MAX_BYTES]), 0)
     except DecodeError:
         return None
-    data = memoryview(raw)[at + begin + size : at + begin + length]
-    good = _is(cid, data)
-    data.release()
-    return Found(at, begin + length, length - size, cid, good)
+    return Found(at, begin + length, length - size, cid, _is(cid, section[size:]))
 
 
 def _is(cid: Cid, data: memoryview) -> bool:
@@ -102,20 +142,21 @@ def _is(cid: Cid, data: memoryview) -> bool:
     return True
 
 
-def _goes_on(raw: bytearray, at: int) -> bool:
+def _goes_on(pack: PackBytes, at: int) -> bool:
     """Whether a section may end here: then only its data is damaged, not its length."""
-    if at == len(raw) or raw[at] == 0:
+    if at == pack.size or pack.read(at, 1) == b"\0":
         return True
-    after = _parse(raw, at)
+    after = _parse(pack, at)
     return after is not None and after.good
 
 
-def _next_good(raw: bytearray, at: int) -> int | None:
+def _next_good(pack: PackBytes, start: int) -> int | None:
     """Where the next whole section begins: a length before a CID, and data that fits it."""
-    for hit in _OWN_CID.finditer(raw, at):
-        for width in range(1, 5):
-            start = hit.start() - width
-            found = _parse(raw, start) if start >= at else None
-            if found is not None and found.good:
-                return start
+    for at in range(start, pack.size, MIB):
+        for hit in _OWN_CID.finditer(pack.read(at, MIB + _CID_START_BYTES)):
+            for width in range(1, 5):
+                section = at + hit.start() - width
+                found = _parse(pack, section) if section >= start else None
+                if found is not None and found.good:
+                    return section
     return None

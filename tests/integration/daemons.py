@@ -25,7 +25,9 @@ class Daemon(DemoNode):
     """A daemon with its admin client at hand."""
 
     def __init__(self, name: str, folder: Path, *, bootstrap: str | None = None, **settings: str) -> None:
-        environment = {f"FEDNODE_{key.upper()}": value for key, value in settings.items()}
+        # Most tests are about what a refusal does, and not about the time before it.
+        environment = {"FEDNODE_POLICY_NOTICE_S": "0", "FEDNODE_POLICY_EXPORT_S": "0"}
+        environment |= {f"FEDNODE_{key.upper()}": value for key, value in settings.items()}
         super().__init__(name, folder, bootstrap=bootstrap, logs=True, settings=environment)
 
     @property

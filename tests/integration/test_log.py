@@ -51,7 +51,7 @@ def test_a_decision_is_in_the_log_when_it_is_acknowledged(node: tuple[Daemon, Si
     assert "private words" not in answer.text
     with daemon.admin() as client:
         client.unblock(site.id)
-    assert audit(getter(base)).entries[-1]["act"] == "rule-removed"
+    assert [entry["act"] for entry in audit(getter(base)).entries[-2:]] == ["rule-removed", "notice-lifted"]
 
 
 def test_the_log_is_checked_from_outside(

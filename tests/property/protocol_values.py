@@ -112,6 +112,12 @@ all_messages: st.SearchStrategy[messages.Message] = st.one_of(
         st.binary(max_size=64),
     ),
     progresses(),
+    st.builds(messages.AskNotices, sites),
+    st.builds(messages.Notices, st.lists(st.binary(max_size=100), max_size=4).map(tuple)),
+    st.builds(messages.HandAppeal, st.binary(max_size=100)),
+    st.builds(messages.AskExport, sites),
+    st.builds(messages.Challenge, st.binary(min_size=32, max_size=32)),
+    st.builds(messages.Proof, st.binary(min_size=64, max_size=64)),
     st.just(messages.End()),
 )
 

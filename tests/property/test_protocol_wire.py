@@ -89,6 +89,10 @@ likely_fields: dict[str, st.SearchStrategy[Any]] = {
     "code": st.text("abc-", max_size=40),
     "reason": st.text(max_size=10),
     "subject": st.binary(max_size=70),
+    "notices": st.lists(st.binary(max_size=5), max_size=6),
+    "appeal": st.binary(max_size=5),
+    "nonce": st.binary(min_size=31, max_size=33),
+    "signature": st.binary(min_size=63, max_size=65),
 }
 FIELDS_OF = {name: entry[1] for name, entry in messages._TYPES.items()}
 

@@ -10,6 +10,7 @@ import json
 from pathlib import Path
 
 from tests.vectors.make_ids import cids, site_ids
+from tests.vectors.make_notices import notices
 from tests.vectors.make_records import canonical_values, releases
 from tests.vectors.make_wire import frames
 
@@ -18,6 +19,7 @@ FILES = {
     "canonical.json": canonical_values,
     "cids.json": cids,
     "frames.json": frames,
+    "notices.json": notices,
     "releases.json": releases,
     "site-ids.json": site_ids,
 }

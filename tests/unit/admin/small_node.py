@@ -89,7 +89,16 @@ class SmallNode:
         return {"rules": [_json(row) for row in rows[offset : offset + limit]], "total": len(rows)}
 
     async def block(
-        self, target: str, *, verdict: str, ground: str, reason: str, drop: bool, note: str = "", secret: bool = False
+        self,
+        target: str,
+        *,
+        verdict: str,
+        ground: str,
+        reason: str,
+        drop: bool,
+        note: str = "",
+        secret: bool = False,
+        now: bool = False,
     ) -> Json:
         found = read_target(target)
         rule = Rule(found, "refuse" if verdict == "refuse" else "quarantine", "policy", reason, 1000)

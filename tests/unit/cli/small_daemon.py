@@ -24,6 +24,8 @@ from node.gateway.supervisor import GatewaySupervisor
 from node.monitor import LoopMonitor
 from node.net.memory import Air, open_memory_network
 from node.net.port import NetSettings
+from node.notices.book import NoticeBook
+from node.notices.office import NoticeOffice, Terms
 from node.policy.subscriptions import Subscriptions
 from node.policy_loader import PolicyLoader
 from node.replication.driver import Replicator
@@ -88,7 +90,9 @@ class SmallDaemon:
                 replicator = Replicator(self.store, network, policies.gate)
                 gateway = GatewaySupervisor(self.config, self.paths, OnDemand(replicator.context, any_site=False))
                 book = ReportBook(self.paths.reports, now_s=lambda: int(time.time()))
-                desk = Desk(book, self.store, policies, decisions)
+                notices = NoticeBook(self.paths.notices)
+                office = NoticeOffice(notices, self.store, policies, decisions, replicator, key, Terms())
+                desk = Desk(book, office, decisions)
                 control = Control(
                     self.config,
                     self.store,
@@ -98,7 +102,7 @@ class SmallDaemon:
                     blocklists,
                     gateway,
                     LoopMonitor(),
-                    decisions,
+                    office,
                     desk,
                 )
                 await nursery.start(replicator.run)

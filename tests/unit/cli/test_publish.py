@@ -45,6 +45,7 @@ def test_a_folder_becomes_the_first_release(fednode: Fednode, daemon: SmallDaemo
         "reason": "",
         "new_blocks": signed.release.block_count,
         "new_bytes": signed.release.size_bytes,
+        "notice": None,
     }
 
 

@@ -29,6 +29,7 @@ from protocol.messages import (
 )
 from protocol.site_id import SiteId
 from tests.vectors.make_ids import SITES
+from tests.vectors.make_notices import MESSAGES as ABOUT_NOTICES
 from tests.vectors.make_wire import MESSAGES
 
 CID = Cid.of(RAW, b"x")
@@ -51,7 +52,8 @@ def test_round_trip(message: Message) -> None:
 
 
 def test_every_type_is_covered_by_the_vectors() -> None:
-    assert {type(message) for message in MESSAGES.values()} == set(Message.__args__)
+    covered = {type(message) for message in (MESSAGES | ABOUT_NOTICES).values()}
+    assert covered == set(Message.__args__)
 
 
 def test_decoded_ids_have_their_types() -> None:

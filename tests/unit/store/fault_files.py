@@ -92,7 +92,7 @@ class FaultFiles(OsFiles):
 
     def fsync(self, fd: int) -> None:
         def whole() -> None:
-            path = _path_of(fd)
+            path = path_of(fd)
             self._synced[path] = path.read_bytes()
 
         self._step("fsync", whole)
@@ -200,7 +200,7 @@ def _sqlite_error(code: int) -> sqlite3.OperationalError:
     return error
 
 
-def _path_of(fd: int) -> Path:
+def path_of(fd: int) -> Path:
     return Path(os.readlink(f"/proc/self/fd/{fd}"))
 
 

@@ -25,6 +25,7 @@ from tests.unit.store.scenario import (
     outcome,
     whole_state,
 )
+from tests.unit.store.seeds import seeds
 
 STEPS = 110  # a little more than most scenarios take
 HOWS = ("before", "torn", "after")
@@ -73,7 +74,7 @@ def interrupted_start(path: Path, source: random.Random) -> None:
         open_disk(path, files)
 
 
-@pytest.mark.parametrize("seed", range(90))
+@pytest.mark.parametrize("seed", seeds(25))
 def test_what_was_done_survives_the_death_of_the_process(seed: int) -> None:
     source = random.Random(seed)
     files = FaultFiles(stop_at=source.randrange(STEPS), how=source.choice(HOWS), seed=seed, can_punch=seed % 3 > 0)
@@ -89,7 +90,7 @@ def test_what_was_done_survives_the_death_of_the_process(seed: int) -> None:
             check_after(path / "after", scenario, whole_state, allowed)
 
 
-@pytest.mark.parametrize("seed", range(160))
+@pytest.mark.parametrize("seed", seeds(40, 1000))
 def test_what_was_acknowledged_survives_loss_of_power(seed: int) -> None:
     source = random.Random(seed)
     files = FaultFiles(stop_at=source.randrange(STEPS), how=source.choice(HOWS), seed=seed, can_punch=seed % 3 > 0)

@@ -10,6 +10,8 @@ import sys
 from contextlib import closing
 from pathlib import Path
 
+import pytest
+
 from node.store import layout
 from node.store.disk import open_store
 from node.store.errors import BlockMissing
@@ -20,15 +22,14 @@ from tests.conformance.store_check import problems
 from tests.conformance.store_kit import SMALL, Publisher, readable, scratch
 from tests.unit.store.writer import SITES, content_of
 
-ROUNDS = 5
 
-
-def test_kill_9_under_load() -> None:
+@pytest.mark.parametrize("rounds", [2, pytest.param(50, marks=pytest.mark.large)])
+def test_kill_9_under_load(rounds: int) -> None:
     source = random.Random(9)
     read = 0
     with scratch() as path:
         store_path = path / "store"
-        for _ in range(ROUNDS):
+        for _ in range(rounds):
             acknowledged, blocks_read = run_and_kill(store_path, after=source.randint(1, 60))
             read += blocks_read
             with closing(open_store(store_path, quota_bytes=10_000_000, limits=SMALL)) as store:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import atexit
+import os
 import random
 import shutil
 import sqlite3
+import tempfile
+import tracemalloc
 from collections.abc import Iterator
 from contextlib import closing, suppress
+from functools import cache
 from pathlib import Path
 
 import pytest
 
-from node.store import layout
+from node.store import layout, scan
 from node.store.disk import DiskStore, open_store
 from node.store.errors import StoreDamaged, StoreLocked
 from node.store.port import Origin, RuleRow, SiteRecord, TreeOrigin, TreeRecord
@@ -20,6 +25,7 @@ from protocol import ipns
 from protocol.cid import Cid
 from tests.conformance.store_check import problems
 from tests.conformance.store_kit import (
+    RAM,
     SMALL,
     Blocks,
     Publisher,
@@ -31,7 +37,9 @@ from tests.conformance.store_kit import (
     scratch,
     tree,
 )
+from tests.unit.store.exchange_files import ExchangeFiles
 from tests.unit.store.fault_files import FaultFiles, PowerCut
+from tests.unit.store.seeds import seeds
 
 NOW_S = 1_700_000_000.0
 RULE = RuleRow("/ipns/a", "refuse", "policy", "why", 7)
@@ -77,6 +85,20 @@ PRAGMA user_version = 2"""
 
 
 def fill(path: Path, seed: int) -> None:
+    """A copy of the store that `made` makes."""
+    shutil.copytree(made(seed), path)
+
+
+@cache
+def made(seed: int) -> Path:
+    """Kept for all tests of this process."""
+    folder = Path(tempfile.mkdtemp(prefix="fednode-store-", dir=RAM if os.access(RAM, os.W_OK) else None))
+    atexit.register(shutil.rmtree, folder)
+    make(folder / "store", seed)
+    return folder / "store"
+
+
+def make(path: Path, seed: int) -> None:
     """Sites that came, changed, shared blocks, went and ended; an unfinished one; cached blocks; a rule."""
     source = random.Random(seed)
     publishers = [Publisher(number) for number in (1, 2, 3, 4)]
@@ -101,7 +123,7 @@ def last_of(publishers: list[Publisher]) -> Publisher:
     return Publisher(len(publishers) + 1)
 
 
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("seed", seeds(4, 100))
 def test_a_rebuilt_index_says_what_the_old_one_said(path: Path, seed: int) -> None:
     fill(path, seed)
     with closing(opened(path)) as store:
@@ -116,7 +138,7 @@ def test_a_rebuilt_index_says_what_the_old_one_said(path: Path, seed: int) -> No
     assert problems(path) == []
 
 
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("seed", seeds(4, 100))
 def test_the_packs_alone_give_what_was_held_and_ended(path: Path, seed: int) -> None:
     fill(path, seed)
     with closing(opened(path)) as store:
@@ -134,7 +156,7 @@ def test_the_packs_alone_give_what_was_held_and_ended(path: Path, seed: int) -> 
     assert problems(path) == []
 
 
-@pytest.mark.parametrize("seed", range(40))
+@pytest.mark.parametrize("seed", seeds(8))
 def test_a_rebuild_may_be_stopped_at_any_step(path: Path, seed: int) -> None:
     source = random.Random(seed)
     fill(path, seed % 4)
@@ -152,6 +174,81 @@ def test_a_rebuild_may_be_stopped_at_any_step(path: Path, seed: int) -> None:
     with closing(opened(after)) as store:
         assert state(store) == before
     assert problems(after) == []
+
+
+def killed_with_a_log(path: Path) -> list[RuleRow]:
+    """A store whose last rule is in the index's log alone."""
+    fill(path, 1)
+    store = opened(path)
+    store.add_rule(RuleRow("/ipns/b", "refuse", "policy", "only in the log", 8))
+    rules = store.rules()
+    shutil.copytree(path, path.parent / "killed", ignore=shutil.ignore_patterns("*-shm"))
+    store.close()
+    shutil.rmtree(path)
+    (path.parent / "killed").rename(path)
+    return rules
+
+
+def exchange_steps(path: Path) -> range:
+    """The steps of a rebuild that come after the new index is made."""
+    shutil.copytree(path, path.parent / "dry")
+    dry = path.parent / "dry"
+    files = ExchangeFiles(dry, stop_at=None, how="before", seed=0)
+    rebuilt(dry, files)
+    shutil.rmtree(dry)
+    return range(max(at for at, name in enumerate(files.log) if name == "commit") + 1, files.steps)
+
+
+@pytest.mark.parametrize("seed", seeds(1, 60))
+def test_loss_of_power_while_indexes_are_exchanged_loses_neither(path: Path, seed: int) -> None:
+    """At every step, and again while the next rebuild goes on."""
+    source = random.Random(seed)
+    rules = killed_with_a_log(path)
+    steps = exchange_steps(path)
+    assert len(steps) > 12
+    for step in steps:
+        after, again = path.parent / f"after-{step}", path.parent / f"again-{step}"
+        cut(path, after, step, source)
+        try:
+            opened(after).close()
+        except StoreDamaged:
+            cut(after, again, source.choice(steps), source)
+            rebuilt(again)
+            after = again
+        with closing(opened(after)) as store:
+            assert store.rules() == rules
+
+
+def cut(path: Path, target: Path, step: int, source: random.Random) -> None:
+    """Rebuild a copy of the store until the power goes; `target` is what is left."""
+    scrap = target.with_name(target.name + "-cut")
+    shutil.copytree(path, scrap)
+    files = ExchangeFiles(
+        scrap, stop_at=step, how=source.choice(("before", "torn", "after")), seed=source.randrange(1 << 30)
+    )
+    with suppress(PowerCut):
+        rebuilt(scrap, files)
+    files.copy_after_power_loss(scrap, target)
+    shutil.rmtree(scrap)
+
+
+def test_the_memory_of_a_rebuild_does_not_depend_on_the_pack(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Damage in it included, behind which the next section is looked for."""
+    monkeypatch.setattr(scan, "WINDOW_BYTES", layout.MIB)
+    content = tree(blocks(3, 100, 150_000))
+    with closing(open_store(path, quota_bytes=256 * layout.MIB)) as store:
+        publish(store, Publisher(1).release(content), content)
+    for number in (20, 70):
+        overwrite(path, list(content)[number], b"\xff" * 200)
+    tracemalloc.start()
+    try:
+        result = rebuilt(path)
+        _, peak_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert result.blocks == 99
+    assert 290_000 < result.unreadable_bytes < 310_000
+    assert peak_bytes < 5 * layout.MIB
 
 
 def test_a_store_without_its_index_does_not_start_and_loses_nothing(path: Path) -> None:

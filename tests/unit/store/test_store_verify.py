@@ -26,6 +26,12 @@ def path() -> Iterator[Path]:
         yield path / "store"
 
 
+@pytest.fixture(autouse=True)
+def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What looks wrong is looked at again; most tests have no daemon that would change anything meanwhile."""
+    monkeypatch.setattr("node.store.verify._TRY_AGAIN_S", 0.01)
+
+
 def opened(path: Path, now_s: float = 1000.0) -> DiskStore:
     return open_store(path, quota_bytes=layout.MIB, cache_bytes=10_000, limits=SMALL, clock=lambda: now_s)
 
