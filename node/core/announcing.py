@@ -16,6 +16,9 @@ from protocol.site_id import SiteId
 ANNOUNCE_S = 10 * 3600.0
 # Late enough that whoever drops records early has done so, early enough that the site is not missed for long.
 CHECK_S = 3600.0
+# A new release first goes to the peers: walks by all its hosts at the same time would slow that down.
+RELEASE_WAIT_S = 1.0
+RELEASE_SPREAD_S = 5.0
 # Each is a walk of some forty requests and 50 ms of CPU: one a second is hardly felt, and 36,000 in a period.
 START_GAP_S = 0.9
 AT_ONCE = 3
@@ -52,6 +55,7 @@ class Announcing:
         self._wall_minus_now_s = 0.0
         self._slots: Agenda[SiteId] = Agenda()
         self._checks: Agenda[SiteId] = Agenda()
+        self._releases: Agenda[SiteId] = Agenda()
         self._owed: dict[SiteId, float] = {}  # due since, first come first; never one that is not hosted
         self._queue: dict[SiteId, None] = {}  # those of `_owed` that no call is under way for
         self._calls: dict[SiteId, float] = {}
@@ -73,18 +77,18 @@ class Announcing:
                 self._owe(now_s, site)
 
     def hosted(self, now_s: float, site: SiteId) -> None:
-        """A release of the site is held here now. Each is announced at once: IPFS clients look for its root."""
+        """A release of the site is held here now. Each is announced within seconds: IPFS clients look for its root."""
         if site not in self._took:
             self._took[site] = 0
             self._slots.set(site, self._next_slot_s(now_s, site))
-        if site in self._calls:
-            self._outdated.add(site)
-        self._owe(now_s, site)
+        if site not in self._releases:
+            self._releases.set(site, now_s + RELEASE_WAIT_S + RELEASE_SPREAD_S * self._phase(site))
 
     def left(self, site: SiteId) -> None:
         """The site is not held here any more."""
         self._slots.drop(site)
         self._checks.drop(site)
+        self._releases.drop(site)
         for table in (self._owed, self._queue, self._calls, self._took):
             table.pop(site, None)
         self._outdated.discard(site)
@@ -98,6 +102,10 @@ class Announcing:
         """What to do now. Each effect is answered by `announced` or `checked`."""
         for site in self._slots.due(now_s):
             self._slots.set(site, self._next_slot_s(now_s, site))
+            self._owe(now_s, site)
+        for site in self._releases.due(now_s):
+            if site in self._calls:
+                self._outdated.add(site)
             self._owe(now_s, site)
         for site in [site for site, began_s in self._calls.items() if began_s + CALL_MAX_S < now_s]:
             self._end_call(site)
@@ -167,7 +175,10 @@ class Announcing:
             self._queue.setdefault(site)
 
     def _next_slot_s(self, now_s: float, site: SiteId) -> float:
-        number = int.from_bytes(hashlib.sha256(self._node + site).digest()[:6], "big")
-        phase_s = number / 2**48 * ANNOUNCE_S
+        phase_s = self._phase(site) * ANNOUNCE_S
         wait_s = (phase_s - (now_s + self._wall_minus_now_s)) % ANNOUNCE_S
         return now_s + (wait_s or ANNOUNCE_S)
+
+    def _phase(self, site: SiteId) -> float:
+        """From 0 to 1, the same at every start, and another one for each node and site."""
+        return int.from_bytes(hashlib.sha256(self._node + site).digest()[:6], "big") / 2**48

@@ -8,9 +8,20 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from node.core import effects as fx
 from node.core.agenda import Agenda
-from node.core.announcing import ANNOUNCE_S, AT_ONCE, CALL_MAX_S, CHECK_S, PAUSE_FIRST_S, START_GAP_S, Announcing
+from node.core.announcing import (
+    ANNOUNCE_S,
+    AT_ONCE,
+    CALL_MAX_S,
+    CHECK_S,
+    PAUSE_FIRST_S,
+    RELEASE_SPREAD_S,
+    RELEASE_WAIT_S,
+    START_GAP_S,
+    Announcing,
+)
 from protocol.site_id import SiteId
 
+SOON_S = RELEASE_WAIT_S + RELEASE_SPREAD_S
 WALL_S = 1_800_000_000.0
 SITES = [SiteId.of(Ed25519PrivateKey.from_private_bytes(number.to_bytes(32, "big"))) for number in range(1, 201)]
 
@@ -121,13 +132,21 @@ def test_a_refused_site_is_skipped_and_a_dropped_one_forgotten() -> None:
 def test_each_release_is_announced_also_when_it_comes_during_a_call() -> None:
     announcing = Announcing(b"")
     announcing.hosted(0.0, SITES[0])
-    assert announcing.due(0.0) == [fx.Announce(SITES[0])]
-    announcing.hosted(1.0, SITES[0])
-    assert announcing.due(1.0) == []
-    announcing.announced(2.0, SITES[0], 20)
-    assert announcing.due(2.0) == [fx.Announce(SITES[0])]
-    announcing.announced(3.0, SITES[0], 20)
-    assert announcing.report(3.0).waiting == 0
+    assert announcing.due(RELEASE_WAIT_S / 2) == []
+    assert announcing.due(SOON_S) == [fx.Announce(SITES[0])]
+    announcing.hosted(SOON_S, SITES[0])
+    assert announcing.due(2 * SOON_S) == []
+    announcing.announced(2 * SOON_S, SITES[0], 20)
+    assert announcing.due(2 * SOON_S) == [fx.Announce(SITES[0])]
+    announcing.announced(3 * SOON_S, SITES[0], 20)
+    assert announcing.report(3 * SOON_S).waiting == 0
+
+
+def test_releases_in_quick_succession_do_not_put_their_announcement_off() -> None:
+    announcing = Announcing(b"")
+    for second in range(int(SOON_S)):
+        announcing.hosted(second, SITES[0])
+    assert announcing.due(SOON_S) == [fx.Announce(SITES[0])]
 
 
 def test_a_call_that_is_never_answered_does_not_hold_up_the_others() -> None:
