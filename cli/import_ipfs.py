@@ -52,7 +52,8 @@ def import_from_network(
         click.echo(f"imported {target}")
         click.echo(f"  root:     {found['root']}")
         click.echo(f"  size:     {found['size_bytes']} bytes in {found['blocks']} blocks")
-        click.echo(f"  received: {found['received_bytes']} bytes; the rest was here")
+        here = "" if found["received_bytes"] >= found["size_bytes"] else "; the rest was here"
+        click.echo(f"  received: {found['received_bytes']} bytes{here}")
     return 0
 
 

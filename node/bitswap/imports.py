@@ -38,7 +38,7 @@ class Import:
 
     number: int
     target: str
-    addresses: tuple[str, ...]
+    addresses: list[str]
     state: str = "resolving"
     root: Cid | None = None
     progress: Progress = field(default_factory=Progress)
@@ -94,11 +94,12 @@ class Imports:
         running = [each for each in self._imports.values() if not each.ended]
         for each in running:
             if each.target == target:
+                each.addresses += [address for address in addresses if address not in each.addresses]
                 return each.as_json()
         if len(running) >= RUNNING_MAX or self._nursery is None:
             raise TooManyImports(f"{RUNNING_MAX} imports are under way", hint="wait until one has ended")
         self._last += 1
-        found = self._imports[self._last] = Import(self._last, target, tuple(addresses))
+        found = self._imports[self._last] = Import(self._last, target, list(addresses))
         self._forget()
         self._nursery.start_soon(self._run, found, kind, name)
         return found.as_json()

@@ -12,7 +12,7 @@ import trio
 from node.bitswap.blocks import Blocks
 from node.bitswap.client import BitswapClient
 from node.bitswap.queue import QUEUE_MAX, WantQueue
-from node.bitswap.wire import receive_message
+from node.bitswap.wire import message_begins, receive_rest
 from node.net.port import PeerId, Stream
 from node.replication.context import OPEN_DEADLINE_S, Context
 from protocol import bitswap
@@ -27,6 +27,8 @@ T = TypeVar("T")
 # A message that only wants: 16,384 entries with sha2-512 CIDs fit. Blocks that nobody asked for do not.
 REQUEST_MAX_BYTES = 2 * MIB
 IDLE_S = 3600.0  # clients keep their stream open between fetches, and lose what they write on one that has ended
+# Kubo sends each message on a stream of its own, and what is reset is lost: of a peer that is asked for blocks.
+ASKED_STREAMS_MAX = 64
 STREAMS_MAX = 8  # of one peer: few enough that all peers together stay below NetLimits.streams
 MESSAGE_S = 60.0
 LINGER_S = 10.0  # an answering stream is kept for the next answer
@@ -105,15 +107,14 @@ class BitswapServer:
             stream.reset()
             return
         peer = self._enter(stream)
-        if len(peer.streams) >= STREAMS_MAX:
+        if len(peer.streams) >= (ASKED_STREAMS_MAX if self.client.expects(peer.id) else STREAMS_MAX):
             stream.reset()
             return
         scope = peer.streams[stream] = trio.CancelScope()
         try:
             with scope:
-                while (message := await self._receive(peer, stream)) is not None:
-                    await self.client.take(peer.id, message)
-                    await self._take(peer, message)
+                while (first := await message_begins(stream, idle_s=IDLE_S)) is not None:
+                    await self._take(peer, await self._receive(peer, stream, first))
         except (trio.TooSlowError, PeerGaveUp):
             stream.reset()
         except PeerError as error:
@@ -136,13 +137,13 @@ class BitswapServer:
         peer.protocol = stream.protocol
         return peer
 
-    async def _receive(self, peer: _Peer, stream: Stream) -> bitswap.Message | None:
-        def max_bytes() -> int:
-            return BITSWAP_MESSAGE_MAX_BYTES if self.client.expects(peer.id) else REQUEST_MAX_BYTES
-
-        return await receive_message(
-            stream, max_bytes=max_bytes, idle_s=IDLE_S, message_s=MESSAGE_S, one_at_a_time=peer.reading
-        )
+    async def _receive(self, peer: _Peer, stream: Stream, first: int) -> bitswap.Message:
+        """What this node asked for is handed on. A peer has one message in memory at a time, whatever its streams."""
+        async with peer.reading:
+            max_bytes = BITSWAP_MESSAGE_MAX_BYTES if self.client.expects(peer.id) else REQUEST_MAX_BYTES
+            message = await receive_rest(stream, first, max_bytes=max_bytes, message_s=MESSAGE_S)
+            await self.client.take(peer.id, message)
+        return message
 
     # What is wanted
 

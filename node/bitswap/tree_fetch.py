@@ -62,6 +62,7 @@ async def fetch_tree(
 ) -> None:
     """Keeps the tree under `root` (no identity CID) when all of it is here. Keeps `progress` up to date.
 
+    addresses: of peers to ask; more may be added while this runs.
     Raises NotProvided, Refused, TooManyFetches, DecodeError (no UnixFS tree), and what the store raises.
     """
     _check(context, root, [root])
@@ -102,6 +103,7 @@ class _TreeFetch:
         self._search_scope = trio.CancelScope()
         self._searching = False
         self._searches = 0
+        self._asked_addresses = 0
         self._searched_s = 0.0
         self._complaints: list[str] = []
 
@@ -184,6 +186,8 @@ class _TreeFetch:
         """Searches at the start, and again while something is wanted that nobody has. Raises NotProvided."""
         if self._searching or self._fetch.waits_for_probes:
             return
+        if len(self._addresses) > self._asked_addresses:
+            self._searches = 0
         stuck = self._fetch.stuck(1)
         if not stuck or (self._searches and trio.current_time() < self._searched_s + SEARCH_AGAIN_S):
             return
@@ -191,6 +195,7 @@ class _TreeFetch:
             raise self._not_provided(stuck[0])
         self._searching = True
         self._searches += 1
+        self._asked_addresses = len(self._addresses)
         self._search_scope = trio.CancelScope()
         nursery.start_soon(self._search, stuck[0])
 

@@ -23,7 +23,7 @@ WINDOW_MAX = 128
 QUICK_S = 5.0
 SLOW_S = 15.0
 PROBE_S = 10.0
-BLOCK_S = 60.0
+BLOCK_S = 30.0
 HEDGE_S = 5.0
 MISSES_MAX = 3
 _LATE_MAX = 1024
@@ -39,13 +39,16 @@ class _Wanted:
 
 @dataclass(slots=True)
 class _Peer:
-    """`has`: the root, None while it has not said. `late`: what it was asked for and may still bring."""
+    """`has`: the root, None while it has not said. `owed`: not brought in time once; twice is as good as lacking it.
+
+    `late`: what it was asked for and may still bring."""
 
     probed_s: float
     has: bool | None = None
     window: int = WINDOW_START
     asked: set[Multihash] = field(default_factory=set)
     lacks: set[Multihash] = field(default_factory=set)
+    owed: set[Multihash] = field(default_factory=set)
     late: dict[Multihash, None] = field(default_factory=dict)
     outbox: list[Want] = field(default_factory=list)
     misses: int = 0
@@ -86,7 +89,8 @@ class Wants:
         if peer in self._peers or len(self._peers) >= PEERS_MAX:
             return False
         probe = Want(self._root, have=True, send_dont_have=True)
-        self._peers[peer] = _Peer(now_s, outbox=[probe])
+        found = self._peers[peer] = _Peer(now_s, outbox=[probe])
+        found.may_still_bring(self._root.multihash)  # Kubo sends a small block at once where it was asked if it has it
         return True
 
     def drop_peer(self, peer: PeerId) -> None:
@@ -111,18 +115,19 @@ class Wants:
         if name not in found.asked and name not in found.late:
             raise LookupError(f"{cid} was not asked for")
         found.late.pop(name, None)
+        found.has = True
         wanted = self._wanted.pop(name, None)
         found.asked.discard(name)
         if wanted is None:
             return None
         self._queue.pop(name, None)
         found.misses = 0
-        found.has = True
         self._adapt(found, now_s - wanted.asked.pop(peer, now_s - SLOW_S))
         for other in wanted.asked:
             self._take_back(self._peers[other], wanted.cid)
         for other_peer in self._peers.values():
             other_peer.lacks.discard(name)
+            other_peer.owed.discard(name)
         return wanted.cid
 
     def take_presence(self, peer: PeerId, cid: Cid, *, have: bool) -> None:
@@ -169,7 +174,7 @@ class Wants:
             for name in late:
                 found.asked.discard(name)
                 self._take_back(found, self._wanted[name].cid)
-                found.lacks.add(name)
+                (found.lacks if name in found.owed else found.owed).add(name)
                 self._ask_no_more(name, peer)
             if late:
                 found.misses += 1

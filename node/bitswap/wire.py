@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import trio
 
 from node.net.port import Stream
@@ -15,26 +13,24 @@ _LENGTH_MAX_BYTES = 4
 _INLINE_BYTES = 256 * 1024
 
 
-async def receive_message(
-    stream: Stream, *, max_bytes: Callable[[], int], idle_s: float, message_s: float, one_at_a_time: trio.Lock
-) -> bitswap.Message | None:
-    """The next message; None when the stream ended between messages or nothing came for `idle_s`.
-
-    max_bytes: called when a message has begun. one_at_a_time: held while a message is in memory in parts; a peer has
-    one for all its streams.
-    Raises PeerError, trio.BrokenResourceError, trio.TooSlowError (a message that takes longer than `message_s`).
-    """
+async def message_begins(stream: Stream, *, idle_s: float) -> int | None:
+    """The first byte of the next message; None when the stream ended or nothing came for `idle_s`."""
     first = b""
     with trio.move_on_after(idle_s):
         first = bytes(await stream.receive_some(1))
-    if not first:
-        return None
+    return first[0] if first else None
+
+
+async def receive_rest(stream: Stream, first: int, *, max_bytes: int, message_s: float) -> bitswap.Message:
+    """The message that began with the byte `first`.
+
+    Raises PeerError, trio.BrokenResourceError, trio.TooSlowError (a message that takes longer than `message_s`).
+    """
     with trio.fail_after(message_s):
-        async with one_at_a_time:
-            body = await _receive_body(stream, first[0], max_bytes())
-            if len(body) <= _INLINE_BYTES:
-                return bitswap.decode(body)
-            return await trio.to_thread.run_sync(bitswap.decode, body)
+        body = await _receive_body(stream, first, max_bytes)
+    if len(body) <= _INLINE_BYTES:
+        return bitswap.decode(body)
+    return await trio.to_thread.run_sync(bitswap.decode, body)
 
 
 async def _receive_body(stream: Stream, first: int, max_bytes: int) -> bytes:

@@ -10,7 +10,7 @@ import trio
 import trio.testing
 
 from node.bitswap.server import STREAMS_MAX, BitswapServer
-from node.bitswap.wire import receive_message
+from node.bitswap.wire import message_begins, receive_rest
 from node.net import NetSettings, Network, Stream
 from node.net.memory import Air, open_memory_network
 from node.policy.model import Rule, Target
@@ -44,13 +44,11 @@ class Client:
             await self._messages.send(message)
 
     async def receive(self, stream: Stream, lock: trio.Lock) -> Message | None:
-        return await receive_message(
-            stream,
-            max_bytes=lambda: BITSWAP_MESSAGE_MAX_BYTES,
-            idle_s=DEADLINE_S,
-            message_s=DEADLINE_S,
-            one_at_a_time=lock,
-        )
+        first = await message_begins(stream, idle_s=DEADLINE_S)
+        if first is None:
+            return None
+        async with lock:
+            return await receive_rest(stream, first, max_bytes=BITSWAP_MESSAGE_MAX_BYTES, message_s=DEADLINE_S)
 
     async def open(self, protocol: str = BITSWAP_1_2) -> Stream:
         return await self.network.open(self._server, protocol, deadline_s=DEADLINE_S)

@@ -106,11 +106,24 @@ def test_a_late_block_is_asked_of_another_and_still_welcome() -> None:
     wants.add(CIDS[:1])
     assert asked(wants, "a") == CIDS[:1]
     assert wants.expire(BLOCK_S + 1) == []
-    assert [(want.cid, want.cancel) for want in wants.next_wants(BLOCK_S + 1, "a")] == [(CIDS[0], True)]
+    assert wants.stuck(9) == []
     assert asked(wants, "b", BLOCK_S + 1) == CIDS[:1]
+    assert [(want.cid, want.cancel) for want in wants.next_wants(BLOCK_S + 1, "a")] == [(CIDS[0], True)]
     assert wants.take_block(BLOCK_S + 2, "a", CIDS[0]) == CIDS[0]
     assert [(want.cid, want.cancel) for want in wants.next_wants(BLOCK_S + 2, "b")] == [(CIDS[0], True)]
     assert wants.take_block(BLOCK_S + 3, "b", CIDS[0]) is None  # it was on its way already
+
+
+def test_a_peer_that_owes_a_block_twice_is_not_asked_for_it_again() -> None:
+    wants = Wants(ROOT)
+    useful(wants, "a")
+    wants.add(CIDS[:1])
+    for start_s in (0.0, 100.0):
+        assert wants.stuck(9) == []
+        assert asked(wants, "a", start_s) == CIDS[:1]
+        wants.expire(start_s + BLOCK_S + 1)
+    assert asked(wants, "a", 200.0) == []
+    assert wants.stuck(9) == CIDS[:1]
 
 
 def test_a_peer_that_is_late_again_and_again_is_given_up() -> None:
@@ -119,7 +132,7 @@ def test_a_peer_that_is_late_again_and_again_is_given_up() -> None:
     for number in range(MISSES_MAX):
         at_s = number * 2 * BLOCK_S
         wants.add([CIDS[number]])
-        assert asked(wants, "a", at_s) == [CIDS[number]]
+        assert CIDS[number] in asked(wants, "a", at_s)
         gave_up = wants.expire(at_s + BLOCK_S + 1)
     assert gave_up == ["a"]
 
@@ -220,6 +233,17 @@ class World:
 
 
 STEP = st.tuples(st.sampled_from(["bring", "lack", "wait", "drop", "join"]), st.integers(0, 7))
+
+
+def test_a_peer_may_send_the_root_where_it_was_asked_whether_it_has_it() -> None:
+    wants = Wants(ROOT)
+    wants.add([ROOT])
+    wants.add_peer(0.0, "a")
+    wants.add_peer(0.0, "b")
+    assert asked(wants, "a") == asked(wants, "b") == [ROOT]
+    assert wants.take_block(0.1, "a", ROOT) == ROOT
+    assert wants.take_block(0.1, "b", ROOT) is None
+    assert (wants.useful_peers, len(wants)) == (2, 0)
 
 
 @settings(max_examples=60)
