@@ -30,6 +30,7 @@ SECTIONS: dict[str, dict[str, str]] = {
         "config": "Show the settings in force and where each comes from.",
     },
     "Decide what it hosts": {
+        "console": "Decide in a browser: sites, reports, lists, rules, the log.",
         "sites": "List the sites that the local node knows.",
         "show": "Show one site.",
         "block": "Refuse a site or a CID.",

@@ -18,7 +18,7 @@ from hypercorn.trio.tcp_server import TCPServer
 from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import ConnectionState
 from hypercorn.utils import wrap_app
-from starlette.applications import Starlette
+from starlette.types import ASGIApp
 
 from node.admin.app import create_app
 from node.admin.cases import CaseControl
@@ -64,7 +64,7 @@ async def serve_admin(
         )
 
 
-async def serve_app(app: Starlette, listener: trio.SocketListener, limits: AdminLimits | None = None) -> None:
+async def serve_app(app: ASGIApp, listener: trio.SocketListener, limits: AdminLimits | None = None) -> None:
     """Serves an application to a few local clients until cancelled; then ends at once, whatever they do."""
     await _Server(app, limits or AdminLimits()).run(listener)
 
@@ -116,7 +116,7 @@ class _Connection(TCPServer):  # type: ignore[misc]  # hypercorn's types are not
 
 
 class _Server:
-    def __init__(self, app: Starlette, limits: AdminLimits) -> None:
+    def __init__(self, app: ASGIApp, limits: AdminLimits) -> None:
         self._app = wrap_app(app, wsgi_max_body_size=0, mode="asgi")
         self._limits = limits
         self._config = Config()
