@@ -50,10 +50,10 @@ SECTIONS: dict[str, dict[str, str]] = {
         "key": "Make and show site keys.",
         "publish": "Publish a folder or a bundle.",
         "bundle": "Make a signed bundle of a folder, offline.",
+        "appeal": "Answer a node that refuses a site.",
         "unpublish": "End a site, signed by its key.",
     },
     "More": {
-        "appeal": "Answer a node that refuses a site.",
         "demo": "Show what fednode does, with three nodes on this machine.",
         "completion": "Print a shell completion script.",
         "version": "Print the version.",

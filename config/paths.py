@@ -73,14 +73,14 @@ class Paths:
         return self.data_dir / "reports.db"
 
     @property
-    def lock(self) -> Path:
-        """Held by the one daemon that uses this data_dir."""
-        return self.data_dir / "lock"
-
-    @property
     def notices(self) -> Path:
         """Notices to publishers, and the refusals that are to come; mode 0600."""
         return self.data_dir / "notices.db"
+
+    @property
+    def lock(self) -> Path:
+        """Held by the one daemon that uses this data_dir."""
+        return self.data_dir / "lock"
 
     def check(self) -> None:
         """ConfigError if a socket's path would not fit into a socket address."""

@@ -162,21 +162,6 @@ class HostingSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LogSettings:
-    """The daemon's log, which goes to stderr."""
-
-    level: str = setting(kinds.choice("debug", "info", "warning", "error"), "info", "How much to log.")
-    format: str = setting(
-        kinds.choice("auto", "human", "json"),
-        "auto",
-        "human: lines for people; json: one object a line; auto: human on a terminal, json otherwise.",
-    )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MetricsSettings:
-    """Numbers for Prometheus; `fednode metrics` shows them in any case."""
-@dataclass(frozen=True, slots=True, kw_only=True)
 class PolicySettings:
     """How a refusal of a hosted site goes: the publisher's time to move, and to take the data away."""
 
@@ -199,6 +184,21 @@ class PolicySettings:
     )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogSettings:
+    """The daemon's log, which goes to stderr."""
+
+    level: str = setting(kinds.choice("debug", "info", "warning", "error"), "info", "How much to log.")
+    format: str = setting(
+        kinds.choice("auto", "human", "json"),
+        "auto",
+        "human: lines for people; json: one object a line; auto: human on a terminal, json otherwise.",
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MetricsSettings:
+    """Numbers for Prometheus; `fednode metrics` shows them in any case."""
 
     listen: tuple[str, ...] = setting(
         kinds.HOST_PORTS,
@@ -222,6 +222,7 @@ class Config:
     network: NetworkSettings = field(default_factory=NetworkSettings)
     gateway: GatewaySettings = field(default_factory=GatewaySettings)
     hosting: HostingSettings = field(default_factory=HostingSettings)
+    policy: PolicySettings = field(default_factory=PolicySettings)
     log: LogSettings = field(default_factory=LogSettings)
     metrics: MetricsSettings = field(default_factory=MetricsSettings)
 
@@ -237,7 +238,6 @@ class Setting(NamedTuple):
 
     @property
     def name(self) -> str:
-    policy: PolicySettings = field(default_factory=PolicySettings)
         """ "gateway.listen", or "data_dir"."""
         return f"{self.section}.{self.key}" if self.section else self.key
 
@@ -252,6 +252,7 @@ SECTIONS: dict[str, type[Any]] = {
     "network": NetworkSettings,
     "gateway": GatewaySettings,
     "hosting": HostingSettings,
+    "policy": PolicySettings,
     "log": LogSettings,
     "metrics": MetricsSettings,
 }
@@ -267,6 +268,5 @@ def settings() -> Iterator[Setting]:
 
 
 def value_of(config: Config, item: Setting) -> Any:
-    "policy": PolicySettings,
     """The value of one setting."""
     return getattr(getattr(config, item.section) if item.section else config, item.key)

@@ -34,10 +34,10 @@ from node.logs import set_up_logging
 from node.metrics_server import serve_metrics
 from node.monitor import LoopMonitor
 from node.net import NetSettings, Network, open_network
-from node.policy.subscriptions import Subscriptions
 from node.notices.book import NoticeBook
 from node.notices.exchange import NoticeExchange
 from node.notices.office import NoticeOffice, Terms
+from node.policy.subscriptions import Subscriptions
 from node.policy_loader import PolicyLoader
 from node.replication.driver import Replicator
 from node.replication.intake import Intake
@@ -174,21 +174,21 @@ async def _serve(config: Config, paths: Paths, store: DiskStore, options: RunOpt
         await nursery.start(replicator.run)
         await _catch_up(policies, office, nursery)
         await _open_protocols(network, replicator, paths, nursery)
+        network.serve(NOTICES_PROTOCOL, NoticeExchange(replicator.context, office, desk.appeal).serve)
         await nursery.start(ipfs.run)
         await nursery.start(gateway.run)
         await nursery.start(serve_metrics, control.metrics, config.metrics.listen)
         await nursery.start(partial(serve_admin, cases=desk, imports=ipfs.imports), control, paths.admin_socket)
         nursery.start_soon(desk.run)
+        nursery.start_soon(office.run)
         nursery.start_soon(lists.watch, lambda: nursery.start_soon(policies.reload_alone))
         nursery.start_soon(Upkeep(store, on_demand).run)
-        network.serve(NOTICES_PROTOCOL, NoticeExchange(replicator.context, office, desk.appeal).serve)
         nursery.start_soon(Neighbours(replicator.context, config.network.bootstrap).run)
         for site in policies.hosting.follow:
             replicator.follow(site)
         _say_ready(network, gateway)
         if options.on_ready is not None:
             nursery.start_soon(_run_on_ready, options.on_ready)
-        nursery.start_soon(office.run)
 
 
 def _policy_changed(replicator: Replicator, office: NoticeOffice) -> None:
@@ -200,6 +200,7 @@ async def _catch_up(policies: PolicyLoader, office: NoticeOffice, nursery: trio.
     """What changed or came due when nobody was there; before anybody is answered, unless the disk does not allow it."""
     try:
         await policies.reload()
+        await office.settle()
     except LogFailed as error:
         log.error("%s; it is tried again", error)
         nursery.start_soon(policies.reload_alone)
@@ -208,7 +209,6 @@ async def _catch_up(policies: PolicyLoader, office: NoticeOffice, nursery: trio.
 async def _run_on_ready(on_ready: Callable[[], Awaitable[None]]) -> None:
     try:
         await on_ready()
-        await office.settle()
     except Exception:  # task root: what was asked for after the start must not end the daemon
         log.exception("the task after the start failed")
 

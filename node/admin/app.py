@@ -71,8 +71,8 @@ BLOCK: Shape = {
     "drop": Field(bool, default=False),
     "note": Field(str, default="", max_chars=NOTE_MAX_CHARS, allow_empty=True),
     "secret": Field(bool, default=False),
-}
     "now": Field(bool, default=False),
+}
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 
@@ -134,22 +134,22 @@ def _case_routes(cases: CaseControl) -> list[Route]:
         body = await _body(request, DECISION)
         return JSONResponse(await cases.decide(body.pop("cases"), **body))
 
+    async def noticed(request: Request) -> Response:
+        return JSONResponse(await cases.notices(read_query(request.query_params.multi_items(), NOTICES)["site"]))
+
     async def withheld(request: Request) -> Response:
         return JSONResponse(await cases.withhold((await _body(request, NUMBER))["number"]))
 
     table = [
         ("GET", "/v1/reports", listed),
-    async def noticed(request: Request) -> Response:
-        return JSONResponse(await cases.notices(read_query(request.query_params.multi_items(), NOTICES)["site"]))
-
         ("GET", "/v1/reports/case", shown),
         ("POST", "/v1/reports/decisions", decided),
+        ("GET", "/v1/notices", noticed),
         ("POST", "/v1/log/withheld", withheld),
     ]
     return [Route(path, _rooted(endpoint), methods=[method]) for method, path, endpoint in table]
 
 
-        ("GET", "/v1/notices", noticed),
 def _import_routes(imports: ImportControl) -> list[Route]:
     async def started(request: Request) -> Response:
         body = await _body(request, START)
@@ -291,6 +291,7 @@ def _post_rule(control: NodeControl) -> Endpoint:
             drop=drop,
             note=body["note"],
             secret=body["secret"],
+            now=body["now"],
         )
         return JSONResponse(answer)
 
@@ -337,7 +338,6 @@ HTTP_CODES = {
     415: "not-json",
 }
 
-            now=body["now"],
 
 async def _http_error(_request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101 (the handler is registered for this class)

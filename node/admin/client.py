@@ -124,13 +124,13 @@ class AdminClient:
         verdict: str | None = None,
         note: str = "",
         secret: bool = False,
+        now: bool = False,
     ) -> Json:
         """verdict None: quarantine, or refuse with drop. ground: policy or legal. note, secret: for the log. now:
         without a notice period."""
         body: Json = {"target": target, "ground": ground, "reason": reason, "drop": drop}
         body |= {"note": note, "secret": secret, "now": now}
         return self._ask("POST", "/v1/rules", body=body if verdict is None else body | {"verdict": verdict})
-        now: bool = False,
 
     def unblock(self, target: str) -> Json:
         return self._ask("DELETE", "/v1/rules", query={"target": target})
@@ -194,15 +194,15 @@ class AdminClient:
         body = {"cases": cases, "verdict": verdict, "reason": reason, "note": note, "secret": secret, "now": now}
         return self._ask("POST", "/v1/reports/decisions", body=body)
 
+    def notices(self, site: str = "") -> Json:
+        """{"node", "notices"} of a site, or with "" the open ones of all."""
+        return self._ask("GET", "/v1/notices", query={"site": site} if site else {})
+
     def doctor(self) -> Json:
         return self._ask("GET", "/v1/doctor")
 
     def imports(self) -> list[Json]:
         return self._rows("/v1/imports", "imports")
-    def notices(self, site: str = "") -> Json:
-        """{"node", "notices"} of a site, or with "" the open ones of all."""
-        return self._ask("GET", "/v1/notices", query={"site": site} if site else {})
-
 
     def start_import(self, target: str, peers: Sequence[str]) -> Json:
         return self._ask("POST", "/v1/imports", body={"target": target, "peers": " ".join(peers)})

@@ -131,6 +131,7 @@ class GatewayApp:
         if path.startswith(routing_v1.PREFIX):
             return await self._routing.answer(request, path)
         answer = self._log.answer(path) or await self._reports.answer(request, path)
+        answer = answer or self._notices.answer(request, path)
         answer = answer or await self._about.answer(request, path)
         if answer is not None:
             return answer
@@ -148,4 +149,3 @@ class GatewayApp:
         served = [site for site in self._view.hosted() if self._view.decide(site, None, ("",), ()).allowed]
         links = [(f"/ipns/{site}/", str(site)) for site in served[:FRONT_LINKS_MAX]] if self._list_sites else []
         return pages.front(self._me, len(served), links)
-        answer = answer or self._notices.answer(request, path)
