@@ -83,7 +83,11 @@ class Muxer(IMuxedConn):  # type: ignore[misc]
                     return
                 self.last_received_s = trio.current_time()
                 for message in messages:
-                    machine.feed(message)
+                    rest = machine.feed_some(message)
+                    while rest:
+                        self._after_input()
+                        await trio.lowlevel.checkpoint()
+                        rest = machine.feed_some(rest)
                 self._after_input()
         except YamuxViolationError as exc:
             logger.debug("%s broke Yamux: %s", self.peer, exc)

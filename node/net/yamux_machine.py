@@ -14,6 +14,7 @@ from node.net.yamux_frames import HEADER, HEADER_BYTES, INITIAL_WINDOW_BYTES, Fl
 
 _STREAM_ID_MAX = 2**32 - 1
 _SEND_WINDOW_MAX_BYTES = 2**31
+_FRAMES_AT_A_TIME = 512  # a message of 64 KiB may hold five thousand, each of which costs ten microseconds
 
 
 class YamuxViolationError(Exception):
@@ -87,8 +88,17 @@ class YamuxMachine:
 
     def feed(self, data: bytes) -> None:
         """Bytes from the peer, in pieces of any size. Raises YamuxViolationError; feed nothing after it."""
+        rest = memoryview(data)
+        while rest:
+            rest = self.feed_some(rest)
+
+    def feed_some(self, data: bytes | memoryview) -> memoryview:
+        """The same, but no more than some milliseconds of small frames; what is left is to be fed next."""
         view = memoryview(data)
+        frames = 0
         while view:
+            if frames == _FRAMES_AT_A_TIME:
+                return view
             if self._payload_left:
                 taken = view[: self._payload_left]
                 self._payload_left -= len(taken)
@@ -102,10 +112,12 @@ class YamuxMachine:
                 self._header += view[:missing]
                 view = view[missing:]
                 if len(self._header) < HEADER_BYTES:
-                    return
+                    return view
                 fields = HEADER.unpack(self._header)
                 self._header.clear()
             self._frame(*fields)
+            frames += 1
+        return view
 
     def _frame(self, version: int, kind: int, flags: int, stream_id: int, length: int) -> None:
         if version != 0:

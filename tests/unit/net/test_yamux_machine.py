@@ -276,6 +276,19 @@ def test_end_of_the_connection_keeps_streams_that_the_peer_ended() -> None:
         machine.open()
 
 
+def test_many_small_frames_are_taken_in_turns_and_none_is_lost() -> None:
+    machine = with_stream()
+    frames = b"".join(header(FrameType.PING, Flag.SYN, 0, number) for number in range(1300)) + b"\0"
+    rest, turns = memoryview(frames), 0
+    while rest:
+        rest = machine.feed_some(rest)
+        turns += 1
+        assert len(sent(machine)) <= 512
+    assert turns == 3
+    machine.feed(header(FrameType.DATA, 0, 1, 2)[1:] + b"hi")  # goes on after the byte that was left over
+    assert machine.read(1, 10) == b"hi"
+
+
 def test_go_away_of_the_peer_ends_it() -> None:
     machine = server()
     machine.feed(header(FrameType.GO_AWAY, 0, 0, 0))
