@@ -20,6 +20,8 @@ from config.addresses import (
     parse_hostname,
 )
 from config.sizes import format_size, parse_size
+from protocol.limits import STATEMENT_TEXT_MAX_CHARS
+from protocol.schema import is_plain_line
 from protocol.site_id import SiteId
 
 T = TypeVar("T")
@@ -45,6 +47,13 @@ def _parse_text(value: Any) -> str:
     if len(value) > 1000 or any(ord(char) < 32 or ord(char) == 127 for char in value):
         raise ValueError("must be one line of at most 1000 characters")
     return value
+
+
+def _parse_label(value: Any) -> str:
+    text = _parse_text(value)
+    if len(text) > STATEMENT_TEXT_MAX_CHARS or not is_plain_line(text):
+        raise ValueError(f"must be one line of at most {STATEMENT_TEXT_MAX_CHARS} plain characters")
+    return text
 
 
 def _parse_bool(value: Any) -> bool:
@@ -132,6 +141,7 @@ def _parse_router(text: str) -> str:
 
 
 TEXT: Kind[str] = Kind("text", _parse_text, text_literal)
+LABEL: Kind[str] = Kind("text", _parse_label, text_literal)
 WEB_ADDRESS: Kind[str] = Kind("https:// address", _parse_web_address, text_literal)
 BOOL: Kind[bool] = Kind("true | false", _parse_bool, lambda value: "true" if value else "false")
 PATH: Kind[Path] = Kind("path", _parse_path, lambda value: text_literal(str(value)))

@@ -63,6 +63,11 @@ class Paths:
         return self.data_dir / "announced"
 
     @property
+    def members(self) -> Path:
+        """The members that were known when the node last ran; may be deleted at any time."""
+        return self.data_dir / "members"
+
+    @property
     def decisions(self) -> Path:
         """The decision log; mode 0600."""
         return self.data_dir / "decisions.db"

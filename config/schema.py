@@ -36,6 +36,15 @@ class NodeSettings:
         "",
         "Where to appeal a refusal: an e-mail address or an https:// address. Empty: none is shown.",
     )
+    operator: str = setting(
+        kinds.LABEL,
+        "",
+        "Who operates this node, such as a domain name: the same on all nodes of one operator, so that no site has its "
+        "first copies with one operator alone. Other nodes see it. Empty: not stated.",
+    )
+    region: str = setting(
+        kinds.LABEL, "", "Where this node is, such as eu-north; shown by `fednode resilience`. Empty: not stated."
+    )
     policy_url: str = setting(
         kinds.WEB_ADDRESS, "", "The page that says what this node hosts and what it refuses. Empty: none."
     )
@@ -139,10 +148,16 @@ class HostingSettings:
     """Which sites this node volunteers to keep, and how much of them."""
 
     mode: str = setting(
-        kinds.choice("open", "follow", "none"),
+        kinds.choice("open", "follow", "none", "leaving"),
         "open",
         "open: any site that a publisher or a peer offers, within the limits below; follow: only the sites "
-        "in `follow`; none: no site of others at all. `fednode publish` on this machine works in every mode.",
+        "in `follow`; none: no site of others at all; leaving: as none, and other nodes are asked to take over what is "
+        "hosted here, before this node is stopped for good. `fednode publish` on this machine works in every mode.",
+    )
+    grace_s: int = setting(
+        kinds.integer(60, 604_800),
+        3600,
+        "Seconds that another host of a site may be away before one more is asked to host it: longer than a reboot.",
     )
     follow: tuple[SiteId, ...] = setting(
         kinds.SITES,

@@ -74,7 +74,7 @@ class PolicyLoader:
 
     def _build(self) -> Policy:
         settings = self._config.hosting
-        modes: dict[str, HostingMode] = {"open": "open", "follow": "follow", "none": "none"}
+        modes: dict[str, HostingMode] = {"open": "open", "follow": "follow", "none": "none", "leaving": "none"}
         hosting = Hosting(
             mode=modes[settings.mode],
             follow=frozenset(settings.follow) | self._store.follows(),

@@ -31,6 +31,7 @@ from node.gateway.supervisor import GatewaySupervisor
 from node.groups import first_operator_error
 from node.ipfs import Ipfs
 from node.logs import set_up_logging
+from node.membership.joining import join
 from node.metrics_server import serve_metrics
 from node.monitor import LoopMonitor
 from node.net import NetSettings, Network, open_network
@@ -156,7 +157,9 @@ async def _serve(config: Config, paths: Paths, store: DiskStore, options: RunOpt
     )
     policies = await trio.to_thread.run_sync(PolicyLoader, config, store, decisions)
     async with open_network(settings) as network, trio.open_nursery() as nursery:
-        replicator = Replicator(store, network, policies.gate, announced=paths.announced)
+        replicator = Replicator(
+            store, network, policies.gate, announced=paths.announced, grace_s=config.hosting.grace_s
+        )
         ipfs = Ipfs(replicator.context, config.network.routers)
         on_demand = _on_demand(config, replicator)
         peer_id, addresses = network.local_peer, network.addresses()
@@ -171,6 +174,7 @@ async def _serve(config: Config, paths: Paths, store: DiskStore, options: RunOpt
         monitor.start()
         control = Control(config, store, network, replicator, policies, lists, gateway, monitor, office, desk)
         policies.on_change = partial(_policy_changed, replicator, office)
+        await join(nursery, config, paths, replicator, store, key)
         await nursery.start(replicator.run)
         await _catch_up(policies, office, nursery)
         await _open_protocols(network, replicator, paths, nursery)
@@ -178,7 +182,8 @@ async def _serve(config: Config, paths: Paths, store: DiskStore, options: RunOpt
         await nursery.start(ipfs.run)
         await nursery.start(gateway.run)
         await nursery.start(serve_metrics, control.metrics, config.metrics.listen)
-        await nursery.start(partial(serve_admin, cases=desk, imports=ipfs.imports), control, paths.admin_socket)
+        admin = partial(serve_admin, cases=desk, imports=ipfs.imports, trees=ipfs.trees)
+        await nursery.start(admin, control, paths.admin_socket)
         nursery.start_soon(desk.run)
         nursery.start_soon(office.run)
         nursery.start_soon(lists.watch, lambda: nursery.start_soon(policies.reload_alone))

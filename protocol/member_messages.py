@@ -9,6 +9,7 @@ from protocol.audit import NONCE_BYTES, PROOF_BYTES
 from protocol.cid import Cid
 from protocol.errors import Malformed, OverLimit
 from protocol.limits import AUDIT_BLOCKS_MAX, CREATED_MAX_S, LISTING_MAX_ENTRIES, SEQ_MAX, STATEMENT_MAX_BYTES
+from protocol.release import SignedRelease
 from protocol.schema import take_bool, take_bytes, take_int, take_list, take_own_cid, take_site, take_str
 from protocol.site_id import SiteId
 from protocol.statement import SignedStatement
@@ -101,7 +102,14 @@ class Proofs:
             raise Malformed("proofs are 32 bytes or none, one for each block")
 
 
-MemberMessage: TypeAlias = Stated | Summary | Listing | Challenge | Proofs
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """An Offer that says: and the site lacks hosts."""
+
+    release: SignedRelease
+
+
+MemberMessage: TypeAlias = Stated | Summary | Listing | Challenge | Proofs | Wanted
 _Fields: TypeAlias = dict[str, object]
 
 
@@ -147,5 +155,10 @@ TYPES: dict[str, tuple[type, frozenset[str], Callable[[_Fields], MemberMessage]]
     ),
     "listing": (Listing, frozenset({"of", "entries", "done"}), _listing),
     "audit": (Challenge, frozenset({"nonce", "site", "cids"}), _challenge),
+    "wanted": (
+        Wanted,
+        frozenset({"release"}),
+        lambda f: Wanted(SignedRelease.decode(take_bytes(f["release"], "release"))),
+    ),
     "proofs": (Proofs, frozenset({"proofs"}), _proofs),
 }

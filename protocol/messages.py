@@ -72,6 +72,7 @@ class RefuseCode(StrEnum):
     QUARANTINED = "quarantined"
     NOT_HOSTING = "not-hosting"
     NOT_FOLLOWING = "not-following"
+    NOT_NEEDED = "not-needed"
     FULL = "full"
     TOO_LARGE = "too-large"
     STALE = "stale"

@@ -19,14 +19,13 @@ from protocol.limits import (
     STATEMENT_MAX_BYTES,
     STATEMENT_TEXT_MAX_CHARS,
 )
-from protocol.schema import take_bytes, take_int, take_list, take_map, take_site, take_str
+from protocol.schema import is_plain_line, take_bytes, take_int, take_list, take_map, take_site, take_str
 from protocol.site_filter import SiteFilter
 from protocol.site_id import SiteId
 
 VERSION: Final = 1
 SIGNING_DOMAIN: Final = b"fednode/statement/1"
 
-_TEXT = re.compile(r"[^\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]*")
 _ADDRESS = re.compile(r"/[\x21-\x7e]*")
 
 
@@ -71,7 +70,7 @@ class Statement:
         take_int(self.room_bytes, "room_bytes")
         take_int(self.sites, "sites")
         for what, text in (("operator", self.operator), ("region", self.region)):
-            if not _TEXT.fullmatch(take_str(text, what, STATEMENT_TEXT_MAX_CHARS)):
+            if not is_plain_line(take_str(text, what, STATEMENT_TEXT_MAX_CHARS)):
                 raise Malformed(f"{what} is one line of plain text")
         take_list(list(self.lists), "lists", STATEMENT_LISTS_MAX)
         if any(len(digest) != STATEMENT_LIST_BYTES for digest in self.lists):

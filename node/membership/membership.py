@@ -42,23 +42,25 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What a node states of itself beside its sites."""
+    """What a node states of itself beside its sites. pressed: its quota has run into the reserve."""
 
     takes: Takes
     room_bytes: int
     operator: str = ""
     region: str = ""
     lists: tuple[bytes, ...] = ()
+    pressed: bool = False
 
 
 class Membership:
-    """`facts` is asked whenever a statement is made; `file` keeps the known members over restarts."""
+    """`read_facts` is called in a worker thread now and then; `file` keeps the known members over restarts."""
 
-    def __init__(self, context: Context, key: Ed25519PrivateKey, facts: Callable[[], Facts], file: Path) -> None:
+    def __init__(self, context: Context, key: Ed25519PrivateKey, read_facts: Callable[[], Facts], file: Path) -> None:
         self._context = context
         self._key = key
         self._me = SiteId.of(key)
-        self._facts = facts
+        self._read_facts = read_facts
+        self._facts = Facts(Takes.NONE, 0)
         self._file = file
         self._own: SignedStatement | None = None
         self._stated: tuple[Facts, int, tuple[str, ...]] | None = None
@@ -75,6 +77,7 @@ class Membership:
         for signed in await trio.to_thread.run_sync(saved.load, self._file):
             self._hear(signed)
         self._news.clear()
+        await self._look_at_facts()
         self._restate()
         task_status.started()
         async with trio.open_nursery() as nursery:
@@ -125,7 +128,7 @@ class Membership:
 
     def _restate(self) -> SignedStatement:
         """Signs a new statement. It is later than the last one, whatever the clock says."""
-        facts, addresses = self._facts(), self._addresses()
+        facts, addresses = self._facts, self._addresses()
         self._stated = (facts, self._keeping.version, addresses)
         known = self.get(self._me)
         made_s = int(self._keeping.clock.now_s(time.time()))
@@ -150,6 +153,11 @@ class Membership:
         self._note_news(self._me, None)
         return signed
 
+    async def _look_at_facts(self) -> None:
+        self._facts = await trio.to_thread.run_sync(self._read_facts)
+        self._keeping.pressed = self._facts.pressed
+        self._keeping.leaving = self._facts.takes is Takes.LEAVING
+
     def _addresses(self) -> tuple[str, ...]:
         found = (address.rpartition("/p2p/")[0] for address in self._context.network.addresses())
         return tuple(found)[:STATEMENT_ADDRESSES_MAX]
@@ -157,7 +165,8 @@ class Membership:
     async def _restate_forever(self) -> None:
         while True:
             await trio.sleep(RESTATE_S)
-            now = (self._facts(), self._keeping.version, self._addresses())
+            await self._look_at_facts()
+            now = (self._facts, self._keeping.version, self._addresses())
             if now != self._stated or trio.current_time() >= self._renew_s:
                 self._restate()
 

@@ -34,6 +34,8 @@ class Context:
     core: FederationCore
     tell: Callable[[Input], None]
     standing: Standing = field(default_factory=Standing)
+    # Sites that were handed in here by a publisher, and are kept however many others host them.
+    published: set[SiteId] = field(default_factory=set)
     # Sites that are being written, so that a fetch and a publish of one site never interleave.
     busy: dict[SiteId, trio.Lock] = field(default_factory=dict)
     # The store has one writer; a second waiting thread would only hold memory.

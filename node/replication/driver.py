@@ -7,13 +7,16 @@ import random
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Protocol
 
 import trio
 
 from node.core import effects as fx
 from node.core import inputs as ins
 from node.core.announcing import AnnouncingReport
+from node.core.copies import GRACE_S
 from node.core.machine import TICK_S, FederationCore
+from node.core.peers import key_of
 from node.net.channel import FrameChannel
 from node.net.port import Network, PeerConnected, PeerDisconnected, PeerId, ProtocolUnsupported
 from node.replication.announced import AnnouncedThrough
@@ -22,7 +25,7 @@ from node.replication.fetching import Fetched, fetch_release
 from node.replication.gate import Gate
 from node.replication.lookup import announce_to_ipfs, dht_key, find_heads
 from node.replication.standing import BAN_S
-from node.store.port import Store
+from node.store.port import Origin, Store
 from protocol import messages as msg
 from protocol.errors import FednodeError, Malformed, OperatorError, PeerError
 from protocol.limits import HEADS_PAGE_MAX, HEADS_PAGES_MAX
@@ -43,16 +46,40 @@ HOLD_MAX_AGE_S = 24 * 3600.0
 log = logging.getLogger(__name__)
 
 
+class Care(Protocol):
+    """Carries out what concerns other hosts; answers each effect by its input (node/membership/care.py)."""
+
+    async def meet(self, peer: PeerId) -> None:
+        """Called before heads are compared. Raises PeerError."""
+
+    async def carry_out(self, effect: fx.AskToHost | fx.Audit | fx.LetGo) -> None: ...
+
+
 class Replicator:
     """Runs one node's part of the federation. Create it, then `run` it in a nursery."""
 
-    def __init__(self, store: Store, network: Network, gate: Gate, *, announced: Path | None = None) -> None:
-        """`announced`: a file of its own, in which it notes how far the announcements have come."""
+    def __init__(
+        self,
+        store: Store,
+        network: Network,
+        gate: Gate,
+        *,
+        announced: Path | None = None,
+        grace_s: float = GRACE_S,
+    ) -> None:
+        """`announced`: a file of its own, in which it notes how far the announcements have come.
+
+        grace_s: how long a host of a site may be away before another is asked to take its place.
+        """
         rng = random.Random()  # noqa: S311 - spreads timers
-        core = FederationCore(lambda signed: gate.may_host(signed).allowed, rng, network.local_peer)
+        core = FederationCore(
+            lambda signed: gate.may_host(signed).allowed, rng, network.local_peer, kept=self._is_kept, grace_s=grace_s
+        )
         self._announced = AnnouncedThrough(announced)
         self.context = Context(store=store, network=network, gate=gate, core=core, tell=self.tell)
         self.context.standing.on_shunned = lambda peer: network.ban(peer, for_s=BAN_S)
+        self.care: Care | None = None
+        """Set before `run` by whoever takes part in the membership; without it, all peers are offered everything."""
         self._nursery: trio.Nursery | None = None
         self._fetches: dict[SiteId, tuple[SignedRelease, PeerId, trio.CancelScope]] = {}
         self._syncing: set[PeerId] = set()
@@ -65,6 +92,7 @@ class Replicator:
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Until cancelled. What is known from the store is taken up before it reports as started."""
         records = await self.context.in_store(lambda: list(self.context.store.sites()))
+        self.context.published.update(record.site for record in records if record.origin is Origin.PUBLISHED)
         self.context.core.restore(
             trio.current_time(),
             ((record.head, record.held) for record in records),
@@ -95,6 +123,10 @@ class Replicator:
     def announcing(self) -> AnnouncingReport:
         """Whether the announcements keep up."""
         return self.context.core.announcing.report(trio.current_time())
+
+    def _is_kept(self, site: SiteId) -> bool:
+        """The operator wants it here, however many others host it."""
+        return site in self.context.gate.policy.hosting.follow or site in self.context.published
 
     def policy_changed(self) -> None:
         """To be called after the gate got another policy: takes effect on fetches that run."""
@@ -147,6 +179,14 @@ class Replicator:
                 self._start_fetch(signed, source)
             case fx.CancelFetch(site):
                 self._stop_fetch(site)
+            case fx.AskToHost() | fx.Audit() | fx.LetGo():
+                if self.care is not None:
+                    self._start(self.care.carry_out, effect)
+            case _:
+                self._ask_dht(effect)
+
+    def _ask_dht(self, effect: fx.FindHosts | fx.Announce | fx.CheckAnnounced) -> None:
+        match effect:
             case fx.FindHosts(site):
                 if site not in self._looking:
                     self._looking.add(site)
@@ -190,7 +230,7 @@ class Replicator:
     async def _tick(self) -> None:
         while True:
             await trio.sleep(TICK_S)
-            self.tell(ins.Tick())
+            self.tell(ins.Tick(time.time()))
 
     async def _sweep_holds(self) -> None:
         """Gives up transfers that nobody has gone on with for a day, so that they do not keep quota for ever."""
@@ -215,6 +255,8 @@ class Replicator:
         """Tells the peer what we have, takes what it offers beyond that."""
         try:
             async with self._exchange_limit:
+                if self.care is not None:
+                    await self.care.meet(peer)
                 stream = await self.context.network.open(peer, SYNC_PROTOCOL, deadline_s=OPEN_DEADLINE_S)
                 async with FrameChannel(stream, idle_s=IDLE_S, write_s=IDLE_S) as channel:
                     await self._exchange_heads(channel, peer)
@@ -245,6 +287,9 @@ class Replicator:
             async with FrameChannel(stream, idle_s=IDLE_S, write_s=IDLE_S) as channel:
                 await channel.send(msg.Offer(signed))
                 answer = await channel.receive()
+        node = key_of(peer)
+        if isinstance(answer, msg.Have) and node is not None:
+            self.tell(ins.AskedToHost(signed.site, node, "took"))
         if isinstance(answer, msg.Refuse):
             log.info("peer %s refuses %s: %s", peer, signed.site, answer.code)
 

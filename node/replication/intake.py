@@ -139,6 +139,7 @@ class Intake:
             await context.in_store(store.abort_hold, hold)
             return _full(error, site)
         self._log_stored(signed, result)
+        context.published.add(site)
         context.tell(Stored(signed))
         return msg.Have(site, signed.seq, result.new_blocks, result.new_bytes)
 

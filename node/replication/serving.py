@@ -16,6 +16,7 @@ from protocol import messages as msg
 from protocol.cid import Cid
 from protocol.errors import Malformed, PeerError, StaleRelease
 from protocol.limits import HEADS_PAGES_MAX
+from protocol.member_messages import Wanted
 from protocol.release import SignedRelease
 from protocol.site_id import SiteId
 
@@ -55,6 +56,8 @@ async def _answer(context: Context, channel: FrameChannel, peer: str) -> None:
             await _answer_heads(context, channel, heads)
         case msg.Offer(release):
             await _answer_offer(context, channel, peer, release)
+        case Wanted(release):
+            await _answer_offer(context, channel, peer, release, wanted=True)
         case msg.Ask(site):
             await channel.send(answer_ask(context, site))
         case msg.Fetch(site, release_cid):
@@ -82,7 +85,9 @@ async def _answer_heads(context: Context, channel: FrameChannel, first: msg.Head
     await channel.send(msg.End())
 
 
-async def _answer_offer(context: Context, channel: FrameChannel, peer: str, signed: SignedRelease) -> None:
+async def _answer_offer(
+    context: Context, channel: FrameChannel, peer: str, signed: SignedRelease, *, wanted: bool = False
+) -> None:
     """Answers `Have` with the sequence held now (a fetch follows if it is lower), `End` if none is, or `Refuse`."""
     try:
         context.core.check_offer(signed)
@@ -92,12 +97,15 @@ async def _answer_offer(context: Context, channel: FrameChannel, peer: str, sign
         await channel.send(msg.Refuse("stale", msg.clip_reason(str(error)), signed.site))
         return
     verdict = context.gate.may_host(signed)
-    context.tell(HeadSeen(peer, signed))
+    context.tell(HeadSeen(peer, signed, wanted))
     if not verdict.allowed:
         await channel.send(msg.Refuse(verdict.code, msg.clip_reason(verdict.reason), signed.site))
         return
     state = context.core.state_of(signed.site)
-    held = state.held if state else None
+    if state is None or not (state.held or state.fetching or state.sources or state.complete):
+        await channel.send(msg.Refuse("not-needed", "enough other nodes host the site", signed.site))
+        return
+    held = state.held
     if held is not None:  # it hosts what is hosted here
         context.network.note_useful(peer)
     await channel.send(msg.Have(signed.site, held.seq, 0, 0) if held else msg.End())

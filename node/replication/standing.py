@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 PEERS_MAX = 4096
 # Lagging behind is honest as a rule; a bad signature never is.
-WEIGHTS = {"stale-release": 1, "peer-timeout": 1, "missing-block": 2}
+WEIGHTS = {"stale-release": 1, "peer-timeout": 1, "missing-block": 2, "audit-failed": 5}
 # The network's doing, a peer of another kind, or a peer that is free to refuse.
 NO_FAULTS = frozenset(
     {"peer-unreachable", "peer-gone", "protocol-unsupported", "network-stopped", "bad-address", "source-refuses"}

@@ -59,6 +59,7 @@ MESSAGES: dict[str, messages.Message] = {
         (Entry(SITES[0], 3, ROOT.digest[:8]), Entry(SITES[1], 70_000, CID.digest[:8])),
         done=True,
     ),
+    "wanted": member_messages.Wanted(first_release()),
     "audit": member_messages.Challenge(bytes(range(16)), SITES[0], (ROOT, CID)),
     "proofs": member_messages.Proofs((proof_of(bytes(range(16)), SITES[0], SITES[1], CID, BLOCK), b"")),
 }

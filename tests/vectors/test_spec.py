@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from protocol import errors, limits, messages
+from protocol import canonical, errors, limits, messages
 from protocol.errors import DecodeError
 from protocol.frames import encode_message
 from protocol.release import Release
@@ -20,6 +20,7 @@ from tests.vectors.test_protocol import load
 ROOT = Path(__file__).parents[2]
 SPEC = ROOT / "docs/spec"
 PAGES = ("site-id.md", "release.md", "sync.md")
+MESSAGE_TABLES = (("sync.md", "## 3. Messages"), ("membership.md", "## 9. Finding what differs"))
 VECTORS = ("site-ids.json", "cids.json", "canonical.json", "releases.json", "frames.json")
 
 HEX = re.compile(r"`((?:[0-9a-f]{2}){2,})`")
@@ -117,19 +118,32 @@ def first_cells(text: str, heading: str) -> list[str]:
     return re.findall(r"^\| `([a-z_-]+)` \|", section, re.MULTILINE)
 
 
+def message_rows() -> dict[str, str]:
+    """The fields' cell of each message in the tables of the spec, by its type on the wire."""
+    found: dict[str, str] = {}
+    for name, heading in MESSAGE_TABLES:
+        section = page(name).split(heading, 1)[1].split("\n## ", 1)[0]
+        found |= dict(re.findall(r"^\| `([a-z-]+)` \|([^|]*)\|", section, re.MULTILINE))
+    return found
+
+
+def wire_type(message: messages.Message) -> str:
+    value = canonical.unpack(messages.encode(message), max_bytes=limits.MESSAGE_MAX_BYTES)
+    assert isinstance(value, dict)
+    return str(value["type"])
+
+
 def test_the_spec_lists_every_message_type_and_no_other() -> None:
-    types = {type(message).__name__.lower() for message in MESSAGES.values() if not isinstance(message, messages.Block)}
-    assert sorted(first_cells(page("sync.md"), "## 3. Messages")) == sorted(types)
+    types = {wire_type(message) for message in MESSAGES.values() if not isinstance(message, messages.Block)}
+    assert sorted(message_rows()) == sorted(types)
 
 
 def test_the_spec_lists_every_field_of_a_message() -> None:
-    section = page("sync.md").split("## 3. Messages", 1)[1]
     for name, message in MESSAGES.items():
         if isinstance(message, messages.Block):
             continue
-        row = re.search(rf"^\| `{type(message).__name__.lower()}` \|([^|]*)\|", section, re.MULTILINE)
-        assert row is not None, name
-        assert all(f"`{field}`" in row[1] for field in type(message).__dataclass_fields__), name
+        row = message_rows()[wire_type(message)]
+        assert all(f"`{field}`" in row for field in type(message).__dataclass_fields__), name
         assert encode_message(message)
 
 
