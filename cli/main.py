@@ -43,8 +43,10 @@ SECTIONS: dict[str, dict[str, str]] = {
         "log": "Show what was decided here, or check another node's log.",
         "follow": "Fetch and keep a site.",
         "unfollow": "Stop following a site.",
-        "export": "Write a hosted site as a bundle.",
-        "import": "Take a site from a bundle, or a tree from the IPFS network.",
+        "export": "Write a hosted site as a bundle, or a tree as a CAR file.",
+        "import": "Take a site from a bundle, or a tree from a CAR file or IPFS.",
+        "trees": "List the IPFS trees and the names of others that are kept.",
+        "drop": "Give up a tree or a name of somebody else.",
     },
     "Publish": {
         "key": "Make and show site keys.",

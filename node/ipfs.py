@@ -12,19 +12,22 @@ from node.bitswap.server import BitswapServer
 from node.replication.context import Context
 from node.routing.names import Names
 from node.routing.routers import Routers
+from node.trees.control import Trees
 
 
 class Ipfs:
-    """`run` must run. `imports` and `names` are for the admin API and for readers."""
+    """`run` must run. `imports`, `trees` and `names` are for the admin API and for readers."""
 
     def __init__(self, context: Context, routers: Sequence[str]) -> None:
         self._routers = Routers(routers)
         self._server = BitswapServer(context)
         self.names = Names(context.store, context.network, self._routers)
+        self.trees = Trees(context)
         self.imports = Imports(context, self._server.client, self._routers, self.names)
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Until cancelled."""
+        await self.trees.forget_remains()
         try:
             async with trio.open_nursery() as nursery:
                 await nursery.start(self._server.run)

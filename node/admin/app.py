@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from typing import Any
 
@@ -18,6 +18,7 @@ from node.admin.cases import CASES, DECISION, NOTICES, NUMBER, CaseControl
 from node.admin.control import RULES_PAGE_MAX, SITE_STATES, SITES_MAX, BadRequest, Json, NodeControl, NotFound
 from node.admin.imports import IMPORT, START, ImportControl, addresses_in
 from node.admin.shapes import Field, Shape, read_object, read_query
+from node.admin.trees import NAME, RECORD, TREE, UPLOAD, TreeControl, record_of
 from node.metrics import CONTENT_TYPE as METRICS_TYPE
 from node.policy.rules import BadTarget
 from protocol.errors import DecodeError, FednodeError, OperatorError, PeerError
@@ -80,13 +81,17 @@ log = logging.getLogger(__name__)
 
 
 def create_app(
-    control: NodeControl, cases: CaseControl | None = None, imports: ImportControl | None = None
+    control: NodeControl,
+    cases: CaseControl | None = None,
+    imports: ImportControl | None = None,
+    trees: TreeControl | None = None,
 ) -> Starlette:
     """The ASGI application; it holds no state of its own."""
     return Starlette(
         routes=_routes(control)
         + (_case_routes(cases) if cases is not None else [])
-        + (_import_routes(imports) if imports is not None else []),
+        + (_import_routes(imports) if imports is not None else [])
+        + (_tree_routes(trees) if trees is not None else []),
         exception_handlers={
             FednodeError: _fednode_error,
             HTTPException: _http_error,
@@ -168,6 +173,47 @@ def _import_routes(imports: ImportControl) -> list[Route]:
         ("DELETE", "/v1/imports/one", cancelled),
     ]
     return [Route(path, _rooted(endpoint), methods=[method]) for method, path, endpoint in table]
+
+
+def _tree_routes(trees: TreeControl) -> list[Route]:
+    async def taken(request: Request) -> Response:
+        partial = read_query(request.query_params.multi_items(), UPLOAD)["partial"] == "yes"
+        if request.headers.get("content-type", "").strip().lower() != "application/vnd.ipld.car":
+            raise HTTPException(415, "the body must be application/vnd.ipld.car")
+        async with aclosing(_pieces(request)) as pieces:
+            try:
+                return JSONResponse(await trees.take(pieces, partial=partial))
+            except FednodeError:
+                async for _ in pieces:  # an answer in the middle of a body would be lost on the way
+                    pass
+                raise
+
+    async def named(request: Request) -> Response:
+        body = await _body(request, RECORD)
+        return JSONResponse(await trees.take_name(body["name"], record_of(body["record"])))
+
+    table = [
+        ("GET", "/v1/trees", _get(_named("trees", trees.show))),
+        ("POST", "/v1/trees", taken),
+        ("DELETE", "/v1/trees", _delete(TREE, trees.drop)),
+        ("GET", "/v1/names", _get(_named("names", trees.names))),
+        ("POST", "/v1/names", named),
+        ("DELETE", "/v1/names", _delete(NAME, trees.drop_name)),
+    ]
+    return [Route(path, _rooted(endpoint), methods=[method]) for method, path, endpoint in table]
+
+
+async def _pieces(request: Request) -> AsyncGenerator[bytes, None]:
+    """The body as it comes; each piece within BODY_DEADLINE_S of the one before."""
+    stream = aiter(request.stream())
+    while True:
+        with trio.move_on_after(BODY_DEADLINE_S) as deadline:
+            piece = await anext(stream, None)
+        if deadline.cancelled_caught:
+            raise HTTPException(408, f"nothing of the body came for {BODY_DEADLINE_S:.0f} s")
+        if piece is None:
+            return
+        yield piece
 
 
 def _rooted(endpoint: Endpoint) -> Endpoint:

@@ -3,9 +3,10 @@
 
 from __future__ import annotations
 
+import base64
 import socket
 import ssl
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, ClassVar
@@ -19,6 +20,10 @@ Json = dict[str, Any]
 
 CONNECT_DEADLINE_S = 5.0
 """The socket is on this machine: it answers at once or never."""
+
+
+IMPORT_DEADLINE_S = 3600.0
+"""For the next word of the node while it takes a file: the walk at its end says nothing."""
 
 
 class NoDaemon(OperatorError):
@@ -201,6 +206,34 @@ class AdminClient:
     def doctor(self) -> Json:
         return self._ask("GET", "/v1/doctor")
 
+    def trees(self) -> list[Json]:
+        return self._rows("/v1/trees", "trees")
+
+    def import_trees(self, pieces: Iterable[bytes], *, partial: bool) -> Json:
+        """`pieces` of a CAR file; the answer comes when all of it is kept."""
+        return self._answer(
+            self._request(
+                "POST",
+                "/v1/trees",
+                query={"partial": "yes" if partial else "no"},
+                content=pieces,
+                headers={"content-type": "application/vnd.ipld.car"},
+                timeout_s=IMPORT_DEADLINE_S,
+            )
+        )
+
+    def drop_tree(self, root: str) -> Json:
+        return self._ask("DELETE", "/v1/trees", query={"root": root})
+
+    def names(self) -> list[Json]:
+        return self._rows("/v1/names", "names")
+
+    def import_name(self, name: str, record: bytes) -> Json:
+        return self._ask("POST", "/v1/names", body={"name": name, "record": base64.b64encode(record).decode()})
+
+    def drop_name(self, name: str) -> Json:
+        return self._ask("DELETE", "/v1/names", query={"name": name})
+
     def imports(self) -> list[Json]:
         return self._rows("/v1/imports", "imports")
 
@@ -225,13 +258,24 @@ class AdminClient:
         return self._answer(self._request(method, path, body=body, query=query))
 
     def _request(
-        self, method: str, path: str, *, body: Json | None = None, query: dict[str, str] | None = None
+        self,
+        method: str,
+        path: str,
+        *,
+        body: Json | None = None,
+        query: dict[str, str] | None = None,
+        content: Iterable[bytes] | None = None,
+        headers: dict[str, str] | None = None,
+        timeout_s: float | None = None,
     ) -> httpx.Response:
         if not self._knocked:
             self._knock()
             self._knocked = True
         try:
-            return self._http.request(method, path, json=body, params=query)
+            timeout = self._http.timeout if timeout_s is None else httpx.Timeout(timeout_s, connect=CONNECT_DEADLINE_S)
+            return self._http.request(
+                method, path, json=body, params=query, content=content, headers=headers, timeout=timeout
+            )
         except httpx.ConnectError as error:
             raise self._no_daemon() from error
         except httpx.TimeoutException as error:

@@ -24,6 +24,7 @@ from node.admin.app import create_app
 from node.admin.cases import CaseControl
 from node.admin.control import NodeControl
 from node.admin.imports import ImportControl
+from node.admin.trees import TreeControl
 from node.admin.unix import listening_unix_socket
 
 HEAD_MAX_BYTES = 64 * 1024
@@ -49,6 +50,7 @@ async def serve_admin(
     *,
     cases: CaseControl | None = None,
     imports: ImportControl | None = None,
+    trees: TreeControl | None = None,
     limits: AdminLimits | None = None,
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
@@ -59,9 +61,8 @@ async def serve_admin(
     """
     with listening_unix_socket(socket_path) as listener:
         task_status.started()
-        await serve_app(
-            create_app(control, cases, imports), trio.SocketListener(trio.socket.from_stdlib_socket(listener)), limits
-        )
+        app = create_app(control, cases, imports, trees)
+        await serve_app(app, trio.SocketListener(trio.socket.from_stdlib_socket(listener)), limits)
 
 
 async def serve_app(app: ASGIApp, listener: trio.SocketListener, limits: AdminLimits | None = None) -> None:

@@ -1,4 +1,4 @@
-"""Which blocks may be given to strangers: those of held releases, if the gate allows it."""
+"""Which blocks may be given to strangers: those of held releases and kept trees, if the gate allows it."""
 
 from __future__ import annotations
 
@@ -8,26 +8,27 @@ from dataclasses import dataclass, field
 
 import trio
 
+from node.policy.model import Act, Subject
 from node.replication.context import Context
 from node.store.errors import BlockCorrupt, BlockMissing
 from node.store.port import StoreReader
-from protocol.cid import DAG_PB, SHA2_256, Cid
+from protocol.cid import Cid
 from protocol.site_id import SiteId
 
 log = logging.getLogger(__name__)
 
 # A block that more sites share than this is something like an empty folder; one of these will do.
 _SITES_MAX = 64
-_V1_DAG_PB = bytes((1, DAG_PB))
 _READERS_MAX = 2
 
 
 @dataclass(slots=True)
 class _Found:
-    """A block as asked for, and the sites that hold it under the name that the store has for it."""
+    """A block as asked for, and the sites and trees that it belongs to."""
 
     cid: Cid
     sites: list[SiteId]
+    trees: list[Cid]
     data: bytes = field(default=b"", repr=False)
 
 
@@ -63,18 +64,24 @@ class Blocks:
                 and self._context.gate.may_send_block(held, item.cid).allowed
             ):
                 return True
-        return False
+        return any(self._allowed_of_tree(root, item.cid) for root in item.trees)
+
+    def _allowed_of_tree(self, root: Cid, cid: Cid) -> bool:
+        subject = Subject(root=root, trail=(root, cid))
+        return self._context.gate.policy.decide(Act.PEER_SERVE, subject).allowed
 
 
 def _look(store: StoreReader, cids: Iterable[Cid]) -> list[_Found]:
     found = []
     for cid in cids:
-        for name in _names(cid):
-            sites = store.sites_of(name, limit=_SITES_MAX)
-            if sites and store.has_blocks((name,)):
-                found.append(_Found(cid, sites))
-                break
+        item = _holders(store, cid)
+        if (item.sites or item.trees) and store.has_blocks((cid,)):
+            found.append(item)
     return found
+
+
+def _holders(store: StoreReader, cid: Cid) -> _Found:
+    return _Found(cid, store.sites_of(cid, limit=_SITES_MAX), store.trees_of(cid, limit=_SITES_MAX))
 
 
 def _read(store: StoreReader, cids: Iterable[Cid], enough_bytes: int, max_bytes: int) -> list[_Found]:
@@ -92,20 +99,11 @@ def _read(store: StoreReader, cids: Iterable[Cid], enough_bytes: int, max_bytes:
 
 
 def _read_one(store: StoreReader, cid: Cid) -> _Found:
-    for name in _names(cid):
-        sites = store.sites_of(name, limit=_SITES_MAX)
-        if sites:
-            try:
-                return _Found(cid, sites, store.get_block(name))
-            except (BlockMissing, BlockCorrupt) as error:
-                log.warning("bitswap: %s", error)
-    return _Found(cid, [])
-
-
-def _names(cid: Cid) -> tuple[Cid, ...]:
-    """The CID, and the one of the other version that names the same dag-pb block."""
-    if cid.version == 0:
-        return cid, Cid(_V1_DAG_PB + cid)
-    if cid[:2] == _V1_DAG_PB and cid.hash_code == SHA2_256:
-        return cid, Cid(cid[2:])
-    return (cid,)
+    item = _holders(store, cid)
+    if item.sites or item.trees:
+        try:
+            item.data = store.get_block(cid)
+        except (BlockMissing, BlockCorrupt) as error:
+            log.warning("bitswap: %s", error)
+            return _Found(cid, [], [])
+    return item
