@@ -16,6 +16,7 @@ from node.gateway.node_answers import NodeAnswers
 from node.gateway.notice_answers import NoticeAnswers
 from node.gateway.pages import Self
 from node.gateway.rates import address_key, is_loopback
+from node.gateway.ready import ReadyAnswers, Version
 from node.gateway.report_answers import AskDesk, ReportAnswers, no_desk
 from node.gateway.response import Response
 from node.gateway.routing import CidPath, NamePath, NodePath, Nothing, Redirect, Route, Scheme, SitePath, route
@@ -64,34 +65,60 @@ class GatewayApp:
         self._about = NodeAnswers(settings, self._view, self._names)
         self._routing = RoutingAnswers(self._view, heads, backend)
         self._sites = SiteAnswers(self._view, blocks, heads, self._me, settings.fetch_limits)
+        self._ready = ReadyAnswers()
         self._rules_version = self._view.rules_version
 
     async def answer(self, request: Request) -> Response:
         """Raises BadRequest for a host or path that is none."""
+        key = self._ready.key_of(request)
+        version = await self._version() if key is not None else None
+        if key is not None and version is not None:
+            ready = self._ready.get(key, version)
+            if ready is not None:
+                return ready
+        response, place = await self._answer(request)
+        if key is None or version is None or place is None or not self._view.is_held(place.site):
+            return response
+        return self._ready.offer(key, version, response) if version == self._seen() else response
+
+    async def _version(self) -> Version | None:
+        """Of what would be served now; None when the store cannot be read, as the answer will then say."""
+        try:
+            await self._view.refresh()
+        except OperatorError:
+            return None
+        return self._seen()
+
+    def _seen(self) -> Version:
+        return Version(self._view.version, self._view.rules_version)
+
+    async def _answer(self, request: Request) -> tuple[Response, SitePath | None]:
+        """With the place in a site, if the request alone says which it is."""
         scheme: Scheme = "https" if request.headers.get("x-forwarded-proto") == "https" else "http"
         try:
             form = wanted(request)
         except FormatError as error:
-            return refused_form(error, self._me)
+            return refused_form(error, self._me), None
         found = route(request.host, request.target, self._domains, scheme, trustless=form is not None)
+        place = found if isinstance(found, SitePath) else None
         while isinstance(found, NamePath):  # a name as host, then one in the path
             found = await self._at_name(found)
         if request.method == "POST" and not isinstance(found, NodePath):
             raise BadRequest(405, "only GET and HEAD")
         match found:
             case SitePath():
-                return await self._sites.answer(request, found, form)
+                return await self._sites.answer(request, found, form), place
             case CidPath():
-                return await self._sites.answer_cid(request, found, form)
+                return await self._sites.answer_cid(request, found, form), None
             case Redirect(location):
                 if request.headers.get("service-worker") == "script":
                     raise BadRequest(400, "a service worker for more than one site")
-                return redirect(location)
+                return redirect(location), None
             case Nothing(status, reason):
-                return page(status, pages.plain("Nothing here", reason, self._me))
+                return page(status, pages.plain("Nothing here", reason, self._me)), None
             case NodePath(path):
                 try:
-                    return await self._node(request, path)
+                    return await self._node(request, path), None
                 except OperatorError:
                     raise BadRequest(503, "this node cannot read its store") from None
 

@@ -102,6 +102,10 @@ class FileBody(GatedBody):
         self.length: int | None = length
         self._cursor = cursor
 
+    def whole(self) -> bytes | memoryview | None:
+        """All of it, if priming has brought it and nothing was sent."""
+        return self._first if len(self._first) == self.length else None
+
     async def _next(self) -> bytes | memoryview:
         while (cid := self._cursor.want()) is not None:
             piece = self._cursor.feed(await self._way.block(cid))

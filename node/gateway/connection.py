@@ -61,7 +61,7 @@ class Connection:
 
     def __init__(
         self,
-        sock: trio.socket.SocketType,
+        sock: socket.socket,
         handler: Handler,
         error_page: ErrorPage,
         limits: Limits,
@@ -77,6 +77,7 @@ class Connection:
         self._request: Request | None = None  # what is being answered
         self._asked_s = 0.0
         self._sent_bytes = 0
+        self._has_waited = False
         self._heads = HeadReader(limits)
         self._scope = trio.CancelScope()
         self._phase = Phase.IDLE
@@ -114,6 +115,7 @@ class Connection:
         if reset:
             with contextlib.suppress(OSError):
                 self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+        trio.lowlevel.notify_closing(self._sock)
         self._sock.close()
 
     def _enter(self, phase: Phase, seconds: float) -> None:
@@ -148,17 +150,28 @@ class Connection:
         while (request := self._heads.next_request()) is None:
             if self._phase is Phase.IDLE and not self._heads.is_empty:
                 self._enter(Phase.HEAD, self._limits.head_s)
-            data = await self._sock.recv(RECEIVE_BYTES)
+            data = await self._receive()
             if not data:
                 return None
             self._heads.feed(data)
+        if not self._has_waited:  # pipelined: others have their turn, too
+            await trio.lowlevel.checkpoint()
+        self._has_waited = False
         return await self._with_body(request) if request.body_bytes else request
+
+    async def _receive(self) -> bytes:
+        """What has arrived, once something has; empty at the end. Cheaper than trio's recv, which tries first."""
+        while True:
+            await trio.lowlevel.wait_readable(self._sock)
+            self._has_waited = True
+            with contextlib.suppress(BlockingIOError):
+                return self._sock.recv(RECEIVE_BYTES)
 
     async def _with_body(self, request: Request) -> Request | None:
         """Within the time that a head has."""
         self._enter(Phase.HEAD, self._limits.head_s)
         while (body := self._heads.take_body(request.body_bytes)) is None:
-            data = await self._sock.recv(RECEIVE_BYTES)
+            data = await self._receive()
             if not data:
                 return None
             self._heads.feed(data)
@@ -201,15 +214,15 @@ class Connection:
         if length is None and not isinstance(body, bytes):
             await self._send_stream(head, body, chunked=chunked)
             return
-        length = length or 0
-        give_up = trio.current_time() + self._limits.send_s(length)
-        self._enter(Phase.SEND, self._limits.stall_s)
-        if not length:
-            await self._send_all(head, give_up)
-        elif isinstance(body, bytes):
-            await self._send_all(head + body, give_up)
-        else:
+        give_up = trio.current_time() + self._limits.send_s(length or 0)
+        if length and not isinstance(body, bytes):
+            self._enter(Phase.SEND, self._limits.stall_s)
             await self._send_body(head, body, give_up)
+            return
+        rest = self._send_at_once(head + body if length and isinstance(body, bytes) else head)
+        if rest:
+            self._enter(Phase.SEND, self._limits.stall_s)
+            await self._send_all(rest, give_up)
 
     async def _send_stream(self, head: bytes, body: Body, *, chunked: bool) -> None:
         """A body whose length nobody knows; without chunks it ends with the connection."""
@@ -249,29 +262,40 @@ class Connection:
         left -= len(piece)
         while left:
             self._scope.deadline = give_up
+            await trio.lowlevel.checkpoint()  # neither sending nor a piece from memory waits
             piece = await _next_piece(body, left)
             self._scope.deadline = min(trio.current_time() + self._limits.stall_s, give_up)
             await self._send_all(piece, give_up)
             left -= len(piece)
 
     async def _send_all(self, data: bytes | memoryview, give_up: float, flags: int = 0) -> None:
-        sent = await self._sock.send(data, flags)
-        self._sent_bytes += sent
-        if sent == len(data):
-            return
-        view = memoryview(data)[sent:]
+        view = memoryview(data)
         while view:
-            self._scope.deadline = min(trio.current_time() + self._limits.stall_s, give_up)
-            sent = await self._sock.send(view, flags)
+            try:
+                sent = self._sock.send(view, flags)
+            except BlockingIOError:
+                await trio.lowlevel.wait_writable(self._sock)
+                continue
             self._sent_bytes += sent
             view = view[sent:]
+            if view:
+                self._scope.deadline = min(trio.current_time() + self._limits.stall_s, give_up)
+
+    def _send_at_once(self, data: bytes) -> bytes | memoryview:
+        """What the system does not take now; most answers it takes whole."""
+        try:
+            sent = self._sock.send(data)
+        except BlockingIOError:
+            return data
+        self._sent_bytes += sent
+        return memoryview(data)[sent:]
 
     async def _linger(self) -> None:
         """Close so that the last answer arrives: closing with unread bytes would be a reset (RFC 9112, 9.6)."""
         self._enter(Phase.LINGER, self._limits.linger_s)
         self._sock.shutdown(socket.SHUT_WR)
         left = self._limits.head_max_bytes + RECEIVE_BYTES
-        while left > 0 and (data := await self._sock.recv(RECEIVE_BYTES)):
+        while left > 0 and (data := await self._receive()):
             left -= len(data)
 
 

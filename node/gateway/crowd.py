@@ -31,8 +31,8 @@ class Crowd:
         self._open: dict[Connection, Reader] = {}
         self._by_key: dict[str, dict[Connection, None]] = {}
         self._busy: Counter[str] = Counter()
-        # Longest first. Those who wait for nothing go before those who are about to ask.
-        self._waiting: dict[Phase, dict[Connection, None]] = {phase: {} for phase in (Phase.IDLE, Phase.HEAD)}
+        self._idle: dict[Connection, None] = {}  # longest first, as in the next one
+        self._asking: dict[Connection, None] = {}
 
     def __len__(self) -> int:
         return len(self._open)
@@ -48,7 +48,7 @@ class Crowd:
         """True if one more connection fits; somebody else's may be closed for it."""
         if len(self._open) < self._connections_max:
             return True
-        for waiting in self._waiting.values():
+        for waiting in (self._idle, self._asking):
             if waiting:
                 longest = next(iter(waiting))
                 self.remove(longest)
@@ -77,8 +77,8 @@ class Crowd:
     def remove(self, connection: Connection) -> None:
         """It counts no more; it may have been removed before."""
         reader = self._open.pop(connection, None)
-        for waiting in self._waiting.values():
-            waiting.pop(connection, None)
+        self._idle.pop(connection, None)
+        self._asking.pop(connection, None)
         if reader is None:
             return
         self.answered(reader)
@@ -89,10 +89,13 @@ class Crowd:
                 del self._by_key[reader.key]
 
     def on_phase(self, connection: Connection, phase: Phase) -> None:
-        for waiting in self._waiting.values():
-            waiting.pop(connection, None)
-        if phase in self._waiting and connection in self._open:
-            self._waiting[phase][connection] = None
+        self._idle.pop(connection, None)
+        self._asking.pop(connection, None)
+        if phase is Phase.IDLE:
+            if connection in self._open:
+                self._idle[connection] = None
+        elif phase is Phase.HEAD and connection in self._open:
+            self._asking[connection] = None
 
     def begin_answer(self, reader: Reader, key: str) -> bool:
         """For a reader behind a proxy; False if it has as many answers on their way as one may have connections."""

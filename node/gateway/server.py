@@ -121,7 +121,9 @@ class HttpServer:
                     await self._pause(error)
                 continue  # otherwise the reader was gone before it was accepted
             self.stats.accepted += 1
-            self._start(sock, str(address[0]), readers)
+            plain = socket.socket(sock.family, sock.type, sock.proto, fileno=sock.detach())
+            plain.setblocking(False)
+            self._start(plain, str(address[0]), readers)
 
     async def _pause(self, error: OSError) -> None:
         """Until connections end and give back what is short."""
@@ -130,7 +132,7 @@ class HttpServer:
             log.error("cannot accept connections at the moment: %s", error.strerror)
         await trio.sleep(ACCEPT_PAUSE_S)
 
-    def _start(self, sock: trio.socket.SocketType, host: str, readers: trio.Nursery) -> None:
+    def _start(self, sock: socket.socket, host: str, readers: trio.Nursery) -> None:
         is_proxy = self._proxies.trusts(host)
         shared = is_proxy or (is_loopback(host) and not self._limits.limit_loopback)
         reader = Reader(host, None if shared else address_key(host), is_proxy)
@@ -157,7 +159,7 @@ class HttpServer:
             return BadRequest(503, "too many connections", retry_s=REJECTED_RETRY_S)
         return None
 
-    def _reject(self, sock: trio.socket.SocketType, refusal: BadRequest, readers: trio.Nursery) -> None:
+    def _reject(self, sock: socket.socket, refusal: BadRequest, readers: trio.Nursery) -> None:
         self.stats.rejected += 1
         if self._rejecting >= self._limits.rejects_max:
             sock.close()
@@ -165,7 +167,7 @@ class HttpServer:
             self._rejecting += 1
             readers.start_soon(self._say_why, sock, refusal)
 
-    async def _serve_reader(self, connection: Connection, sock: trio.socket.SocketType) -> None:
+    async def _serve_reader(self, connection: Connection, sock: socket.socket) -> None:
         try:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             await connection.run()
@@ -173,7 +175,6 @@ class HttpServer:
             self.stats.failed += 1
             log.exception("serving a reader failed")
         finally:
-            sock.close()
             self._crowd.remove(connection)
             self._running.discard(connection)
             self.stats.connections = len(self._crowd)
@@ -217,7 +218,7 @@ class HttpServer:
                 self.stats.limited += 1
                 raise BadRequest(429, "too many requests from this address", retry_s=wait_s)
 
-    async def _say_why(self, sock: trio.socket.SocketType, refusal: BadRequest) -> None:
+    async def _say_why(self, sock: socket.socket, refusal: BadRequest) -> None:
         """429 or 503 to a connection that is one too many; a stranger gets a second of our time for it."""
 
         async def refuse(_: Request) -> Response:
