@@ -1,0 +1,104 @@
+"""Members hear of each other over others, prove what they hold, and take what lacks hosts."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+
+from node.core import effects as fx
+from node.core.peers import peer_of
+from node.membership import saved
+from node.membership.audits import Auditor, draw_blocks
+from node.policy.model import Rule
+from node.store.memory import MemoryStore
+from protocol.cid import Cid
+from protocol.site_filter import SiteFilter
+from protocol.statement import Statement, Takes, sign_statement
+from tests.unit.membership.kit import key_of, members, node_id
+from tests.unit.replication.kit import MemoryNode, TreeSite, connect, put, until
+
+
+def knows(node: MemoryNode, number: int) -> bool:
+    return node.replicator.context.core.keeping.members.get(node_id(number)) is not None
+
+
+async def test_members_hear_of_those_they_are_not_connected_with(tmp_path: Path) -> None:
+    async with members(4, tmp_path) as nodes:
+        for one, other in itertools.pairwise(nodes):
+            await connect(one, other)
+        await until(lambda: all(knows(node, number) for node in nodes for number in range(4)))
+        assert nodes[0].network.known_addresses(peer_of(node_id(3)))
+
+
+async def test_who_holds_a_site_proves_it_and_who_lost_it_does_not(tmp_path: Path) -> None:
+    site = TreeSite({"index.html": b"hello" * 1000, "a.txt": b"a"})
+    async with members(2, tmp_path) as nodes:
+        nodes[0].host(site)
+        await connect(nodes[0], nodes[1])
+        await until(lambda: nodes[1].holds(site))
+        auditor = Auditor(nodes[0].replicator.context, node_id(0))
+        peer = peer_of(node_id(1))
+        assert await auditor.audit(peer, [site.signed.site]) == {site.signed.site: "proved"}
+        nodes[1].store.drop_site(site.signed.site)
+        assert await auditor.audit(peer, [site.signed.site]) == {site.signed.site: "failed"}
+
+
+async def test_what_policy_gives_to_nobody_is_not_proved(tmp_path: Path) -> None:
+    site = TreeSite({"index.html": b"hello"})
+    async with members(2, tmp_path) as nodes:
+        nodes[0].host(site)
+        await connect(nodes[0], nodes[1])
+        await until(lambda: nodes[1].holds(site))
+        nodes[1].set_rules(Rule(site.signed.site, "quarantine", "policy", "no", 1))
+        auditor = Auditor(nodes[0].replicator.context, node_id(0))
+        assert await auditor.audit(peer_of(node_id(1)), [site.signed.site]) == {site.signed.site: "failed"}
+
+
+async def test_a_member_that_is_asked_takes_the_site(tmp_path: Path) -> None:
+    site = TreeSite({"index.html": b"hello"})
+    async with members(2, tmp_path) as nodes:
+        await connect(nodes[0], nodes[1])
+        await until(lambda: knows(nodes[0], 1))
+        nodes[0].host(site)
+        nodes[0].replicator._carry_out(fx.AskToHost(site.signed.site, node_id(1)))
+        await until(lambda: nodes[1].holds(site))
+        keeping = nodes[0].replicator.context.core.keeping
+        await until(lambda: keeping.copies.counted(0.0, site.signed.site) == [node_id(1)])
+
+
+async def test_a_site_that_is_let_go_leaves_its_head(tmp_path: Path) -> None:
+    site = TreeSite({"index.html": b"hello"})
+    async with members(1, tmp_path) as nodes:
+        nodes[0].host(site)
+        nodes[0].replicator._carry_out(fx.LetGo(site.signed.site))
+        await until(lambda: not nodes[0].holds(site))
+        record = nodes[0].store.site(site.signed.site)
+        assert record is not None
+        assert record.head == site.signed
+
+
+def test_blocks_are_drawn_from_the_whole_tree() -> None:
+    store = MemoryStore(quota_bytes=10**9, cache_bytes=10**8)
+    site = TreeSite({f"{number}.txt": b"%d" % number * 100 for number in range(20)})
+    put(store, site)
+    drawn: set[Cid] = set()
+    for _ in range(300):
+        found = draw_blocks(store, site.signed.site, 2)
+        assert all(store.get_block(cid) == block for cid, block in found.items())
+        drawn |= set(found)
+    assert drawn == set(site.blocks)
+
+
+def test_known_members_survive_a_restart_and_a_damaged_file_costs_its_end(tmp_path: Path) -> None:
+    statements = [
+        sign_statement(Statement(node_id(number), 7, (), Takes.OPEN, 1, 0, SiteFilter()), key_of(number))
+        for number in range(3)
+    ]
+    file = tmp_path / "members"
+    assert saved.load(file) == []
+    saved.save(file, statements)
+    assert saved.load(file) == statements
+    file.write_bytes(file.read_bytes()[:-1])
+    assert saved.load(file) == statements[:2]
+    file.write_bytes(b"\xff" * 100)
+    assert saved.load(file) == []
