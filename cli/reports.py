@@ -121,7 +121,7 @@ def decide(
     if as_json:
         echo_json({"decided": decided, "rules": rules})
     else:
-        click.echo(f"{count(decided, 'case')} decided, {count(rules, 'rule')} in force")
+        click.echo(f"{count(decided, 'case')} decided, {count(rules, 'rule')} made")
 
 
 def _cases(client: AdminClient, state: str, category: str) -> Iterator[dict[str, Any]]:
