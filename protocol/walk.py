@@ -8,6 +8,7 @@ they should be and NotFoundInTree for paths that do not exist. Trees of other ma
 docs/spec/unixfs.md, section 8, says within what bounds.
 """
 
+import functools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal, NoReturn
@@ -287,5 +288,14 @@ def _entries(named: Iterable[tuple[bytes, PBLink]]) -> list[DirEntry]:
 def _decode(cid: Cid, block: bytes) -> tuple[PBNode, UnixFSData]:
     if cid.codec != DAG_PB:
         raise UnsupportedCodec(f"codec 0x{cid.codec:x} where a directory is read")
+    return _decode_kept(block) if len(block) <= _KEPT_MAX_BYTES else _decode_anew(block)
+
+
+def _decode_anew(block: bytes) -> tuple[PBNode, UnixFSData]:
     node = dagpb.decode(block)
     return node, unixfs.decode(node.data)
+
+
+# A reader of a site passes the same folders for every page.
+_KEPT_MAX_BYTES = 64 * 1024
+_decode_kept = functools.lru_cache(maxsize=64)(_decode_anew)

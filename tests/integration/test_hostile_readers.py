@@ -19,7 +19,7 @@ import trio
 
 from node.gateway.limits import Limits
 from protocol.site_id import SiteId
-from tests.integration.test_gateway_workers import Gateway, running_gateway
+from tests.integration.test_gateway_workers import Gateway, running_gateway, until
 from tests.unit.gateway.http_client import Client, connect
 from tests.unit.gateway.nodes import new_key
 from tests.unit.gateway.sites import publish
@@ -286,6 +286,7 @@ async def test_many_stalled_readers_cost_little_memory_and_are_cut(tmp_path: Pat
         async with trio.open_nursery() as nursery:
             nursery.start_soon(read_on, target.gateway.port, target.host, others)
             await trio.sleep(LIMITS.stall_s + 2.0)
+            await until(lambda: bool(others))
             nursery.cancel_scope.cancel()
         cut = [await target.ends_in_reset(client) for client in clients]
         assert cut.count(True) > 190  # a late one may have begun to read in time, and got all of it
