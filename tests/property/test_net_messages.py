@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable, Sequence
 from types import SimpleNamespace
 from typing import Any
 
 import trio
+import trio.testing
 from hypothesis import given
 from hypothesis import strategies as st
 from libp2p.identity.identify.pb.identify_pb2 import Identify
@@ -287,14 +287,14 @@ def test_walk_survives_whatever_is_answered(answer: bytes) -> None:
         host = Host(reply)
         dht = Dht(host, PROTOCOLS["federation"])
         async with trio.open_nursery() as host.nursery:
-            began_s = time.monotonic()
+            began_s = trio.current_time()
             found: dict[PeerId, list[str]] = {}
             await dht.find_providers(b"\x12\x20" + bytes(32), 5, found)
             await dht.count_provided(b"\x12\x20" + bytes(32), 5.0)
             await dht.find_ipns(bytes(34), [])
-            assert time.monotonic() - began_s < 5
+            assert trio.current_time() - began_s < 1  # nothing was left to run into a deadline
         assert len(found) <= 5
         assert US not in found
         assert all(len(addresses) <= 16 for _, addresses in host.claims)
 
-    trio.run(walk)
+    trio.run(walk, clock=trio.testing.MockClock(autojump_threshold=0))
