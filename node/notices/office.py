@@ -126,6 +126,7 @@ class NoticeOffice:
             entries = await self._put_in_force()
             self._freed_bytes = 0
             await self._settle()
+        self._changed.set()  # there may be an earlier deadline now
         return Done(measures, entries, self._freed_bytes)
 
     def _dated(self, wanted: Sequence[Measure], now: bool, drop: bool, policy: Policy) -> list[Measure]:

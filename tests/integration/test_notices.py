@@ -29,7 +29,9 @@ from tests.integration.daemons import Daemon, Site, daemon_folder, eventually, f
 from tests.integration.peers import peer_of, say
 
 pytestmark = pytest.mark.integration
-NOTICE_S = 12  # a restart of a daemon on a busy machine fits in
+NOTICE_S = 12  # a few commands on a busy machine fit in
+
+LATE_S = 2
 
 
 def base_of(daemon: Daemon) -> str:
@@ -56,7 +58,6 @@ def test_from_the_notice_to_the_answer(tmp_path: Path) -> None:
         done = fednode("block", site.id, "--reason", "too loud", *refusing.at)
         assert done["entries"] == []
         assert done["effective_s"] > time.time()
-        again(refusing)
         assert refusing.get(site.id, "/").status == 200
         assert refusing.site(site.id)["notice"]["effective_s"] == done["effective_s"]
         # The publisher hears of it when publishing, and when asking.
@@ -110,11 +111,11 @@ def test_from_the_notice_to_the_answer(tmp_path: Path) -> None:
 
 
 def _wait_refused(daemon: Daemon, site: Site, effective_s: int) -> None:
-    """Serves until then, and refuses within a second after."""
+    """Serves until then, and refuses soon after: within a second where the machine has nothing else to do."""
     served_s = 0.0
     while daemon.get(site.id, "/").status == 200:
         served_s = time.time()
-        assert served_s < effective_s + 1, "it took effect late"
+        assert served_s < effective_s + LATE_S, "it took effect late"
         time.sleep(0.05)
     assert daemon.get(site.id, "/").status == 410
     assert time.time() >= effective_s
@@ -159,6 +160,8 @@ def test_now_is_now_and_the_law_does_not_wait(node: tuple[Daemon, Site]) -> None
         fednode("unblock", site.id, *daemon.at)
         assert daemon.get(site.id, "/").status == 200
     later = fednode("block", site.id, *daemon.at)
+    again(daemon)
+    assert daemon.get(site.id, "/").status == 200
     assert fednode("block", site.id, *daemon.at)["effective_s"] == later["effective_s"], "asking twice is no delay"
     fednode("block", site.id, "--now", *daemon.at)
     assert daemon.get(site.id, "/").status == 410
