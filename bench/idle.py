@@ -23,12 +23,15 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from node.core.machine import RESYNC_S
 from node.net import FrameChannel, NetSettings, Network, Stream, open_network
+from node.replication.comparing import Buckets, receive_listing, receive_summary, send_listing
 from protocol import messages as msg
 from protocol.cid import RAW, Cid
 from protocol.errors import PeerError
+from protocol.member_messages import Of, Summary
 from protocol.messages import SYNC_PROTOCOL
 from protocol.release import Band, Release, SignedRelease, sign_release
 from protocol.site_id import SiteId
+from protocol.summary import TAG_BYTES, Entry, buckets_for, dealt
 from tests.integration.daemons import Daemon, daemon_folder
 
 CPU_MAX_PERCENT = 2.0
@@ -75,45 +78,55 @@ async def publish_all(daemon: Daemon, count: int) -> None:
 # The peers, in a process of their own
 
 
-async def answer_heads(stream: Stream) -> None:
+async def answer(known: list[Entry], stream: Stream) -> None:
+    """As a node that holds the same: it has no more to say than sums."""
     async with FrameChannel(stream, idle_s=_IDLE_S, write_s=_IDLE_S) as channel:
-        while isinstance(heads := await channel.receive(), msg.Heads) and not heads.done:
-            pass
+        summary = await channel.receive()
+        if isinstance(summary, Summary):
+            ours = Buckets(Of.SITES, dealt(known, summary.buckets))
+            await channel.send(ours.summary(int(time.time())))
+            await send_listing(channel, Of.SITES, ours.unequal(summary))
+            await receive_listing(channel, Of.SITES)
+            while isinstance(await channel.receive(), msg.Offer):
+                pass
         await channel.send(msg.End())
 
 
-async def compare_heads(network: Network, peer: str, pages: list[msg.Heads]) -> None:
+async def compare_heads(network: Network, peer: str, known: list[Entry]) -> None:
+    ours = Buckets(Of.SITES, dealt(known, buckets_for(len(known))))
     while True:
         await trio.sleep(random.uniform(0.5, 1.5) * RESYNC_S)
         with suppress(PeerError):
             stream = await network.open(peer, SYNC_PROTOCOL, deadline_s=_IDLE_S)
             async with FrameChannel(stream, idle_s=_IDLE_S, write_s=_IDLE_S) as channel:
-                for page in pages:
-                    await channel.send(page)
+                await channel.send(ours.summary(int(time.time())))
+                mine = ours.unequal(await receive_summary(channel))
+                await receive_listing(channel, Of.SITES)
+                await send_listing(channel, Of.SITES, mine)
+                await channel.send(msg.End())
                 while isinstance(await channel.receive(), msg.Offer):
                     pass
 
 
 async def run_peer(
-    daemon: str, pages: list[msg.Heads], *, mute: bool, task_status: trio.TaskStatus[str] = trio.TASK_STATUS_IGNORED
+    daemon: str, known: list[Entry], *, mute: bool, task_status: trio.TaskStatus[str] = trio.TASK_STATUS_IGNORED
 ) -> None:
     settings = NetSettings(("/ip4/127.0.0.1/tcp/0",), os.urandom(32), dht=not mute)
     async with open_network(settings) as network:
         if not mute:
-            network.serve(SYNC_PROTOCOL, answer_heads)
+            network.serve(SYNC_PROTOCOL, partial(answer, known))
         task_status.started(network.addresses()[0])
         if mute:
             await trio.sleep_forever()
-        await compare_heads(network, daemon, pages)
+        await compare_heads(network, daemon, known)
 
 
 async def run_peers(daemon: str, count: int, sites: int, *, mute: bool) -> None:
     """Prints the addresses of the peers, which the daemon is to dial: it lets in only so many from one address."""
-    known = [(signed.site, signed.seq) for signed, _ in releases(sites)]
-    pages = [msg.Heads(tuple(known[at : at + 1000]), done=at + 1000 >= len(known)) for at in range(0, len(known), 1000)]
+    known = [Entry(signed.site, signed.seq, signed.signature[:TAG_BYTES]) for signed, _ in releases(sites)]
     async with trio.open_nursery() as nursery:
         for _ in range(count):
-            print(await nursery.start(partial(run_peer, daemon, pages, mute=mute)), flush=True)
+            print(await nursery.start(partial(run_peer, daemon, known, mute=mute)), flush=True)
         await trio.to_thread.run_sync(sys.stdin.readline)
         nursery.cancel_scope.cancel()
 

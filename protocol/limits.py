@@ -77,8 +77,6 @@ FRAME_HEADER_BYTES: Final = 5  # u32 length and u8 kind
 MESSAGE_MAX_BYTES: Final = 64 * KIB  # one message; holds the longest of each type, asserted below
 FRAME_MAX_BYTES: Final = 1 + CID_BYTES + BLOCK_MAX_BYTES  # value of a frame's length field: kind, CID, block
 WANT_MAX_CIDS: Final = 512  # CIDs in one want; at 1 MiB a block half a GiB in flight is more than enough
-HEADS_PAGE_MAX: Final = 1000  # sites in one heads message
-HEADS_PAGES_MAX: Final = 200  # pages of one exchange: 200,000 sites
 REFUSE_CODE_MAX_CHARS: Final = 32  # a refuse code; the longest has 14
 REASON_MAX_CHARS: Final = 500  # a reason is read by people, in one line or two
 SUBJECT_MAX_BYTES: Final = 64  # what a refusal is about: a site id or one of our CIDs
@@ -141,7 +139,6 @@ assert (
 assert RELEASE_RECORD_MAX_BYTES <= IPNS_RECORD_MAX_BYTES
 assert RELEASE_MAX_BYTES + _MAP_KEYS_BYTES <= MESSAGE_MAX_BYTES
 assert WANT_MAX_CIDS * (CID_BYTES + 2) + _MAP_KEYS_BYTES <= MESSAGE_MAX_BYTES
-assert HEADS_PAGE_MAX * (1 + SITE_ID_BYTES + 2 + 9) + _MAP_KEYS_BYTES <= MESSAGE_MAX_BYTES
 assert (
     SITE_FILTER_MAX_BYTES
     + STATEMENT_ADDRESSES_MAX * (STATEMENT_ADDRESS_MAX_CHARS + 3)
@@ -163,7 +160,7 @@ assert (
 assert NOTICES_MAX * (NOTICE_MAX_BYTES + 5) + _MAP_KEYS_BYTES <= MESSAGE_MAX_BYTES
 assert 4 * (APPEAL_TEXT_MAX_CHARS + NOTICE_CONTACT_MAX_CHARS) + 2 * _MAP_KEYS_BYTES < APPEAL_MAX_BYTES
 assert APPEAL_MAX_BYTES + _MAP_KEYS_BYTES <= MESSAGE_MAX_BYTES
-assert max(WANT_MAX_CIDS, HEADS_PAGE_MAX) <= CANONICAL_MAX_ITEMS
+assert WANT_MAX_CIDS <= CANONICAL_MAX_ITEMS
 assert max(CID_BYTES, SITE_ID_BYTES) <= SUBJECT_MAX_BYTES
 assert DENYLIST_HEADER_MAX_BYTES <= DENYLIST_LINE_MAX_BYTES <= DENYLIST_MAX_BYTES
 assert CHUNK_BYTES <= BLOCK_MAX_BYTES

@@ -18,7 +18,6 @@ from protocol.limits import (
     BLOCK_MAX_BYTES,
     CID_BYTES,
     EXPORT_NONCE_BYTES,
-    HEADS_PAGE_MAX,
     MESSAGE_MAX_BYTES,
     NOTICE_MAX_BYTES,
     NOTICES_MAX,
@@ -32,7 +31,6 @@ from protocol.limits import (
 from protocol.member_messages import MemberMessage
 from protocol.release import SignedRelease
 from protocol.schema import (
-    take_bool,
     take_bytes,
     take_int,
     take_list,
@@ -97,24 +95,6 @@ def clip_reason(text: str) -> str:
     """`text` as a reason may be sent: what is not plain becomes a space, the rest is cut to its limit."""
     plain = _NOT_PLAIN.sub(" ", text[: REASON_MAX_CHARS + 1])
     return plain if len(plain) <= REASON_MAX_CHARS else plain[: REASON_MAX_CHARS - 1] + "…"
-
-
-@dataclass(frozen=True, slots=True)
-class Heads:
-    """One page of (site, seq) that the sender knows; `done` on the last page."""
-
-    known: tuple[tuple[SiteId, int], ...]
-    done: bool
-
-    def __post_init__(self) -> None:
-        if len(self.known) > HEADS_PAGE_MAX:
-            raise OverLimit(f"{len(self.known)} heads in one page, at most {HEADS_PAGE_MAX}")
-        for site, seq in self.known:
-            take_site(site)
-            take_int(seq, "seq", 1, SEQ_MAX)
-        if len({site for site, _ in self.known}) != len(self.known):
-            raise Malformed("a page of heads names a site twice")
-        take_bool(self.done, "done")
 
 
 @dataclass(frozen=True, slots=True)
@@ -306,8 +286,7 @@ class End:
 
 
 Message: TypeAlias = (
-    Heads
-    | Offer
+    Offer
     | Ask
     | Fetch
     | Want
@@ -328,16 +307,6 @@ Message: TypeAlias = (
 _Fields: TypeAlias = dict[str, object]
 
 
-def _decode_heads(found: _Fields) -> Heads:
-    known: list[tuple[SiteId, int]] = []
-    for entry in take_list(found["known"], "known", HEADS_PAGE_MAX):
-        pair = take_list(entry, "head", 2)
-        if len(pair) != 2:
-            raise Malformed("a head is a pair of site and seq")
-        known.append((SiteId(take_bytes(pair[0], "site")), take_int(pair[1], "seq")))
-    return Heads(tuple(known), take_bool(found["done"], "done"))
-
-
 def _decode_want(found: _Fields) -> Want:
     cids = take_list(found["cids"], "cids", WANT_MAX_CIDS)
     return Want(tuple(Cid(take_bytes(cid, "cid")) for cid in cids))
@@ -351,7 +320,6 @@ def _decode_notices(found: _Fields) -> Notices:
 # type on the wire: (class, field names, decoder of the fields)
 _Decoder: TypeAlias = Callable[[_Fields], Message]
 _TYPES: dict[str, tuple[type, frozenset[str], _Decoder]] = {
-    "heads": (Heads, frozenset({"known", "done"}), _decode_heads),
     "offer": (
         Offer,
         frozenset({"release"}),

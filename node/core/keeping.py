@@ -7,6 +7,7 @@ band's minimum, letting go above its maximum, and audits all the time.
 import math
 import random
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from node.core import effects as fx
@@ -18,6 +19,7 @@ from node.core.members import Clock, Members
 from node.core.placement import TOP
 from node.core.repair import Repair
 from protocol.release import Band, SignedRelease
+from protocol.site_filter import Probe
 from protocol.site_id import SiteId
 from protocol.statement import SignedStatement, Takes
 
@@ -113,6 +115,14 @@ class Keeping:
         if node in self.copies.of_site(signed.site):
             return True
         return any(member.node == node for member in self.members.orders.first(signed.site, most))
+
+    def holdings_of(self, node: SiteId) -> Callable[[SiteId], bool] | None:
+        """Tells of a site whether the node may host it, by all that it has said; None for who is no member."""
+        known = self.members.get(node)
+        if known is None:
+            return None
+        said, holdings = self.copies.sites_of(node), known.signed.statement.holdings
+        return lambda site: site in said or holdings.may_hold(Probe(site))
 
     def stated(self, now_s: float, site: SiteId, node: SiteId) -> None:
         """A node says, connected as itself, that it hosts the site."""

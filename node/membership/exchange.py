@@ -11,18 +11,17 @@ from typing import Protocol
 
 from node.net import PeerId
 from node.net.channel import FrameChannel
+from node.replication.comparing import Buckets, receive_listing, receive_summary, send_listing
 from protocol.errors import Malformed, OverLimit
-from protocol.limits import LISTING_MAX_ENTRIES
-from protocol.member_messages import Listing, Of, Stated, Summary
+from protocol.member_messages import Of, Stated, Summary
 from protocol.messages import End
 from protocol.site_id import SiteId
 from protocol.statement import SignedStatement
-from protocol.summary import Entry, buckets_for, dealt, differing, sums_of
+from protocol.summary import Entry, buckets_for, dealt
 
 log = logging.getLogger(__name__)
 
 STATEMENTS_MAX = 2000
-PAGES_MAX = 20
 
 
 class Register(Protocol):
@@ -53,16 +52,16 @@ async def tell(channel: FrameChannel, statements: Iterable[SignedStatement]) -> 
 async def compare(channel: FrameChannel, register: Register, peer: PeerId) -> None:
     """The beginning side: afterwards both know of the members that either knew."""
     entries = register.entries()
-    ours = dealt(entries, buckets_for(len(entries)))
+    ours = Buckets(Of.MEMBERS, dealt(entries, buckets_for(len(entries))))
     await channel.send(Stated(register.own()))
-    await channel.send(Summary(Of.MEMBERS, sums_of(ours), register.now_s()))
+    await channel.send(ours.summary(register.now_s()))
     register.take(await _statement(channel), peer)
-    theirs = await _summary(channel, len(ours))
+    theirs = await receive_summary(channel)
+    mine = ours.unequal(theirs)
     register.heard_clock(peer, theirs.now_s)
-    listed = await _listing(channel)
-    mine = [entry for bucket in differing(sums_of(ours), theirs.sums) for entry in ours[bucket]]
+    listed = await receive_listing(channel, Of.MEMBERS)
     await _send_newer(channel, register, mine, listed)
-    await _send_listing(channel, _newer(listed, mine))
+    await send_listing(channel, Of.MEMBERS, _newer(listed, mine))
     await _take_all(channel, register, peer)
 
 
@@ -85,14 +84,13 @@ async def answer(channel: FrameChannel, register: Register, peer: PeerId) -> Non
 
 
 async def _answer_summary(channel: FrameChannel, register: Register, peer: PeerId, summary: Summary) -> None:
-    ours = dealt(register.entries(), summary.buckets)
-    sums = sums_of(ours)
+    ours = Buckets(Of.MEMBERS, dealt(register.entries(), summary.buckets))
     await channel.send(Stated(register.own()))
-    await channel.send(Summary(Of.MEMBERS, sums, register.now_s()))
-    await _send_listing(channel, [entry for bucket in differing(sums, summary.sums) for entry in ours[bucket]])
+    await channel.send(ours.summary(register.now_s()))
+    await send_listing(channel, Of.MEMBERS, ours.unequal(summary))
     while isinstance(message := await channel.receive(), Stated):
         register.take(message.statement, peer)
-    wanted = [entry.key for entry in await _listing(channel, message)]
+    wanted = [entry.key for entry in await receive_listing(channel, Of.MEMBERS, message)]
     for signed in _known(register.get, wanted):
         await channel.send(Stated(signed))
     await channel.send(End())
@@ -133,32 +131,3 @@ async def _statement(channel: FrameChannel) -> SignedStatement:
             return signed
         case other:
             raise Malformed(f"expected a statement, got {type(other).__name__}")
-
-
-async def _summary(channel: FrameChannel, buckets: int) -> Summary:
-    match await channel.receive():
-        case Summary(Of.MEMBERS) as summary if summary.buckets == buckets:
-            return summary
-        case other:
-            raise Malformed(f"expected the sums of {buckets} buckets, got {type(other).__name__}")
-
-
-async def _send_listing(channel: FrameChannel, entries: Sequence[Entry]) -> None:
-    pages = range(0, min(max(1, len(entries)), LISTING_MAX_ENTRIES * PAGES_MAX), LISTING_MAX_ENTRIES)
-    for start in pages:
-        page = tuple(entries[start : start + LISTING_MAX_ENTRIES])
-        await channel.send(Listing(Of.MEMBERS, page, done=start == pages[-1]))
-
-
-async def _listing(channel: FrameChannel, first: object = None) -> list[Entry]:
-    """All pages; `first` was received already."""
-    found: list[Entry] = []
-    for _ in range(PAGES_MAX):
-        page = await channel.receive() if first is None else first
-        first = None
-        if not isinstance(page, Listing) or page.of is not Of.MEMBERS:
-            raise Malformed(f"expected a listing, got {type(page).__name__}")
-        found.extend(page.entries)
-        if page.done:
-            return found
-    raise OverLimit(f"more than {PAGES_MAX} pages")

@@ -23,12 +23,12 @@ from node.replication.announced import AnnouncedThrough
 from node.replication.context import IDLE_S, OPEN_DEADLINE_S, Context
 from node.replication.fetching import Fetched, fetch_release
 from node.replication.gate import Gate
+from node.replication.heads import compare_heads
 from node.replication.lookup import announce_to_ipfs, dht_key, find_heads
 from node.replication.standing import BAN_S
 from node.store.port import Origin, Store
 from protocol import messages as msg
-from protocol.errors import FednodeError, Malformed, OperatorError, PeerError
-from protocol.limits import HEADS_PAGE_MAX, HEADS_PAGES_MAX
+from protocol.errors import FednodeError, OperatorError, PeerError
 from protocol.messages import SYNC_PROTOCOL
 from protocol.release import SignedRelease
 from protocol.site_id import SiteId
@@ -259,27 +259,12 @@ class Replicator:
                     await self.care.meet(peer)
                 stream = await self.context.network.open(peer, SYNC_PROTOCOL, deadline_s=OPEN_DEADLINE_S)
                 async with FrameChannel(stream, idle_s=IDLE_S, write_s=IDLE_S) as channel:
-                    await self._exchange_heads(channel, peer)
+                    await compare_heads(self.context, channel, peer)
         except ProtocolUnsupported:
             # A publisher that only hands something in, or another kind of libp2p node: nobody to compare heads with.
             self.tell(ins.PeerDown(peer))
         finally:
             self._syncing.discard(peer)
-
-    async def _exchange_heads(self, channel: FrameChannel, peer: PeerId) -> None:
-        known = self.context.core.known_heads()[: HEADS_PAGE_MAX * HEADS_PAGES_MAX]
-        for start in range(0, max(1, len(known)), HEADS_PAGE_MAX):
-            page = tuple(known[start : start + HEADS_PAGE_MAX])
-            await channel.send(msg.Heads(page, done=start + HEADS_PAGE_MAX >= len(known)))
-        while True:
-            match await channel.receive():
-                case msg.Offer(signed):
-                    self.context.network.note_useful(peer)
-                    self.tell(ins.HeadSeen(peer, signed))
-                case msg.End() | None:
-                    return
-                case other:
-                    raise Malformed(f"expected offers, got {type(other).__name__}")
 
     async def _send_head(self, peer: PeerId, signed: SignedRelease) -> None:
         async with self._exchange_limit:

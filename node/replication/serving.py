@@ -10,13 +10,13 @@ from node.core.inputs import HeadSeen
 from node.net.channel import FrameChannel
 from node.net.port import Stream
 from node.replication.context import IDLE_S, Context
+from node.replication.heads import answer_heads
 from node.store.errors import BlockCorrupt, BlockMissing
 from node.store.port import Store
 from protocol import messages as msg
 from protocol.cid import Cid
 from protocol.errors import Malformed, PeerError, StaleRelease
-from protocol.limits import HEADS_PAGES_MAX
-from protocol.member_messages import Wanted
+from protocol.member_messages import Of, Summary, Wanted
 from protocol.release import SignedRelease
 from protocol.site_id import SiteId
 
@@ -52,8 +52,8 @@ async def _answer(context: Context, channel: FrameChannel, peer: str) -> None:
     match await channel.receive():
         case None:
             return
-        case msg.Heads() as heads:
-            await _answer_heads(context, channel, heads)
+        case Summary(Of.SITES) as summary:
+            await answer_heads(context, channel, peer, summary)
         case msg.Offer(release):
             await _answer_offer(context, channel, peer, release)
         case Wanted(release):
@@ -64,25 +64,6 @@ async def _answer(context: Context, channel: FrameChannel, peer: str) -> None:
             await _answer_fetch(context, channel, site, release_cid)
         case other:
             raise Malformed(f"{type(other).__name__} opens no exchange")
-
-
-async def _answer_heads(context: Context, channel: FrameChannel, first: msg.Heads) -> None:
-    known = dict(first.known)
-    page = first
-    for _ in range(HEADS_PAGES_MAX):
-        if page.done:
-            break
-        following = await channel.receive()
-        if not isinstance(following, msg.Heads):
-            raise Malformed("expected another page of heads")
-        page = following
-        known.update(page.known)
-    else:
-        raise Malformed("too many pages of heads")
-    for signed in context.core.newer_than(known):
-        if context.gate.may_announce(signed).allowed:
-            await channel.send(msg.Offer(signed))
-    await channel.send(msg.End())
 
 
 async def _answer_offer(

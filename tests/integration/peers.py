@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from node.net import FrameChannel, NetSettings, Network, open_network
+from node.replication.comparing import receive_listing, send_listing
 from protocol import messages as msg
+from protocol.member_messages import Of, Summary
 from protocol.messages import SYNC_PROTOCOL
 from protocol.release import SignedRelease
 from protocol.site_id import SiteId
+from protocol.summary import BUCKETS_MIN, SUM_BYTES
 from tests.integration.daemons import Daemon
 
 DEADLINE_S = 15.0
@@ -42,7 +46,11 @@ async def offered_heads(network: Network, peer: str) -> list[SignedRelease]:
     stream = await network.open(peer, SYNC_PROTOCOL, deadline_s=DEADLINE_S)
     found = []
     async with FrameChannel(stream, idle_s=DEADLINE_S, write_s=DEADLINE_S) as channel:
-        await channel.send(msg.Heads((), done=True))
+        await channel.send(Summary(Of.SITES, bytes(SUM_BYTES * BUCKETS_MIN), int(time.time())))
+        await channel.receive()
+        await receive_listing(channel, Of.SITES)
+        await send_listing(channel, Of.SITES, [])
+        await channel.send(msg.End())
         while isinstance(answer := await channel.receive(), msg.Offer):
             found.append(answer.release)
         assert isinstance(answer, msg.End)

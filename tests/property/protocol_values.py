@@ -7,12 +7,13 @@ import string
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import strategies as st
 
-from protocol import messages
+from protocol import member_messages, messages
 from protocol.cid import DAG_PB, RAW, Cid
 from protocol.errors import Malformed
 from protocol.limits import BAND_MAX_HOSTS, CREATED_MAX_S, REASON_MAX_CHARS, SEQ_MAX, SIZE_MAX_BYTES
 from protocol.release import Band, Release, SignedRelease, sign_release
 from protocol.site_id import SiteId
+from protocol.summary import Entry
 
 KEYS = tuple(Ed25519PrivateKey.from_private_bytes(bytes([number]) * 32) for number in range(1, 6))
 
@@ -94,9 +95,18 @@ def progresses(draw: st.DrawFn) -> messages.Progress:
 
 all_messages: st.SearchStrategy[messages.Message] = st.one_of(
     st.builds(
-        messages.Heads,
-        st.dictionaries(sites, seqs, max_size=10).map(lambda known: tuple(known.items())),
+        member_messages.Listing,
+        st.sampled_from(member_messages.Of),
+        st.dictionaries(sites, st.tuples(seqs, st.binary(min_size=8, max_size=8)), max_size=10).map(
+            lambda known: tuple(Entry(site, number, tag) for site, (number, tag) in known.items())
+        ),
         st.booleans(),
+    ),
+    st.builds(
+        member_messages.Summary,
+        st.sampled_from(member_messages.Of),
+        st.sampled_from([bytes(128), bytes(range(256))]),
+        st.integers(0, CREATED_MAX_S),
     ),
     st.builds(messages.Offer, releases()),
     st.builds(messages.Ask, sites),

@@ -71,15 +71,18 @@ def test_any_body_is_a_message_or_not(kind: int, body: bytes) -> None:
 
 # Fields of the right names with values that are right now and then.
 likely_fields: dict[str, st.SearchStrategy[Any]] = {
-    "type": st.sampled_from(
-        ["heads", "offer", "ask", "fetch", "want", "missing", "have", "refuse", "progress", "end", "block"]
-    ),
+    "type": st.sampled_from([*messages._TYPES, "block"]),
     "site": sites,
     "cid": own_cids,
     "cids": st.lists(own_cids, max_size=3),
     "release_cid": own_cids,
     "release": releases().map(lambda signed: signed.encode()),
-    "known": st.lists(st.lists(sites | st.integers(0, 5), max_size=3), max_size=3),
+    "of": st.sampled_from(["sites", "members", "all"]),
+    "sums": st.binary(min_size=128, max_size=136),
+    "now_s": st.integers(-1, 5),
+    "entries": st.lists(st.lists(sites | st.integers(0, 5) | st.just(bytes(8)), max_size=4), max_size=3),
+    "statement": st.binary(max_size=50),
+    "proofs": st.lists(st.binary(min_size=31, max_size=32), max_size=3),
     "done": st.booleans(),
     "seq": st.integers(-1, 2**64 - 1),
     "new_blocks": st.integers(-1, 2**64 - 1),

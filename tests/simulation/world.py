@@ -103,7 +103,7 @@ class SimNode:
             case fx.SyncHeads(peer):
                 assert self.core is not None
                 world.send(self.name, peer, lambda n: n.answer_heads(self.name, known))
-                known = dict(self.core.known_heads())
+                known = {signed.site: signed.seq for signed in self.core.known_heads(peer)}
             case fx.SendHead(peer, signed):
                 if self.wants(signed):
                     self.offer(peer, signed)
@@ -142,7 +142,7 @@ class SimNode:
     def answer_heads(self, asker: str, known: dict[SiteId, int]) -> None:
         if self.core is None:
             return
-        for signed in self.core.newer_than(known):
+        for signed in self.core.newer_than(known, asker, self.core.sites()):
             if self.wants(signed):
                 self.offer(asker, signed)
 

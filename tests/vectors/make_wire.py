@@ -38,8 +38,6 @@ def a_statement() -> SignedStatement:
 
 
 MESSAGES: dict[str, messages.Message] = {
-    "heads": messages.Heads(((SITES[0], 1), (SITES[1], 70_000)), done=True),
-    "heads, none known": messages.Heads((), done=True),
     "offer": messages.Offer(first_release()),
     "ask": messages.Ask(SITES[0]),
     "fetch": messages.Fetch(SITES[0], first_release().cid),
@@ -150,7 +148,9 @@ def _bad_values() -> list[tuple[str, bytes, str]]:
     have: dict[str, canonical.Packable] = {"type": "have", "site": site, "seq": 1, "new_blocks": 0, "new_bytes": 0}
     refuse: dict[str, canonical.Packable] = {"type": "refuse", "code": "full", "reason": "", "subject": b""}
     progress: dict[str, canonical.Packable] = {"type": "progress", "done_bytes": 1, "total_bytes": 2, "new_bytes": 1}
-    heads: dict[str, canonical.Packable] = {"type": "heads", "known": [], "done": True}
+    listing: dict[str, canonical.Packable] = {"type": "listing", "of": "sites", "entries": [], "done": True}
+    summary: dict[str, canonical.Packable] = {"type": "summary", "of": "sites", "sums": bytes(128), "now_s": 1}
+    tag = bytes(8)
     first = first_release()
     tampered = first.encode().replace(first.signature, first.signature[:-1] + b"\0")
     swapped = canonical.pack([1, second_release().payload, first_release().signature, second_release().ipns_record])
@@ -164,11 +164,20 @@ def _bad_values() -> list[tuple[str, bytes, str]]:
         ("a want for nothing", _message({"type": "want", "cids": []}), "malformed"),
         ("a want for one CID twice", _message({"type": "want", "cids": [cid, cid]}), "malformed"),
         ("a want for dag-cbor", _message({"type": "want", "cids": [b"\x01\x71" + cid[2:]]}), "malformed"),
-        ("heads of one site twice", _message(heads | {"known": [[site, 1], [site, 2]]}), "malformed"),
-        ("a head of seq 0", _message(heads | {"known": [[site, 0]]}), "malformed"),
-        ("a head of three", _message(heads | {"known": [[site, 1, 1]]}), "over-limit"),
-        ("a head of one", _message(heads | {"known": [[site]]}), "malformed"),
-        ("done as integer", _message(heads | {"done": 1}), "malformed"),
+        ("one key twice", _message(listing | {"entries": [[site, 1, tag], [site, 2, tag]]}), "malformed"),
+        ("an entry without a tag", _message(listing | {"entries": [[site, 1]]}), "malformed"),
+        ("an entry of four", _message(listing | {"entries": [[site, 1, tag, 1]]}), "over-limit"),
+        (
+            "a summary of nothing known",
+            _message(summary | {"of": "all"}),
+            "malformed",
+        ),
+        (
+            "sums of nine buckets",
+            _message(summary | {"sums": bytes(72)}),
+            "malformed",
+        ),
+        ("done as integer", _message(listing | {"done": 1}), "malformed"),
         ("have of seq 0", _message(have | {"seq": 0}), "malformed"),
         ("have of a negative count", _message(have | {"new_blocks": -1}), "malformed"),
         ("have over the limit", _message(have | {"new_bytes": 2**63}), "over-limit"),

@@ -93,8 +93,6 @@ def test_every_byte_table_is_one_vector_from_its_first_byte_to_its_last(name: st
                 limits.MESSAGE_MAX_BYTES,
                 limits.BLOCK_MAX_BYTES,
                 limits.WANT_MAX_CIDS,
-                limits.HEADS_PAGE_MAX,
-                limits.HEADS_PAGES_MAX,
                 limits.REFUSE_CODE_MAX_CHARS,
                 limits.REASON_MAX_CHARS,
                 limits.SUBJECT_MAX_BYTES,

@@ -116,8 +116,8 @@ def test_while_nobody_gives_the_head_the_release_before_it_is_fetched(publisher:
     assert machine.feed(ins.HeadSeen("a", second)) == [fx.StartFetch(second, "a")]
     found = machine.feed(ins.Stored(second))
     assert fx.SendHead("b", second) in found
-    assert machine.core.known_heads() == [(second.site, second.seq)]
-    assert machine.core.newer_than({second.site: first.seq}) == [second]
+    assert machine.core.known_heads() == [second]
+    assert machine.core.newer_than({second.site: first.seq}, "a", machine.core.sites()) == [second]
     with pytest.raises(StaleRelease):
         machine.core.check(second)
     assert fx.FindHosts(second.site) in machine.after(RETRY_MAX_S * SPREAD)
@@ -250,7 +250,7 @@ def test_what_the_store_knows_is_taken_up_again(publisher: Publisher) -> None:
     machine = Machine()
     first, second = publisher.publish(), publisher.publish()
     machine.core.restore(machine.now_s, [(second, first)])
-    assert machine.core.known_heads() == [(first.site, first.seq)]
+    assert machine.core.known_heads() == [first]
     assert fx.FindHosts(first.site) in machine.after(1)
 
 
@@ -259,5 +259,5 @@ def test_only_what_is_held_is_offered(publisher: Publisher) -> None:
     first, second = publisher.publish(), publisher.publish()
     machine.hold(first)
     machine.feed(ins.HeadSeen("a", second))
-    assert machine.core.newer_than({}) == [first]
-    assert machine.core.newer_than({first.site: 1}) == []
+    assert machine.core.newer_than({}, "a", machine.core.sites()) == [first]
+    assert machine.core.newer_than({first.site: 1}, "a", machine.core.sites()) == []

@@ -8,13 +8,12 @@ import pytest
 from protocol import canonical, messages
 from protocol.cid import DAG_PB, LIBP2P_KEY, RAW, Cid
 from protocol.errors import DecodeError, Malformed, OverLimit, UnknownType
-from protocol.limits import BLOCK_MAX_BYTES, HEADS_PAGE_MAX, MESSAGE_MAX_BYTES, REASON_MAX_CHARS, SEQ_MAX, WANT_MAX_CIDS
+from protocol.limits import BLOCK_MAX_BYTES, MESSAGE_MAX_BYTES, REASON_MAX_CHARS, SEQ_MAX, WANT_MAX_CIDS
 from protocol.messages import (
     Ask,
     Block,
     Fetch,
     Have,
-    Heads,
     Kind,
     Message,
     Missing,
@@ -60,9 +59,6 @@ def test_decoded_ids_have_their_types() -> None:
     want = decode_message(Kind.MESSAGE, encode(Want((CID,))))
     assert isinstance(want, Want)
     assert type(want.cids[0]) is Cid
-    heads = decode_message(Kind.MESSAGE, encode(Heads(((SITES[0], 1),), done=False)))
-    assert isinstance(heads, Heads)
-    assert type(heads.known[0][0]) is SiteId
     block = decode_message(Kind.BLOCK, CID + b"x")
     assert isinstance(block, Block)
     assert type(block.cid) is Cid
@@ -70,7 +66,6 @@ def test_decoded_ids_have_their_types() -> None:
 
 def test_the_largest_of_each_type_fits() -> None:
     largest: list[Message] = [
-        Heads(tuple((site, SEQ_MAX) for site in sites(HEADS_PAGE_MAX)), done=False),
         Want(cids(WANT_MAX_CIDS)),
         Refuse("f" * 32, "\U0001f310" * REASON_MAX_CHARS, bytes(64)),
         Have(SITES[0], SEQ_MAX, SEQ_MAX, SEQ_MAX),
@@ -85,9 +80,6 @@ def test_the_largest_of_each_type_fits() -> None:
 @pytest.mark.parametrize(
     ("make", "error"),
     [
-        (lambda: Heads(tuple((site, 1) for site in sites(HEADS_PAGE_MAX + 1)), done=True), OverLimit),
-        (lambda: Heads(((SITES[0], 1), (SITES[0], 1)), done=True), Malformed),
-        (lambda: Heads(((SITES[0], 0),), done=True), Malformed),
         (lambda: Ask(SiteId(b"short")), Malformed),
         (lambda: Fetch(SITES[0], Cid.of(LIBP2P_KEY, b"")), Malformed),
         (lambda: Want(()), Malformed),

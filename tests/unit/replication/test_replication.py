@@ -9,10 +9,12 @@ from node.core import inputs as ins
 from node.net import FrameChannel, Stream
 from node.net.port import PeerUnreachable
 from node.policy.model import CidPath, Hosting, Rule
+from node.replication.comparing import receive_listing, send_listing
 from node.replication.standing import SCORE_MAX, WEIGHT_DEFAULT
 from node.store.memory import MemoryStore
 from protocol import messages as msg
 from protocol.cid import RAW, Cid
+from protocol.member_messages import Of, Summary
 from protocol.messages import PUBLISH_PROTOCOL, SYNC_PROTOCOL
 from protocol.release import Release, sign_release
 from tests.unit.replication.kit import DEADLINE_S, MemoryNode, TreeSite, connect, put, ring, until
@@ -31,7 +33,12 @@ def served_wants(node: MemoryNode, site: TreeSite, *, lie: bool = False, stall_a
     async def serve(stream: Stream) -> None:
         channel = FrameChannel(stream, idle_s=DEADLINE_S, write_s=DEADLINE_S)
         first = await channel.receive()
-        if isinstance(first, msg.Heads):
+        if isinstance(first, Summary):
+            await channel.send(first)
+            await send_listing(channel, Of.SITES, [])
+            await receive_listing(channel, Of.SITES)
+            while isinstance(await channel.receive(), msg.Offer):
+                pass
             await channel.send(msg.Offer(site.signed))
             await channel.send(msg.End())
         if isinstance(first, msg.Offer):
