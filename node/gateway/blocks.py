@@ -9,6 +9,7 @@ import trio
 
 from node.gateway.backend import Backend, Unavailable
 from node.gateway.limits import BLOCK_CACHE_BYTES, BLOCK_CACHED_MAX_BYTES
+from node.gateway.routing import Owner
 from node.store.errors import BlockCorrupt, BlockMissing
 from node.store.port import StoreReader
 from protocol.cid import Cid
@@ -32,7 +33,7 @@ class Blocks:
         self.cache_misses = 0
         self.fetches = 0
 
-    async def get(self, site: SiteId, cid: Cid, *, may_fetch: bool, in_thread: bool = False) -> bytes:
+    async def get(self, site: Owner, cid: Cid, *, may_fetch: bool, in_thread: bool = False) -> bytes:
         """The block. may_fetch: ask other nodes on behalf of `site` for what is missing or damaged here.
 
         in_thread: read off the loop, for blocks that are likely to be large. Raises Unavailable, OperatorError;
@@ -47,14 +48,14 @@ class Blocks:
             self._cache.put(cid, data)
         return data
 
-    async def _load(self, site: SiteId, cid: Cid, *, may_fetch: bool, in_thread: bool) -> bytes:
+    async def _load(self, site: Owner, cid: Cid, *, may_fetch: bool, in_thread: bool) -> bytes:
         inline = inline_block(cid)
         if inline is not None:
             return inline
         try:
             return await self._read(cid, in_thread)
         except (BlockMissing, BlockCorrupt) as error:
-            if not may_fetch:
+            if not may_fetch or not isinstance(site, SiteId):
                 raise Unavailable("busy", "a part of this site is missing on this node") from error
         await self._fetch(site, cid)
         try:

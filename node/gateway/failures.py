@@ -87,7 +87,7 @@ def _describe(error: Exception, place: SitePath, me: Self) -> tuple[int, bytes, 
         case Refused(verdict=verdict):
             return _refused(verdict, place, me)
         case SiteEnded(release=release):
-            return 410, pages.ended(site, release.created_s, me), []
+            return 410, pages.ended(release.site, release.created_s, me), []
         case NotHosted():
             text = "This node does not host this site, and does not fetch sites for its readers."
             return 404, pages.unavailable("Not hosted here", text, site, me), []

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import time
 from collections import OrderedDict
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import trio
 
 from node.gateway.backend import Backend, Unavailable
 from node.gateway.limits import RESOLVED_FRESH_S, SITES_CACHED_MAX, UNRESOLVED_FRESH_S
+from node.gateway.routing import Owner
 from node.gateway.view import StoreView
-from protocol.cid import Cid
+from protocol.cid import IDENTITY, RAW, Cid
+from protocol.errors import DecodeError
+from protocol.ipns import IpnsRecord
 from protocol.release import Release, SignedRelease
 from protocol.site_id import SiteId
 
@@ -29,18 +33,18 @@ class NotHosted(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Current:
-    """What to serve. may_fetch: other nodes may be asked for its blocks."""
+    """What to serve, of a site or of a kept tree.
 
-    site: SiteId
+    may_fetch: other nodes may be asked for its blocks. site_root: of the whole site or tree, where `root` is that of a
+    part of it. record: the IPNS record of its name, b"" for a tree that was asked for by its CID.
+    """
+
+    site: Owner
     seq: int
     root: Cid
     may_fetch: bool
-    signed: SignedRelease
-
-    @property
-    def site_root(self) -> Cid:
-        """Root of the whole site, where `root` is that of a part of it."""
-        return self.signed.release.root or self.root
+    site_root: Cid
+    record: bytes = field(repr=False)
 
 
 class Heads:
@@ -59,6 +63,9 @@ class Heads:
             raise SiteEnded(record.head.release)
         if record is not None and record.held is not None:
             return _current(record.held)
+        named = self._named(site.cid.multihash)
+        if named is not None:
+            return named
         if not self._fetch_on_miss:
             raise NotHosted
         signed = await self._resolve(site)
@@ -66,14 +73,31 @@ class Heads:
             signed = record.head  # other nodes lag behind, or lie
         return _current(signed)
 
+    def _named(self, name: bytes) -> Current | None:
+        """What the record of somebody else says that the operator keeps, if it is a tree that is kept here."""
+        row = self._view.name(name)
+        if row is None:
+            return None
+        record = IpnsRecord.decode(row.record)
+        cid = _ipfs_root(record.value)
+        if cid is None or not record.is_valid_at(time.time_ns()):
+            return None
+        tree = next(iter(self._trees(cid)), None)
+        return None if tree is None else Current(tree, record.sequence, cid, False, tree, row.record)
+
+    def _trees(self, cid: Cid) -> list[Cid]:
+        """Roots of the trees that have the block; a raw one that its CID carries is a tree of itself."""
+        return [cid] if cid.codec == RAW and cid.hash_code == IDENTITY else self._view.trees_of(cid)
+
     def holding(self, cid: Cid) -> list[Current]:
-        """What hosted sites have that block, each with it as the root to serve from; not more than are looked at."""
+        """What hosted sites and kept trees have that block, each with it as the root to serve from; not more than are
+        looked at."""
         found = []
         for site in self._view.sites_of(cid):
             record = self._view.site(site)
             if record is not None and record.held is not None and not record.ended:
                 found.append(replace(_current(record.held), root=cid))
-        return found
+        return found + [Current(tree, 0, cid, False, tree, b"") for tree in self._trees(cid)]
 
     async def _resolve(self, site: SiteId) -> SignedRelease:
         """Asks the daemon, unless it was asked a moment ago."""
@@ -100,4 +124,12 @@ def _current(signed: SignedRelease) -> Current:
     release = signed.release
     if release.ended or release.root is None:
         raise SiteEnded(release)
-    return Current(release.site, release.seq, release.root, may_fetch=True, signed=signed)
+    return Current(release.site, release.seq, release.root, True, release.root, signed.ipns_record)
+
+
+def _ipfs_root(value: bytes) -> Cid | None:
+    """The CID of `/ipfs/CID`."""
+    try:
+        return Cid.from_text(value.decode("ascii").removeprefix("/ipfs/").removesuffix("/"))
+    except (UnicodeDecodeError, DecodeError):
+        return None

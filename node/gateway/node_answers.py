@@ -104,7 +104,8 @@ class NodeAnswers:
             case SitePath(site=site):
                 return self._view.is_held(site)
             case CidPath(cid=cid):
-                return any(self._view.root_of(site) == cid for site in self._view.sites_of(cid))
+                roots = (self._view.root_of(site) for site in self._view.sites_of(cid))
+                return cid in roots or cid in self._view.trees_of(cid)
             case NamePath(name=domain):
                 return isinstance(await self._domains.site_of(domain), SiteId)
             case _:

@@ -12,6 +12,7 @@ from html import escape
 from urllib.parse import quote
 
 from node.gateway.response import Header
+from node.gateway.routing import Owner
 from node.policy.model import Verdict
 from protocol.site_id import SiteId
 
@@ -68,15 +69,23 @@ def facts(rows: Iterable[tuple[str, str]]) -> str:
     return "<dl>" + "".join(f"<dt>{escape(k)}</dt><dd>{escape(v)}</dd>" for k, v in rows if v) + "</dl>"
 
 
-def elsewhere(site: SiteId) -> str:
+def _address(site: Owner) -> str:
+    return f"/ipns/{site}" if isinstance(site, SiteId) else f"/ipfs/{site}"
+
+
+def _label(site: Owner) -> tuple[str, str]:
+    return ("Site" if isinstance(site, SiteId) else "Tree", str(site))
+
+
+def elsewhere(site: Owner) -> str:
     """Where else the site may be had."""
     return (
         "<p>Other nodes decide for themselves and may have this site. At any other fednode or IPFS gateway "
-        f"its name is <code>/ipns/{site}</code></p>"
+        f"its name is <code>{_address(site)}</code></p>"
     )
 
 
-def refused(verdict: Verdict, site: SiteId, me: Self, home: str = "/") -> bytes:
+def refused(verdict: Verdict, site: Owner, me: Self, home: str = "/") -> bytes:
     """410 and 451: who refuses, by which rule, since when, and how to appeal. home: the node's front page, a URL."""
     number = me.entry_of(verdict.rule, verdict.list_name) if verdict.rule else None
     legal = verdict.ground == "legal"
@@ -97,7 +106,7 @@ def refused(verdict: Verdict, site: SiteId, me: Self, home: str = "/") -> bytes:
                 ]
             ),
             _log_entry(home, number) if number is not None else "",
-            _notices(home, site) if me.has_notice(site) else "",
+            _notices(home, site) if isinstance(site, SiteId) and me.has_notice(site) else "",
             elsewhere(site),
         ],
         me,
@@ -126,12 +135,12 @@ def ended(site: SiteId, created_s: int, me: Self) -> bytes:
     )
 
 
-def not_in_site(path: str, site: SiteId, me: Self) -> bytes:
+def not_in_site(path: str, site: Owner, me: Self) -> bytes:
     """404: the site is here, the path is not in it."""
-    return page("Not found", [paragraph(f"There is no /{path} in this site."), facts([("Site", str(site))])], me)
+    return page("Not found", [paragraph(f"There is no /{path} in this site."), facts([_label(site)])], me)
 
 
-def unavailable(title: str, text: str, site: SiteId, me: Self) -> bytes:
+def unavailable(title: str, text: str, site: Owner, me: Self) -> bytes:
     """404, 502, 503, 504: the site, or a part of it, cannot be had."""
     return page(title, [paragraph(text), elsewhere(site)], me)
 
@@ -165,14 +174,14 @@ class Row:
     size_bytes: int
 
 
-def listing(path: str, rows: Sequence[Row], *, more: bool, site: SiteId, me: Self) -> bytes:
+def listing(path: str, rows: Sequence[Row], *, more: bool, site: Owner, me: Self) -> bytes:
     """A folder without index.html. Links are relative and begin with ./, so that no name can be a scheme."""
     title = f"/{path}"
     items = [f'<li><a href="./{_url(row.name)}">{escape(row.name)}</a>{_size(row.size_bytes)}' for row in rows]
     content = ['<p><a href="../">Up</a></p>' if path else "", "<ul>", *items, "</ul>"]
     if more:
         content.append(paragraph(f"There is more; only the first {len(rows)} entries are shown."))
-    content.append(facts([("Site", str(site))]))
+    content.append(facts([_label(site)]))
     return page(title, content, me)
 
 

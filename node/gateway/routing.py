@@ -18,6 +18,8 @@ from protocol.errors import DecodeError
 from protocol.site_id import SiteId
 
 Scheme = Literal["http", "https"]
+Owner = SiteId | Cid
+"""Of content: a site, or a kept tree, by its root."""
 
 _HOST = re.compile(r"(\[[0-9a-fA-F:.]{2,45}\]|[0-9a-zA-Z_.-]{1,253})(?::([0-9]{0,5}))?", re.ASCII)
 _LABEL = re.compile(r"[0-9a-z_](?:[0-9a-z_-]*[0-9a-z_])?", re.ASCII)
@@ -29,13 +31,13 @@ _PATH_SAFE = "!$&'()*+,;=:@-._~"
 
 @dataclass(frozen=True, slots=True)
 class SitePath:
-    """A place in a site.
+    """A place in a site, or in a tree that is kept without one.
 
-    name: the site id as text. base: what precedes the place in the URL's path, "" on the site's own origin.
-    home: the node's front page, as a URL.
+    site: the site, or the root of the tree. name: the site id as text. base: what precedes the place in the URL's path,
+    "" on the site's own origin. home: the node's front page, as a URL.
     """
 
-    site: SiteId
+    site: Owner
     name: str
     segments: tuple[str, ...]
     trailing_slash: bool
@@ -78,8 +80,8 @@ class CidPath:
     base: str
     home: str
 
-    def of_site(self, site: SiteId) -> SitePath:
-        """The same place, once it is known which site it is served for."""
+    def of_site(self, site: Owner) -> SitePath:
+        """The same place, once it is known which site or tree it is served for."""
         return SitePath(
             site, str(site), self.segments, self.trailing_slash, self.query, self.base, self.home, cid=self.cid
         )

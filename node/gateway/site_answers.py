@@ -15,7 +15,7 @@ from node.gateway.blocks import Blocks
 from node.gateway.body import FileBody, Gate, GatedBody, Way
 from node.gateway.failures import CACHE_CONTROL, SITE_ERRORS, page, redirect, site_failure
 from node.gateway.formats import Wanted
-from node.gateway.heads import Current, Heads
+from node.gateway.heads import Current, Heads, NotHosted
 from node.gateway.http1 import BadRequest, Request
 from node.gateway.limits import INLINE_READ_MAX_BYTES, LISTING_ENTRIES_MAX, FetchLimits
 from node.gateway.pages import Self
@@ -30,6 +30,7 @@ from node.policy.model import Verdict
 from protocol.cid import Cid
 from protocol.errors import OperatorError
 from protocol.redirects import BadRedirects, Redirected, Rewritten
+from protocol.site_id import SiteId
 from protocol.walk import Entry, FileCursor, NotFoundInTree
 
 INDEX = "index.html"
@@ -63,7 +64,7 @@ class SiteAnswers:
             return site_failure(error, place, self._me)
 
     async def answer_cid(self, request: Request, place: CidPath, form: Wanted | None) -> Response:
-        """As answer, for content of any hosted site that policy allows."""
+        """As answer, for content of any hosted site or kept tree that policy allows."""
         if place.cid == trustless.EMPTY_CID:
             return trustless.probe()
         try:
@@ -87,23 +88,28 @@ class SiteAnswers:
         return self._gate(current, found)(None).allowed
 
     def _not_held(self, request: Request) -> Response:
-        text = "No site that this node hosts has this content, and it does not fetch what it does not host."
+        text = "Nothing that this node hosts has this content, and it does not fetch what it does not host."
         status = 412 if "only-if-cached" in request.headers.get("cache-control", "") else 404
         return page(status, pages.plain("Not here", text, self._me))
 
     async def _answer(self, request: Request, place: SitePath, form: Wanted | None) -> Response:
         await self._view.refresh()
         self._view.ask(place.site, None, (place.path,), ())
-        current = await self._heads.current(place.site)
+        current = await self._current(place)
         try:
             return await self._answer_from(current, request, place, form)
         except Unavailable:
             # The release may have been replaced, and its blocks freed, while it was being read.
             await self._view.refresh()
-            newer = await self._heads.current(place.site)
+            newer = await self._current(place)
             if newer.seq == current.seq:
                 raise
             return await self._answer_from(newer, request, place, form)
+
+    async def _current(self, place: SitePath) -> Current:
+        if not isinstance(place.site, SiteId):
+            raise NotHosted
+        return await self._heads.current(place.site)
 
     async def _answer_from(self, current: Current, request: Request, place: SitePath, form: Wanted | None) -> Response:
         insist(self._decide(current, (place.path,), ()))

@@ -35,7 +35,7 @@ def record(reading: Reading, form: Wanted) -> Response:
     place = reading.place
     if place.cid is not None or place.segments:
         raise FormatError(400, "only a name has an IPNS record")
-    content = reading.current.signed.ipns_record
+    content = reading.current.record
     etag = f'"{hashlib.sha256(content).hexdigest()[:32]}"'
     disposition = form.disposition(f"{place.name}.ipns-record")
     headers = [*_headers(RECORD_TYPE, etag, disposition, CACHE_CONTROL), *reading.path_headers(None)]

@@ -7,11 +7,12 @@ from collections import OrderedDict
 import trio
 
 from node.gateway.limits import FILES_CACHED_MAX, HOLDERS_MAX, SITES_CACHED_MAX
+from node.gateway.routing import Owner
 from node.policy.decide import Policy
 from node.policy.list_files import ListFiles
 from node.policy.model import ALLOW, Act, Subject, Verdict
 from node.policy.rules import rules_of
-from node.store.port import SiteRecord, StoreReader
+from node.store.port import NameRow, SiteRecord, StoreReader
 from protocol.cid import Cid
 from protocol.site_id import SiteId
 
@@ -51,6 +52,7 @@ class StoreView:
         self._sites: OrderedDict[SiteId, SiteRecord | None] = OrderedDict()
         self._hosted: list[SiteId] | None = None
         self._holders: OrderedDict[Cid, list[SiteId]] = OrderedDict()
+        self._trees: OrderedDict[Cid, list[Cid]] = OrderedDict()
         self.rules_version: int | None = None
         """Changes with any rule."""
         self.list_names: frozenset[str] = frozenset()
@@ -82,6 +84,7 @@ class StoreView:
         self._sites.clear()
         self._hosted = None
         self._holders.clear()
+        self._trees.clear()
         self._data_version, self._lists_version = version, lists_version
 
     def _lists_now(self) -> int:
@@ -93,18 +96,19 @@ class StoreView:
         self.list_names = frozenset(each.name for each in lists)
         return Policy(rules_of(self._reader.rules()), lists=lists)
 
-    def decide(self, site: SiteId, root: Cid | None, paths: tuple[str, ...], trail: tuple[Cid, ...]) -> Verdict:
+    def decide(self, site: Owner, root: Cid | None, paths: tuple[str, ...], trail: tuple[Cid, ...]) -> Verdict:
         """May this be served? One thing may be reached under several paths: the first refusal counts."""
-        record = self.site(site)
+        of_site = site if isinstance(site, SiteId) else None
+        record = self.site(of_site) if of_site is not None else None
         domains = (record.held or record.head).release.domains if record is not None else ()
         for path in paths:
-            subject = Subject(site=site, root=root, path=path, trail=trail, domains=domains)
+            subject = Subject(site=of_site, root=root, path=path, trail=trail, domains=domains)
             verdict = self._policy.decide(Act.HTTP_SERVE, subject)
             if not verdict.allowed:
                 return verdict
         return ALLOW
 
-    def ask(self, site: SiteId, root: Cid | None, paths: tuple[str, ...], trail: tuple[Cid, ...]) -> None:
+    def ask(self, site: Owner, root: Cid | None, paths: tuple[str, ...], trail: tuple[Cid, ...]) -> None:
         """As decide; raises Refused."""
         insist(self.decide(site, root, paths, trail))
 
@@ -127,9 +131,22 @@ class StoreView:
                 self._holders.popitem(last=False)
         return found
 
-    def is_held(self, site: SiteId) -> bool:
-        """All blocks of one of its releases are here."""
-        record = self.site(site)
+    def trees_of(self, cid: Cid) -> list[Cid]:
+        """Roots of the kept trees that have a block; not more than HOLDERS_MAX."""
+        found = self._trees.get(cid)
+        if found is None:
+            found = self._trees[cid] = self._reader.trees_of(cid, limit=HOLDERS_MAX)
+            if len(self._trees) > FILES_CACHED_MAX:
+                self._trees.popitem(last=False)
+        return found
+
+    def name(self, name: bytes) -> NameRow | None:
+        """The record that is kept of a name of somebody else."""
+        return self._reader.name(name)
+
+    def is_held(self, site: Owner) -> bool:
+        """All blocks of one of the site's releases are here."""
+        record = self.site(site) if isinstance(site, SiteId) else None
         return record is not None and record.held is not None
 
     def root_of(self, site: SiteId) -> Cid | None:
