@@ -36,6 +36,7 @@ def _fields(status: dict[str, Any]) -> list[tuple[str, object]]:
         ("up", duration(status["uptime_s"])),
         ("data", status["data_dir"]),
         ("sites", _sites(sites)),
+        ("trees", f"{status['trees']} kept"),
         ("hosting", _hosting(status["hosting"])),
         ("disk", f"{human_size(store['used_bytes'])} of {human_size(store['quota_bytes'])} quota"),
         ("cache", f"{human_size(store['cache_bytes'])} of {human_size(store['cache_quota_bytes'])}"),

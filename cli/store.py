@@ -165,6 +165,8 @@ def _rebuilt_json(result: Rebuilt) -> dict[str, Any]:
         "sites_held": result.sites_held,
         "sites_incomplete": [str(site) for site in result.sites_incomplete],
         "sites_ended": result.sites_ended,
+        "trees_held": result.trees_held,
+        "trees_incomplete": [str(root) for root in result.trees_incomplete],
         "kept": result.kept,
         "lost": result.lost,
         "old_index": str(result.old_index) if result.old_index else None,
@@ -176,6 +178,10 @@ def _echo_rebuilt(result: Rebuilt) -> None:
     click.echo(f"{count(result.sites_held, 'site')} held, {result.sites_ended} ended")
     for site in result.sites_incomplete[:SHOWN_MAX]:
         click.echo(f"  incomplete, fetched again when the node runs: {site}")
+    if result.trees_held or result.trees_incomplete:
+        click.echo(f"{count(result.trees_held, 'tree')} kept")
+    for root in result.trees_incomplete[:SHOWN_MAX]:
+        click.echo(f"  incomplete, to be imported again: /ipfs/{root}")
     if result.damaged_blocks or result.unreadable_bytes:
         damage = f"{count(result.damaged_blocks, 'damaged block')}, {human_size(result.unreadable_bytes)} unreadable"
         click.echo(f"{damage}; the node fetches again what is missing")

@@ -65,6 +65,7 @@ class Control:
         self._started_s = time.monotonic()
 
     async def status(self) -> Json:
+        trees = await trio.to_thread.run_sync(self._store.trees)
         records = await trio.to_thread.run_sync(self._store.sites)
         usage = await trio.to_thread.run_sync(self._store.usage)
         scrub = await trio.to_thread.run_sync(self._store.scrub_state)
@@ -92,6 +93,7 @@ class Control:
                 "ended": sum(1 for record in records if record.ended),
                 "blocked": sum(1 for record in records if self._refusal(record) is not None),
             },
+            "trees": len(trees),
             "store": {
                 "used_bytes": usage.used_bytes,
                 "reserved_bytes": usage.reserved_bytes,

@@ -106,7 +106,7 @@ class _Import:
     async def _begin(self, roots: Sequence[Cid]) -> TreeHold:
         if not roots and not self.partial:
             raise Malformed("the file names no root", offset=0)
-        self._check(roots)
+        self._check(roots, are_roots=True)
         name = b"\x01" + varint.encode(CAR_CODEC) + multihash_of(SHA2_256, 32, b"".join(roots))
         self.staged = await self.context.in_store(self.context.store.begin_tree, Cid(name))
         return self.staged
@@ -132,7 +132,7 @@ class _Import:
         reached = [await self._collect(root) for root in roots]
         if self.partial:
             heads = await self.context.in_store(_heads, self.context.store, self.loose)
-            self._check(heads)
+            self._check(heads, are_roots=True)
             reached += [await self._collect(head) for head in heads]
         for each in reached:
             if each.missing and not self.partial:
@@ -178,13 +178,16 @@ class _Import:
                 except FednodeError as error:
                     log.warning("what was left of an import goes later: %s", error)
 
-    def _check(self, cids: Iterable[Cid]) -> None:
-        """Raises TreeRefused when policy does not allow to keep one of the blocks under the file's roots."""
+    def _check(self, cids: Iterable[Cid], *, are_roots: bool = False) -> None:
+        """Raises TreeRefused when policy does not allow to keep one of the blocks under the file's roots.
+
+        A quarantined block is kept, as it is served to nobody; under a quarantined root nothing is.
+        """
         roots = self.car.roots or ()
         for cid in cids:
             subject = Subject(root=roots[0] if roots else None, trail=(cid,), local=True)
             verdict = self.context.gate.policy.decide(Act.STORE, subject)
-            if verdict.kind == "refuse":
+            if verdict.kind == "refuse" or (are_roots and not verdict.allowed):
                 reason = verdict.reason or f"refused by this node's {verdict.ground}"
                 raise TreeRefused(f"block {cid}: {reason}", hint=f"fednode policy /ipfs/{cid}")
 

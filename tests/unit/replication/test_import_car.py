@@ -140,6 +140,15 @@ async def test_policy_is_asked_for_roots_and_blocks() -> None:
             assert is_empty(node.store)
 
 
+async def test_a_quarantined_root_is_not_taken_a_quarantined_block_is() -> None:
+    async with ring(1) as (_, (node,)):
+        node.set_rules(Rule(CidPath(ROOT.multihash, "", False), "quarantine", "policy", "no", 1))
+        with pytest.raises(TreeRefused):
+            await take(node, car([ROOT], CONTENT))
+        node.set_rules(Rule(CidPath(list(CONTENT)[9].multihash, "", False), "quarantine", "policy", "no", 1))
+        assert (await take(node, car([ROOT], CONTENT))).trees[0].whole
+
+
 async def test_a_file_that_does_not_fit_leaves_nothing() -> None:
     async with ring(1, quota_bytes=4000) as (_, (node,)):
         with pytest.raises(QuotaExceeded):
