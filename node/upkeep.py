@@ -44,6 +44,7 @@ class Upkeep:
         self._healer = healer
         self._now_s = now_s
         self._found = trio.Event()
+        self._damaged = 0  # blocks when last looked at; readers and `fednode store verify` find some, too
         # One worker thread, whatever is going on: upkeep must not keep others from the disk.
         self._thread = trio.CapacityLimiter(1)
 
@@ -64,6 +65,9 @@ class Upkeep:
 
     async def _scrub_what_is_due(self) -> None:
         usage = await trio.to_thread.run_sync(self._store.usage, limiter=self._thread)
+        if usage.corrupt_blocks > self._damaged:
+            self._found.set()
+        self._damaged = usage.corrupt_blocks
         state = await trio.to_thread.run_sync(self._store.scrub_state, limiter=self._thread)
         left = min(due_bytes(state, usage, self._now_s()), int(SCRUB_RATE_BYTES_S * TICK_S))
         while left > 0:
@@ -96,6 +100,8 @@ class Upkeep:
                 log.info("block %s is healed", cid)
             except Unavailable as error:
                 log.warning("damaged block %s of %s stays so for now: %s", cid, site, error)
+        usage = await trio.to_thread.run_sync(self._store.usage, limiter=self._thread)
+        self._damaged = usage.corrupt_blocks
 
     async def _compact(self) -> None:
         await trio.sleep(FIRST_COMPACT_S)
