@@ -44,6 +44,8 @@ def _fields(record: dict[str, Any]) -> list[tuple[str, object]]:
         fields.append(("kept here", f"release {held['seq']}, {human_size(record['held_bytes'])}"))
     if fetching:
         fields.append(("fetching", f"release {fetching['seq']} from {fetching['from'] or 'whoever has it'}"))
+    if record["hosts"]:
+        fields.append(("hosted by", f"{count(record['hosts']['counted'], 'node')}, see: fednode resilience"))
     fields += [("came by", record["origin"]), ("updated", ago(record["updated_s"]))]
     return fields + [("open", url) for url in record["urls"]]
 

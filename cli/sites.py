@@ -9,7 +9,7 @@ import click
 
 from cli.common import config_options, echo_json, json_option
 from cli.daemon import daemon
-from cli.tables import ago, echo_table, human_size
+from cli.tables import ago, duration, echo_table, human_size
 from node.admin.control import SITE_STATES, SITES_MAX
 
 EPILOG = """\b
@@ -21,6 +21,11 @@ States:
   quarantined  kept, refused by a rule
   refused      not kept, refused by a rule
   ended        ended by its publisher
+
+\b
+HOSTS: the nodes that count as hosts, this one among them, of those that the
+publisher wishes for at least; PROVED: how long ago another one of them proved
+that it has the site. More: fednode resilience SITE
 
 \b
 Exit codes: 0 done; 3 no daemon.
@@ -54,11 +59,20 @@ def command(
         narrowed = bool(find or state)
         click.echo("no such sites" if narrowed else "no sites yet; publish one: fednode publish DIR")
     else:
-        echo_table(("STATE", "RELEASE", "SIZE", "UPDATED", "SITE"), map(_row, found["sites"]))
+        echo_table(("STATE", "RELEASE", "SIZE", "HOSTS", "PROVED", "UPDATED", "SITE"), map(_row, found["sites"]))
 
 
 def _row(site: dict[str, Any]) -> tuple[object, ...]:
     head = site["head"]
     release = "-" if head["ended"] else head["seq"]
     size = human_size(head["size_bytes"]) if not head["ended"] else "-"
-    return site["state"], release, size, ago(site["updated_s"]), site["site"]
+    return site["state"], release, size, *_hosts(site), ago(site["updated_s"]), site["site"]
+
+
+def _hosts(site: dict[str, Any]) -> tuple[str, str]:
+    """Those that count, of those wished for; and how long ago one of the others proved that it has the site."""
+    hosts, head = site["hosts"], site["head"]
+    if hosts is None or head["ended"]:
+        return "-", "-"
+    proved = duration(hosts["proved_s_ago"]) if hosts["proved_s_ago"] is not None else "-"
+    return f"{hosts['counted']} of {head['min_hosts']}", proved

@@ -309,7 +309,17 @@ class Control:
             fetching=fetching.get(record.site),
             urls=self._gateway.urls(record.site),
             told=self._office.standing.get(record.site),
+            hosts=self._hosts(record) if record.held is not None else None,
         )
+
+    def _hosts(self, record: SiteRecord) -> Json:
+        """How many count as hosts, this node among them, and how old the newest proof of another one is."""
+        now_s, copies = trio.current_time(), self._replicator.context.core.keeping.copies
+        proofs = [copy.proved_s for copy in copies.of_site(record.site).values() if copy.proved_s is not None]
+        return {
+            "counted": 1 + len(copies.counted(now_s, record.site)),
+            "proved_s_ago": int(now_s - max(proofs)) if proofs else None,
+        }
 
     def _refusal(self, record: SiteRecord) -> Json | None:
         verdict = self._policies.gate.may_serve_peers(record.held or record.head)

@@ -20,6 +20,7 @@ def site_report(
     fetching: tuple[SignedRelease, PeerId | None] | None,
     urls: list[str],
     told: Standing | None = None,
+    hosts: Json | None = None,
 ) -> Json:
     """One row of `fednode sites`, and all of `fednode show`."""
     return {
@@ -32,6 +33,7 @@ def site_report(
         "updated_s": record.updated_s,
         "blocked": verdict,
         "notice": _notice(told) if told is not None else None,
+        "hosts": hosts,
         "fetching": {"seq": fetching[0].seq, "from": fetching[1]} if fetching else None,
         "urls": urls if record.held is not None and verdict is None else [],
     }

@@ -17,6 +17,7 @@ from starlette.routing import Route
 from node.admin.cases import CASES, DECISION, NOTICES, NUMBER, CaseControl
 from node.admin.control import RULES_PAGE_MAX, SITE_STATES, SITES_MAX, BadRequest, Json, NodeControl, NotFound
 from node.admin.imports import IMPORT, START, ImportControl, addresses_in
+from node.admin.members import SITE_QUERY, MemberControl
 from node.admin.shapes import Field, Shape, read_object, read_query
 from node.admin.trees import NAME, RECORD, TREE, UPLOAD, TreeControl, record_of
 from node.metrics import CONTENT_TYPE as METRICS_TYPE
@@ -85,13 +86,15 @@ def create_app(
     cases: CaseControl | None = None,
     imports: ImportControl | None = None,
     trees: TreeControl | None = None,
+    members: MemberControl | None = None,
 ) -> Starlette:
     """The ASGI application; it holds no state of its own."""
     return Starlette(
         routes=_routes(control)
         + (_case_routes(cases) if cases is not None else [])
         + (_import_routes(imports) if imports is not None else [])
-        + (_tree_routes(trees) if trees is not None else []),
+        + (_tree_routes(trees) if trees is not None else [])
+        + (_member_routes(members) if members is not None else []),
         exception_handlers={
             FednodeError: _fednode_error,
             HTTPException: _http_error,
@@ -199,6 +202,19 @@ def _tree_routes(trees: TreeControl) -> list[Route]:
         ("GET", "/v1/names", _get(_named("names", trees.names))),
         ("POST", "/v1/names", named),
         ("DELETE", "/v1/names", _delete(NAME, trees.drop_name)),
+    ]
+    return [Route(path, _rooted(endpoint), methods=[method]) for method, path, endpoint in table]
+
+
+def _member_routes(members: MemberControl) -> list[Route]:
+    async def asked(request: Request) -> Response:
+        return JSONResponse(
+            await members.resilience(read_query(request.query_params.multi_items(), SITE_QUERY)["site"])
+        )
+
+    table = [
+        ("GET", "/v1/members", _get(_named("members", members.members))),
+        ("GET", "/v1/resilience", asked),
     ]
     return [Route(path, _rooted(endpoint), methods=[method]) for method, path, endpoint in table]
 

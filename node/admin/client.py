@@ -100,6 +100,12 @@ class AdminClient:
     def peers(self) -> list[Json]:
         return self._rows("/v1/peers", "peers")
 
+    def members(self) -> list[Json]:
+        return self._rows("/v1/members", "members")
+
+    def resilience(self, site: str) -> Json:
+        return self._ask("GET", "/v1/resilience", query={"site": site})
+
     def connect(self, address: str) -> Json:
         return self._ask("POST", "/v1/peers", body={"address": address})
 

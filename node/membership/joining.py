@@ -12,6 +12,7 @@ from config.paths import Paths
 from node.membership.audits import Auditor
 from node.membership.care import Care
 from node.membership.membership import Facts, Membership
+from node.membership.resilience import MembersView
 from node.replication.driver import Replicator
 from node.store.port import Store
 from protocol.limits import STATEMENT_LIST_BYTES, STATEMENT_LISTS_MAX
@@ -33,7 +34,7 @@ async def join(
     replicator: Replicator,
     store: Store,
     key: Ed25519PrivateKey,
-) -> None:
+) -> MembersView:
     """To be called before the replicator runs. Goes on in the nursery."""
     context = replicator.context
 
@@ -55,3 +56,4 @@ async def join(
     await nursery.start(membership.run)
     context.network.serve(MEMBERS_PROTOCOL, membership.serve)
     context.network.serve(AUDIT_PROTOCOL, auditor.serve)
+    return MembersView(context, SiteId.of(key))

@@ -19,7 +19,7 @@ TEXT = (Path(__file__).parents[3] / "docs/operators/admin-api.md").read_text("ut
 def test_every_route_is_documented_and_no_other(small_node: SmallNode) -> None:
     served = {
         f"{method} {route.path}"
-        for route in app.create_app(small_node, *(MagicMock(),) * 3).routes
+        for route in app.create_app(small_node, *(MagicMock(),) * 4).routes
         if isinstance(route, Route)
         for method in (route.methods or set()) - {"HEAD"}
     }

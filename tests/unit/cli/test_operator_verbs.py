@@ -45,7 +45,7 @@ def test_sites_and_show(fednode: Fednode, sites: list[str]) -> None:
     rows = fednode("sites", "--json").json["sites"]
     assert sorted(row["site"] for row in rows) == sorted(sites)
     table = fednode("sites").out.splitlines()
-    assert table[0].split() == ["STATE", "RELEASE", "SIZE", "UPDATED", "SITE"]
+    assert table[0].split() == ["STATE", "RELEASE", "SIZE", "HOSTS", "PROVED", "UPDATED", "SITE"]
     assert {line.split()[-1] for line in table[1:]} == set(sites)
     record = fednode("show", sites[0], "--json").json
     assert (record["state"], record["head"]["seq"]) == ("hosted", 1)
