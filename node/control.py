@@ -13,6 +13,7 @@ from node.admin.control import BadRequest, Json, NotFound
 from node.casework.desk import Desk
 from node.gateway.supervisor import GatewaySupervisor
 from node.health import checks, timely_checks
+from node.ipfs import Ipfs
 from node.list_control import ListControl
 from node.metrics import render
 from node.monitor import LoopMonitor
@@ -50,6 +51,7 @@ class Control:
         monitor: LoopMonitor,
         office: NoticeOffice,
         desk: Desk,
+        ipfs: Ipfs,
     ) -> None:
         self._config = config
         self._store = store
@@ -62,6 +64,7 @@ class Control:
         self._monitor = monitor
         self._office = office
         self._desk = desk
+        self._ipfs = ipfs
         self._started_s = time.monotonic()
 
     async def status(self) -> Json:
@@ -115,6 +118,7 @@ class Control:
                 "twin_at": health.twin_at,
             },
             "announcing": self._replicator.announcing().as_json(),
+            "ipfs": self._ipfs.as_json(),
             "loop": self._monitor.report().as_json(),
             "blocklists": [status.as_json() for status in lists],
             "reports": await self._desk.backlog(),

@@ -38,6 +38,12 @@ METRICS: tuple[Metric, ...] = (
     Metric("fednode_network_connections", "gauge", "Connections to nodes."),
     Metric("fednode_network_refused_connections_total", "counter", "Connections over the limits."),
     Metric("fednode_network_handler_errors_total", "counter", "Streams that ended by a fault of this program."),
+    Metric("fednode_bitswap_peers", "gauge", "IPFS peers with a stream open, or with something to get."),
+    Metric("fednode_bitswap_fetches", "gauge", "Imports from the IPFS network under way."),
+    Metric("fednode_bitswap_blocks_total", "counter", "Blocks by direction: sent, received."),
+    Metric("fednode_bitswap_bytes_total", "counter", "Bytes of these."),
+    Metric("fednode_bitswap_refused_blocks_total", "counter", "Blocks that peers wanted and that are not given here."),
+    Metric("fednode_router_answers_total", "counter", "Questions to routers by outcome: answered, failed."),
     Metric("fednode_peer_faults_total", "counter", "What peers did wrong, by code."),
     Metric("fednode_loop_passes_total", "counter", "Passes of the daemon's event loop."),
     Metric("fednode_loop_stalls_total", "counter", "Passes that kept others waiting for more than 20 ms."),
@@ -99,7 +105,16 @@ def _add_daemon(samples: Samples, status: Mapping[str, Any]) -> None:
         _add(samples, "fednode_store_bytes", store[f"{kind}_bytes"], kind=kind)
     _add(samples, "fednode_store_quota_bytes", store["quota_bytes"], kind="sites")
     _add(samples, "fednode_store_quota_bytes", store["cache_quota_bytes"], kind="cache")
+    ipfs = status["ipfs"]
+    for direction in ("sent", "received"):
+        _add(samples, "fednode_bitswap_blocks_total", ipfs[f"{direction}_blocks"], direction=direction)
+        _add(samples, "fednode_bitswap_bytes_total", ipfs[f"{direction}_bytes"], direction=direction)
+    _add(samples, "fednode_router_answers_total", ipfs["router_answers"], outcome="answered")
+    _add(samples, "fednode_router_answers_total", ipfs["router_failures"], outcome="failed")
     plain: dict[str, float] = {
+        "fednode_bitswap_peers": ipfs["peers"],
+        "fednode_bitswap_fetches": ipfs["fetches"],
+        "fednode_bitswap_refused_blocks_total": ipfs["refused_blocks"],
         "fednode_uptime_seconds": status["uptime_s"],
         "fednode_store_blocks": store["blocks"],
         "fednode_store_damaged_blocks": store["corrupt_blocks"],

@@ -172,7 +172,7 @@ async def _serve(config: Config, paths: Paths, store: DiskStore, options: RunOpt
         _spare_collections()
         monitor = LoopMonitor()
         monitor.start()
-        control = Control(config, store, network, replicator, policies, lists, gateway, monitor, office, desk)
+        control = Control(config, store, network, replicator, policies, lists, gateway, monitor, office, desk, ipfs)
         policies.on_change = partial(_policy_changed, replicator, office)
         members = await join(nursery, config, paths, replicator, store, key)
         await nursery.start(replicator.run)

@@ -21,6 +21,7 @@ from node.casework.desk import Desk
 from node.control import Control
 from node.decisions.log import DecisionLog
 from node.gateway.supervisor import GatewaySupervisor
+from node.ipfs import Ipfs
 from node.monitor import LoopMonitor
 from node.net.memory import Air, open_memory_network
 from node.net.port import NetSettings
@@ -93,6 +94,7 @@ class SmallDaemon:
                 notices = NoticeBook(self.paths.notices)
                 office = NoticeOffice(notices, self.store, policies, decisions, replicator, key, Terms())
                 desk = Desk(book, office, decisions)
+                ipfs = Ipfs(replicator.context, ())
                 control = Control(
                     self.config,
                     self.store,
@@ -104,10 +106,12 @@ class SmallDaemon:
                     LoopMonitor(),
                     office,
                     desk,
+                    ipfs,
                 )
                 await nursery.start(replicator.run)
+                await nursery.start(ipfs.run)
                 await nursery.start(self._serve_publish, Intake(replicator.context, replicator))
-                await nursery.start(partial(serve_admin, cases=desk), control, self.paths.admin_socket)
+                await nursery.start(partial(serve_admin, cases=desk, imports=ipfs.imports), control, self.paths.admin_socket)
                 self._ready.set()
                 await trio.sleep_forever()
 

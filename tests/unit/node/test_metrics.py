@@ -27,6 +27,17 @@ STATUS = {
         "blocks": 3,
         "corrupt_blocks": 0,
     },
+    "ipfs": {
+        "peers": 2,
+        "sent_blocks": 5,
+        "sent_bytes": 5000,
+        "refused_blocks": 1,
+        "received_blocks": 3,
+        "received_bytes": 3000,
+        "fetches": 1,
+        "router_answers": 4,
+        "router_failures": 0,
+    },
     "network": {
         "state": "running",
         "restarts": 0,
