@@ -69,7 +69,7 @@ def _fields(raw: bytes) -> list[tuple[int, int | bytes]]:
 class GoNode:
     """One p2pd on loopback, a context manager."""
 
-    def __init__(self, binary: Path, folder: Path) -> None:
+    def __init__(self, binary: Path, folder: Path, *, dht_server: bool = False) -> None:
         self._control = folder / "p2pd.sock"
         self._folder = folder
         self._server: socket.socket | None = None
@@ -77,6 +77,8 @@ class GoNode:
             port = free.getsockname()[1]
         command = [str(binary), "-listen", f"/unix{self._control}", "-hostAddrs", f"/ip4/127.0.0.1/tcp/{port}"]
         command += ["-quic=false", "-relay=false", "-relayService=false"]
+        if dht_server:
+            command += ["-dhtServer", "-forceReachabilityPublic"]
         self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         self._port = port
 

@@ -1,7 +1,6 @@
 """js-libp2p and go-libp2p connect, identify, ping, and open streams both ways, under load and with resets.
 
-FEDNODE_IPFS_CLIENTS names a folder as tests/integration/ipfs_clients.py says; `p2pd` in it is
-hivemind/hivemind_cli/p2pd of the PyPI wheel hivemind 1.1.12.
+FEDNODE_IPFS_CLIENTS names the folder, as tests/integration/ipfs_clients.py says.
 """
 
 from __future__ import annotations
@@ -20,10 +19,9 @@ import pytest
 
 from tests.integration.daemons import daemon_folder
 from tests.integration.go_libp2p import GoNode
-from tests.integration.ipfs_clients import CLIENTS, NODE
+from tests.integration.ipfs_clients import CLIENTS, NODE, P2PD
 from tests.integration.net_kit import NodeProcess
 
-P2PD = CLIENTS / "p2pd"
 SCRIPT = Path(__file__).with_name("libp2p_client.mjs")
 
 pytestmark = pytest.mark.large

