@@ -216,11 +216,17 @@ class _TreeFetch:
 
 
 def _check(context: Context, root: Cid, cids: Sequence[Cid]) -> None:
-    """Raises Refused when policy does not allow to fetch and keep one of the blocks."""
-    for cid in cids:
-        subject = Subject(root=root, trail=(root, cid), local=True)
-        for act in (Act.FETCH, Act.STORE):
-            verdict = context.gate.policy.decide(act, subject)
+    """Raises Refused when policy does not allow to fetch and keep the tree or one of the blocks.
+
+    A quarantined block in a tree that is allowed is kept.
+    """
+    policy = context.gate.policy
+    for act in (Act.FETCH, Act.STORE):
+        verdict = policy.decide(act, Subject(root=root, trail=(root,), local=True))
+        if not verdict.allowed:
+            raise Refused(verdict)
+        for cid in cids:
+            verdict = policy.decide(act, Subject(root=root, trail=(root, cid), local=True))
             if verdict.kind == "refuse":
                 raise Refused(verdict)
 

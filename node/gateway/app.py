@@ -173,6 +173,6 @@ class GatewayApp:
         return page(404, pages.plain("Not found", "This node has no such page.", self._me))
 
     def _front(self) -> bytes:
-        served = [site for site in self._view.hosted() if self._view.decide(site, None, ("",), ()).allowed]
+        served = [site for site in self._view.hosted() if self._view.serves(site)]
         links = [(f"/ipns/{site}/", str(site)) for site in served[:FRONT_LINKS_MAX]] if self._list_sites else []
         return pages.front(self._me, len(served), links)

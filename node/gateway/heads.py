@@ -36,7 +36,8 @@ class Current:
     """What to serve, of a site or of a kept tree.
 
     may_fetch: other nodes may be asked for its blocks. site_root: of the whole site or tree, where `root` is that of a
-    part of it. record: the IPNS record of its name, b"" for a tree that was asked for by its CID.
+    part of it. record: the IPNS record of its name, b"" for a tree that was asked for by its CID. name: of somebody
+    else, that stands for the tree. domains: that the release lists.
     """
 
     site: Owner
@@ -45,6 +46,8 @@ class Current:
     may_fetch: bool
     site_root: Cid
     record: bytes = field(repr=False)
+    name: SiteId | None = None
+    domains: tuple[str, ...] = ()
 
 
 class Heads:
@@ -63,7 +66,7 @@ class Heads:
             raise SiteEnded(record.head.release)
         if record is not None and record.held is not None:
             return _current(record.held)
-        named = self._named(site.cid.multihash)
+        named = self._named(site)
         if named is not None:
             return named
         if not self._fetch_on_miss:
@@ -73,9 +76,9 @@ class Heads:
             signed = record.head  # other nodes lag behind, or lie
         return _current(signed)
 
-    def _named(self, name: bytes) -> Current | None:
+    def _named(self, name: SiteId) -> Current | None:
         """What the record of somebody else says that the operator keeps, if it is a tree that is kept here."""
-        row = self._view.name(name)
+        row = self._view.name(name.cid.multihash)
         if row is None:
             return None
         record = IpnsRecord.decode(row.record)
@@ -83,7 +86,7 @@ class Heads:
         if cid is None or not record.is_valid_at(time.time_ns()):
             return None
         tree = next(iter(self._trees(cid)), None)
-        return None if tree is None else Current(tree, record.sequence, cid, False, tree, row.record)
+        return None if tree is None else Current(tree, record.sequence, cid, False, tree, row.record, name)
 
     def _trees(self, cid: Cid) -> list[Cid]:
         """Roots of the trees that have the block; a raw one that its CID carries is a tree of itself."""
@@ -124,7 +127,8 @@ def _current(signed: SignedRelease) -> Current:
     release = signed.release
     if release.ended or release.root is None:
         raise SiteEnded(release)
-    return Current(release.site, release.seq, release.root, True, release.root, signed.ipns_record)
+    root = release.root
+    return Current(release.site, release.seq, root, True, root, signed.ipns_record, domains=release.domains)
 
 
 def _ipfs_root(value: bytes) -> Cid | None:

@@ -58,7 +58,7 @@ class NodeAnswers:
     def _about(self) -> bytes:
         """docs/spec/gateway.md, 12."""
         settings = self._settings
-        served = sum(self._view.decide(site, None, ("",), ()).allowed for site in self._view.hosted())
+        served = sum(self._view.serves(site) for site in self._view.hosted())
         about = {
             "software": {"name": "fednode", "version": version("fednode")},
             "name": settings.node_name,

@@ -144,9 +144,10 @@ class SiteAnswers:
 
     def _decide(self, current: Current, paths: tuple[str, ...], trail: tuple[Cid, ...]) -> Verdict:
         """On something below the root at hand; if that is only a part of a site, the site's own root counts, too."""
-        verdict = self._view.decide(current.site, current.root, paths, trail)
+        site = current.name or current.site
+        verdict = self._view.decide(site, current.root, paths, trail, current.domains)
         if verdict.allowed and current.root != current.site_root:
-            return self._view.decide(current.site, current.site_root, ("",), ())
+            return self._view.decide(site, current.site_root, ("",), (), current.domains)
         return verdict
 
     async def _own_headers(self, current: Current, place: SitePath, load: LoadBlock) -> tuple[Header, ...]:
@@ -184,7 +185,12 @@ class SiteAnswers:
     async def _listing(self, reading: Reading, found: Found) -> Response:
         """A folder's page; entries that policy refuses are not in it."""
         place, current = reading.place, reading.current
-        entries, more = await list_directory(found.entry.cid, LISTING_ENTRIES_MAX, reading.load)
+
+        async def load(cid: Cid) -> bytes:
+            insist(self._decide(current, (place.path,), (*found.trail, cid)))
+            return await reading.load(cid)
+
+        entries, more = await list_directory(found.entry.cid, LISTING_ENTRIES_MAX, load)
         prefix = f"{place.path}/" if place.path else ""
         rows = [
             pages.Row(entry.name, entry.tsize)

@@ -96,17 +96,30 @@ class StoreView:
         self.list_names = frozenset(each.name for each in lists)
         return Policy(rules_of(self._reader.rules()), lists=lists)
 
-    def decide(self, site: Owner, root: Cid | None, paths: tuple[str, ...], trail: tuple[Cid, ...]) -> Verdict:
-        """May this be served? One thing may be reached under several paths: the first refusal counts."""
+    def decide(
+        self,
+        site: Owner,
+        root: Cid | None,
+        paths: tuple[str, ...],
+        trail: tuple[Cid, ...],
+        domains: tuple[str, ...] = (),
+    ) -> Verdict:
+        """May this be served? One thing may be reached under several paths: the first refusal counts. domains: that
+        the release lists, where the node has none of the site."""
         of_site = site if isinstance(site, SiteId) else None
         record = self.site(of_site) if of_site is not None else None
-        domains = (record.held or record.head).release.domains if record is not None else ()
+        if record is not None:
+            domains = (*domains, *(record.held or record.head).release.domains)
         for path in paths:
             subject = Subject(site=of_site, root=root, path=path, trail=trail, domains=domains)
             verdict = self._policy.decide(Act.HTTP_SERVE, subject)
             if not verdict.allowed:
                 return verdict
         return ALLOW
+
+    def serves(self, site: SiteId) -> bool:
+        """The site as a whole may be served."""
+        return self.decide(site, self.root_of(site), ("",), ()).allowed
 
     def ask(self, site: Owner, root: Cid | None, paths: tuple[str, ...], trail: tuple[Cid, ...]) -> None:
         """As decide; raises Refused."""

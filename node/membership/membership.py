@@ -19,6 +19,7 @@ from node.core.peers import key_of, peer_of
 from node.membership import exchange, saved
 from node.net.channel import FrameChannel
 from node.net.port import Stream
+from node.policy.decide import Policy
 from node.replication.context import IDLE_S, OPEN_DEADLINE_S, Context
 from protocol.errors import FednodeError, PeerError
 from protocol.limits import STATEMENT_ADDRESSES_MAX
@@ -36,6 +37,7 @@ SPREAD_EVERY_S = 2.0
 SPREAD_PEERS = 3
 NEWS_MAX = 1000
 SAVE_S = 600.0
+_SITES_AT_ONCE = 200
 
 log = logging.getLogger(__name__)
 
@@ -63,7 +65,9 @@ class Membership:
         self._facts = Facts(Takes.NONE, 0)
         self._file = file
         self._own: SignedStatement | None = None
-        self._stated: tuple[Facts, int, tuple[str, ...]] | None = None
+        self._stated: tuple[Facts, list[SiteId], tuple[str, ...]] | None = None
+        self._sites: list[SiteId] = []
+        self._sites_of: tuple[int, Policy] | None = None
         self._renew_s = 0.0
         self._news: dict[SiteId, PeerId | None] = {}
         """Members with something new, and who told of it."""
@@ -129,12 +133,12 @@ class Membership:
     def _restate(self) -> SignedStatement:
         """Signs a new statement. It is later than the last one, whatever the clock says."""
         facts, addresses = self._facts, self._addresses()
-        self._stated = (facts, self._keeping.version, addresses)
+        self._stated = (facts, self._sites, addresses)
         known = self.get(self._me)
         made_s = int(self._keeping.clock.now_s(time.time()))
         if known is not None:
             made_s = max(made_s, known.made_s + 1)
-        sites = self._keeping.sites()
+        sites = self._sites
         statement = Statement(
             node=self._me,
             made_s=made_s,
@@ -157,6 +161,21 @@ class Membership:
         self._facts = await trio.to_thread.run_sync(self._read_facts)
         self._keeping.pressed = self._facts.pressed
         self._keeping.leaving = self._facts.takes is Takes.LEAVING
+        if self._sites_of != (self._keeping.version, self._context.gate.policy):
+            await self._look_at_sites()
+
+    async def _look_at_sites(self) -> None:
+        """What is hosted here and may be announced: nobody audits a host for what it refuses."""
+        self._sites_of = (self._keeping.version, self._context.gate.policy)
+        found = []
+        for number, site in enumerate(self._keeping.sites()):
+            if number % _SITES_AT_ONCE == 0:
+                await trio.lowlevel.checkpoint()
+            state = self._context.core.state_of(site)
+            held = state.held if state else None
+            if held is not None and self._context.gate.may_announce(held).allowed:
+                found.append(site)
+        self._sites = found
 
     def _addresses(self) -> tuple[str, ...]:
         found = (address.rpartition("/p2p/")[0] for address in self._context.network.addresses())
@@ -166,7 +185,7 @@ class Membership:
         while True:
             await trio.sleep(RESTATE_S)
             await self._look_at_facts()
-            now = (self._facts, self._keeping.version, self._addresses())
+            now = (self._facts, self._sites, self._addresses())
             if now != self._stated or trio.current_time() >= self._renew_s:
                 self._restate()
 

@@ -12,7 +12,7 @@ from node.net.port import PeerId
 from protocol.errors import DecodeError, PeerError
 from protocol.ipns import IpnsRecord
 
-_PREFIX = b"/ipns/"
+NAME_PREFIX = b"/ipns/"
 
 
 class StaleRecord(PeerError):
@@ -29,17 +29,17 @@ class NoRoom(PeerError):
 
 def value_key(name: bytes) -> bytes:
     """The DHT key of an IPNS name, a multihash."""
-    return _PREFIX + name
+    return NAME_PREFIX + name
 
 
 def check_value(key: bytes, value: bytes, now_s: float) -> IpnsRecord:
     """The record, verified against the name in `key`. Raises PeerError."""
-    if not key.startswith(_PREFIX):
+    if not key.startswith(NAME_PREFIX):
         raise DecodeError("a key that is no IPNS name")
     record = IpnsRecord.decode(value)
     if not record.is_valid_at(int(now_s * 1e9)):
         raise DecodeError("an IPNS record that has expired")
-    record.verify(key[len(_PREFIX) :])
+    record.verify(key[len(NAME_PREFIX) :])
     return record
 
 

@@ -20,7 +20,7 @@ from multiaddr import Multiaddr
 from node.net.addresses import Address
 from node.net.delimited import delimited
 from node.net.kademlia import NEAREST, Provider, ProviderTable, RoutingTable, Walk, position
-from node.net.kademlia_values import StaleRecord, ValueTable, check_value, value_key
+from node.net.kademlia_values import NAME_PREFIX, StaleRecord, ValueTable, check_value, value_key
 from node.net.peer_ids import peer_id_bytes, peer_id_text
 from node.net.port import BadAddress, PeerId, Stream
 from protocol.errors import PeerError
@@ -55,6 +55,8 @@ Reply = Any  # a kademlia_pb2.Message; libp2p is untyped to mypy
 
 class Host(Protocol):
     """What the DHT needs of the network that it is a part of."""
+
+    withholds: Callable[[bytes], bool]
 
     @property
     def local_peer(self) -> PeerId: ...
@@ -309,6 +311,9 @@ class Dht:
             return _message(Message.PING, b"")
         if not 0 < len(key) <= KEY_MAX_BYTES:
             return None
+        withheld = self._host.withholds(key.removeprefix(NAME_PREFIX))
+        if withheld and request.type in (Message.ADD_PROVIDER, Message.PUT_VALUE):
+            return None
         if request.type == Message.ADD_PROVIDER:
             return _message(Message.ADD_PROVIDER, key) if self._keep(asker, request) else None
         if request.type == Message.PUT_VALUE:
@@ -316,17 +321,22 @@ class Dht:
         if request.type not in (Message.FIND_NODE, Message.GET_PROVIDERS, Message.GET_VALUE):
             return None
         reply = _message(request.type, key)
-        if request.type == Message.GET_PROVIDERS:
-            for provider in self._records.providers(key, time.time())[:NEAREST]:
-                self._add_peer(reply.providerPeers, provider.peer, provider.addresses, asker)
-        if request.type == Message.GET_VALUE and (value := self._values.get(key, time.time())) is not None:
-            _set_record(reply, key, value)
+        if not withheld:
+            self._add_records(reply, key, asker)
         if request.type == Message.FIND_NODE and key == peer_id_bytes(asker):
             # so that it learns of another process with its key
             self._add_peer(reply.closerPeers, asker, self._host.known_addresses(asker), asker)
         for peer in self._nearest_for(asker, key, is_peer=request.type == Message.FIND_NODE):
             self._add_peer(reply.closerPeers, peer, self._host.known_addresses(peer), asker)
         return reply
+
+    def _add_records(self, reply: Reply, key: bytes, asker: PeerId) -> None:
+        """What is kept under the key of the kind that is asked for."""
+        if reply.type == Message.GET_PROVIDERS:
+            for provider in self._records.providers(key, time.time())[:NEAREST]:
+                self._add_peer(reply.providerPeers, provider.peer, provider.addresses, asker)
+        if reply.type == Message.GET_VALUE and (value := self._values.get(key, time.time())) is not None:
+            _set_record(reply, key, value)
 
     def _add_peer(self, entries: Any, peer: PeerId, addresses: Iterable[str], to: PeerId) -> None:
         """An entry about `peer` in a message to `to`."""

@@ -56,6 +56,7 @@ class LibP2PNetwork:
         self.counts: Counter[str] = Counter()
         self.handlers: dict[str, Handler] = {}
         self.usefulness = Usefulness()
+        self.withholds: Callable[[bytes], bool] = lambda _: False
         self._settings = settings
         self._listeners = listeners
         self._keys = Keys(settings.private_key)

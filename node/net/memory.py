@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 
@@ -98,6 +98,7 @@ class MemoryNetwork:
         self.records: dict[bytes, dict[PeerId, list[str]]] = {}
         self.ipfs_records: dict[bytes, dict[PeerId, list[str]]] = {}
         self.names: dict[bytes, IpnsRecord] = {}
+        self.withholds: Callable[[bytes], bool] = lambda _: False
         self._air = air
         self._settings = settings
         self._local_peer = peer_id_of_seed(settings.private_key)
@@ -239,7 +240,7 @@ class MemoryNetwork:
 
     async def provide(self, key: bytes, *, deadline_s: float = 30.0, ipfs_only: bool = False) -> int:
         await trio.lowlevel.checkpoint()
-        holders = [node for node in self._reachable() if node._addresses]
+        holders = [node for node in self._reachable() if node._addresses and not node.withholds(key)]
         if ipfs_only:
             holders = self._of_same_network(holders)
         for node in holders:
@@ -251,6 +252,7 @@ class MemoryNetwork:
         await trio.lowlevel.checkpoint()
         checked = check_value(value_key(name), record, time.time())
         holders = self._of_same_network([node for node in self._reachable() if node._addresses])
+        holders = [node for node in holders if not node.withholds(name)]
         for node in [self, *holders]:
             known = node.names.get(name)
             if known is None or known.order < checked.order:
@@ -260,7 +262,7 @@ class MemoryNetwork:
     async def find_ipns(self, name: bytes, *, deadline_s: float) -> IpnsRecord | None:
         await trio.lowlevel.checkpoint()
         nodes = self._of_same_network([self, *self._reachable()])
-        found = [node.names[name] for node in nodes if name in node.names]
+        found = [node.names[name] for node in nodes if name in node.names and not node.withholds(name)]
         return max(found, key=lambda record: record.order, default=None)
 
     def _of_same_network(self, nodes: list[MemoryNetwork]) -> list[MemoryNetwork]:
@@ -269,14 +271,16 @@ class MemoryNetwork:
 
     async def count_provided(self, key: bytes, *, deadline_s: float) -> int:
         await trio.lowlevel.checkpoint()
-        return sum(self._local_peer in node.records.get(key, {}) for node in self._reachable())
+        tell = [node for node in self._reachable() if not node.withholds(key)]
+        return sum(self._local_peer in node.records.get(key, {}) for node in tell)
 
     async def find_providers(self, key: bytes, *, limit: int, deadline_s: float) -> list[tuple[PeerId, list[str]]]:
         await trio.lowlevel.checkpoint()
         found: dict[PeerId, list[str]] = {}
-        for node in [self, *self._reachable()]:
+        tell = [node for node in [self, *self._reachable()] if not node.withholds(key)]
+        for node in tell:
             found.update(node.records.get(key, {}))
-        for node in self._of_same_network([self, *self._reachable()]):
+        for node in self._of_same_network(tell):
             found.update(node.ipfs_records.get(key, {}))
         found.pop(self._local_peer, None)
         return list(found.items())[:limit]

@@ -187,6 +187,10 @@ Handler: TypeAlias = Callable[[Stream], Awaitable[None]]
 class Network(Protocol):
     """A running network. See the module docstring for the contract."""
 
+    withholds: Callable[[bytes], bool]
+    """Asked whenever others ask the DHT's part in this node about a multihash: True, and it neither tells nor takes
+    anything of it. Set by who knows the rules; until then nothing is withheld."""
+
     @property
     def local_peer(self) -> PeerId:
         """The peer id that belongs to the node key."""

@@ -80,6 +80,8 @@ class Replicator:
         self.context.standing.on_shunned = lambda peer: network.ban(peer, for_s=BAN_S)
         self.care: Care | None = None
         """Set before `run` by whoever takes part in the membership; without it, all peers are offered everything."""
+        network.withholds = self._withholds
+        self._withheld_roots: frozenset[bytes] = frozenset()
         self._nursery: trio.Nursery | None = None
         self._fetches: dict[SiteId, tuple[SignedRelease, PeerId, trio.CancelScope]] = {}
         self._syncing: set[PeerId] = set()
@@ -129,8 +131,24 @@ class Replicator:
         return site in self.context.gate.policy.hosting.follow or site in self.context.published
 
     def policy_changed(self) -> None:
-        """To be called after the gate got another policy: takes effect on fetches that run."""
+        """To be called after the gate got another policy: takes effect on fetches that run and on the DHT."""
+        self._withheld_roots = self._refused_roots()
         self.tell(ins.PolicyChanged())
+
+    def _withholds(self, multihash: bytes) -> bool:
+        return multihash in self._withheld_roots or not self.context.gate.may_point_to(multihash).allowed
+
+    def _refused_roots(self) -> frozenset[bytes]:
+        """Under these the sites were announced, and no rule on a site tells them."""
+        allowed: set[bytes] = set()
+        refused: set[bytes] = set()
+        for site in self.context.core.sites():
+            state = self.context.core.state_of(site)
+            held = state.held if state else None
+            if held is not None and held.release.root is not None:
+                told = allowed if self.context.gate.may_announce(held).allowed else refused
+                told.add(held.release.root.multihash)
+        return frozenset(refused - allowed)
 
     def follow(self, site: SiteId) -> None:
         """Looks for the site now, unless it is held already."""
@@ -280,6 +298,8 @@ class Replicator:
 
     async def _find_hosts(self, site: SiteId) -> None:
         try:
+            if not self.context.gate.may_ask_for(site).allowed:
+                return
             async with self._dht_limit:
                 await find_heads(self.context, site, lambda peer, head: self.tell(ins.HeadSeen(peer, head)))
         finally:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from node.policy.decide import Policy
-from node.policy.model import Act, Subject, Verdict
-from protocol.cid import Cid
-from protocol.errors import PeerError
+from node.policy.model import ALLOW, Act, Subject, Verdict
+from protocol import varint
+from protocol.cid import RAW, Cid
+from protocol.errors import DecodeError, PeerError
 from protocol.release import SignedRelease
+from protocol.site_id import SiteId
 
 
 class Refused(PeerError):
@@ -57,6 +59,31 @@ class Gate:
                 local=local,
             ),
         )
+
+    def may_fetch_block(self, signed: SignedRelease, cid: Cid, *, local: bool = False) -> Verdict:
+        """May others be asked for this block, and may it be written? One that is quarantined in a site that is allowed
+        is kept."""
+        verdict = self.may_host(signed, local=local)
+        if not verdict.allowed:
+            return verdict
+        verdict = self.may_store_block(signed, cid, local=local)
+        return verdict if verdict.kind == "refuse" else ALLOW
+
+    def may_ask_for(self, site: SiteId) -> Verdict:
+        """May others be asked about this site, of which nothing else is known?"""
+        return self.policy.decide(Act.FETCH, Subject(site))
+
+    def may_point_to(self, multihash: bytes) -> Verdict:
+        """May others be told who has this, the name of a site or a CID?"""
+        try:
+            subject = Subject(SiteId.from_multihash(multihash))
+        except DecodeError:
+            try:
+                cid = Cid(b"\x01" + varint.encode(RAW) + multihash)
+            except DecodeError:
+                return ALLOW  # the name of nothing that a rule can be on
+            subject = Subject(root=cid, trail=(cid,))
+        return self.policy.decide(Act.ANNOUNCE, subject)
 
     def may_send_block(self, signed: SignedRelease, cid: Cid) -> Verdict:
         """May this block of the site be sent to a peer?"""

@@ -24,7 +24,7 @@ _SITES_AT_ONCE = 200
 
 async def compare_heads(context: Context, channel: FrameChannel, peer: PeerId) -> None:
     """The beginning side. Afterwards each has been offered what it lacks and the other holds."""
-    known = context.core.known_heads(peer)
+    known = await _announceable(context, peer)
     ours = await _buckets(known, buckets_for(len(known)))
     await channel.send(ours.summary(int(time.time())))
     mine = ours.unequal(await receive_summary(channel))
@@ -36,7 +36,7 @@ async def compare_heads(context: Context, channel: FrameChannel, peer: PeerId) -
 
 async def answer_heads(context: Context, channel: FrameChannel, peer: PeerId, summary: Summary) -> None:
     """The answering side."""
-    known = context.core.known_heads(peer)
+    known = await _announceable(context, peer)
     ours = await _buckets(known, summary.buckets)
     mine = ours.unequal(summary)
     await channel.send(ours.summary(int(time.time())))
@@ -44,6 +44,17 @@ async def answer_heads(context: Context, channel: FrameChannel, peer: PeerId, su
     listed = await receive_listing(channel, Of.SITES)
     await _take_offers(context, channel, peer)
     await _offer(context, channel, peer, known, mine, listed)
+
+
+async def _announceable(context: Context, peer: PeerId) -> list[SignedRelease]:
+    """What the peer may be told of: that a site is here is not even to be read out of a sum."""
+    known = context.core.known_heads(peer)
+    found: list[SignedRelease] = []
+    for start in range(0, len(known), _SITES_AT_ONCE):
+        chunk = known[start : start + _SITES_AT_ONCE]
+        found += [signed for signed in chunk if context.gate.may_announce(signed).allowed]
+        await trio.lowlevel.checkpoint()
+    return found
 
 
 async def _buckets(known: Sequence[SignedRelease], count: int) -> Buckets:

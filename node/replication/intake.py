@@ -70,7 +70,7 @@ class Intake:
             case msg.Offer(signed):
                 pass
             case msg.Ask(site):
-                await self._answer_ask(channel, site)
+                await self._answer_ask(channel, site, local=peer is None)
                 return
             case None:
                 return
@@ -81,13 +81,17 @@ class Intake:
             self._context.standing.count(trio.current_time(), peer, StaleRelease.code)
         await channel.send(answer)
 
-    async def _answer_ask(self, channel: FrameChannel, site: SiteId) -> None:
+    async def _answer_ask(self, channel: FrameChannel, site: SiteId, *, local: bool) -> None:
         """A publisher without records of its own asks which sequence comes next."""
         state = self._context.core.state_of(site)
         if state is None or state.head is None:
             await channel.send(msg.Refuse("not-found", "this node knows no release of the site", site))
-        else:
+            return
+        verdict = self._context.gate.may_serve_peers(state.head)
+        if local or verdict.allowed:
             await channel.send(msg.Offer(state.head))
+        else:
+            await channel.send(msg.Refuse(verdict.code, msg.clip_reason(verdict.reason), site))
 
     async def _decide(self, channel: FrameChannel, signed: SignedRelease, *, local: bool) -> msg.Have | msg.Refuse:
         context, site = self._context, signed.site

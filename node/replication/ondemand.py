@@ -61,6 +61,9 @@ class OnDemand:
         state = self._context.core.state_of(site)
         if state is not None and state.head is not None and state.head.release.ended:
             return state.head
+        verdict = self._context.gate.may_ask_for(site)
+        if not verdict.allowed:
+            raise Unavailable("refused", verdict.reason)
         found = self._remember(site)
         async with found.lock:
             age_s = trio.current_time() - found.looked_at_s
@@ -129,9 +132,11 @@ class OnDemand:
             return
         signed, hosts = await self._sources(site)
         for peer in hosts:
+            self._check_policy(signed, cid)
             try:
                 data = await self._from_host(peer, signed, cid)
-                await self._keep(signed, cid, data)
+                self._check_policy(signed, cid)
+                await self._context.in_store(self._context.store.cache_blocks, [(cid, data)])
             except PeerError as error:
                 self._context.standing.count(trio.current_time(), peer, error.code)
                 log.info("block %s from %s: %s", cid, peer, error)
@@ -167,11 +172,13 @@ class OnDemand:
                 case other:
                     raise Malformed(f"expected a block, got {type(other).__name__}")
 
-    async def _keep(self, signed: SignedRelease, cid: Cid, data: bytes) -> None:
-        verdict = self._context.gate.may_store_block(signed, cid, local=self._any_site)
-        if verdict.kind == "refuse":
+    def _check_policy(self, signed: SignedRelease, cid: Cid) -> None:
+        """What is hosted here may be healed, whatever the hosting settings say of new sites."""
+        state = self._context.core.state_of(signed.site)
+        local = self._any_site or (state is not None and state.held == signed)
+        verdict = self._context.gate.may_fetch_block(signed, cid, local=local)
+        if not verdict.allowed:
             raise Unavailable("refused", verdict.reason)
-        await self._context.in_store(self._context.store.cache_blocks, [(cid, data)])
 
 
 def _is_readable(store: Store, cid: Cid) -> bool:

@@ -157,6 +157,7 @@ class _Import:
         walk = DagWalk(root)
         while not walk.done:
             named = await self.context.in_store(_step, store, walk, found)
+            self._check(named)  # of those that were here before, too
             if self.partial:
                 self.loose.difference_update(cid.canonical for cid in named)
         return found

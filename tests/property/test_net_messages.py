@@ -195,6 +195,7 @@ class Host:
     local_peer = US
 
     def __init__(self, answer: Callable[[Stream], Any] | None = None) -> None:
+        self.withholds: Callable[[bytes], bool] = lambda _: False
         self.claims: list[tuple[PeerId, list[str]]] = []
         self._answer = answer
         self.nursery: trio.Nursery
