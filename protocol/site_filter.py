@@ -17,16 +17,16 @@ _DOMAIN: Final = b"fednode/site-filter/1\0"
 class Probe:
     """Where a site's bits are in a filter of any size; worth keeping for a site that is looked up often."""
 
-    __slots__ = ("_first", "_step")
+    __slots__ = ("first", "step")
 
     def __init__(self, site: SiteId) -> None:
         digest = sha256(_DOMAIN + site).digest()
-        self._first = int.from_bytes(digest[:8], "big")
-        self._step = int.from_bytes(digest[8:16], "big") | 1
+        self.first = int.from_bytes(digest[:8], "big")
+        self.step = int.from_bytes(digest[8:16], "big") | 1
 
     def positions(self, bits: int) -> list[int]:
         """The numbers of the site's bits in a filter of so many."""
-        return [(self._first + index * self._step) % bits for index in range(PROBES)]
+        return [(self.first + index * self.step) % bits for index in range(PROBES)]
 
 
 class SiteFilter(bytes):
@@ -55,4 +55,15 @@ class SiteFilter(bytes):
         """Whether the site may have been put in."""
         if not self:
             return False
-        return all(self[position >> 3] >> (position & 7) & 1 for position in probe.positions(8 * len(self)))
+        bits, position = 8 * len(self), probe.first
+        for _ in range(PROBES):  # most sites are told by the first two: this is asked for each site and each statement
+            bit = position % bits
+            if not self[bit >> 3] >> (bit & 7) & 1:
+                return False
+            position += probe.step
+        return True
+
+    @property
+    def false_share(self) -> float:
+        """Of the sites that were not put in, the share that it names all the same."""
+        return (int.from_bytes(self).bit_count() / (8 * len(self))) ** PROBES if self else 0.0

@@ -1,7 +1,7 @@
 """Whom to ask for proofs next (docs/spec/membership.md, 5). Pure."""
 
 import random
-from collections.abc import Iterable
+from collections.abc import Collection
 
 from node.core import effects as fx
 from node.core.agenda import Agenda
@@ -16,6 +16,8 @@ SITES_AT_ONCE = 4
 _SAMPLE = 16
 CALLS_MAX = 4
 CALL_MAX_S = 120.0
+# A site that only a node's filter names, and that it does not have, is asked for again so much later.
+HINT_AGAIN_S = 24 * 3600.0
 
 
 class Auditing:
@@ -26,14 +28,23 @@ class Auditing:
         self._copies = copies
         self._next: Agenda[SiteId] = Agenda()
         self._calls: dict[SiteId, float] = {}
+        self._resting: set[SiteId] = set()  # those that had nothing of what their filters named
+
+    @property
+    def round_s(self) -> float:
+        """How long it takes to ask every node once, at one a second."""
+        return max(EVERY_S, float(len(self._next) - len(self._resting)))
 
     def met(self, now_s: float, node: SiteId) -> None:
         """The node says that it hosts sites of ours: ask it, soon if it was not asked lately."""
+        if node in self._resting and self._open(now_s, node):
+            self.forget(node)
         if node not in self._next and node not in self._calls:
             self._next.set(node, now_s + SOON_S * self._rng.uniform(0.5, 1.5))
 
     def forget(self, node: SiteId) -> None:
         self._next.drop(node)
+        self._resting.discard(node)
 
     def due(self, now_s: float) -> list[fx.Audit]:
         """At most one."""
@@ -42,31 +53,40 @@ class Auditing:
         if len(self._calls) >= CALLS_MAX:
             return []
         for node in self._next.due(now_s, 1):
-            if sites := self._choose(node):
+            self._resting.discard(node)
+            if sites := self._choose(now_s, node):
                 self._calls[node] = now_s
                 return [fx.Audit(node, sites)]
         return []
 
     def answered(
-        self, now_s: float, node: SiteId, proved: Iterable[SiteId], failed: Iterable[SiteId], *, silent: bool
+        self, now_s: float, node: SiteId, proved: Collection[SiteId], failed: Collection[SiteId], *, silent: bool
     ) -> None:
         """What became of `Audit`. Silence proves nothing: the node's last contact grows old by itself."""
+        if not silent:
+            self._copies.audited(now_s, node, proved, failed)
         self._end(now_s, node)
-        if silent:
-            return
-        for site in failed:
-            self._copies.failed(now_s, site, node)
-        for site in proved:
-            self._copies.proved(now_s, site, node)
 
     def _end(self, now_s: float, node: SiteId) -> None:
         self._calls.pop(node, None)
-        if self._copies.sites_of(node):
+        if self._open(now_s, node):
             self._next.set(node, now_s + EVERY_S * self._rng.uniform(0.75, 1.25))
+        elif self._copies.sites_of(node):
+            self._resting.add(node)
+            self._next.set(node, now_s + HINT_AGAIN_S * self._rng.uniform(0.75, 1.25))
 
-    def _choose(self, node: SiteId) -> tuple[SiteId, ...]:
-        """Of some sites drawn at random, those whose proofs are oldest: nobody can tell which, and none is left out."""
+    def _open(self, now_s: float, node: SiteId) -> list[SiteId]:
+        """The sites to ask it for: all but those that its filter names by mistake, as it seems."""
         sites = self._copies.sites_of(node)
-        drawn = self._rng.sample(list(sites), min(_SAMPLE, len(sites)))
-        drawn.sort(key=lambda site: sites[site].proved_s or 0.0)
+        return [
+            site
+            for site, copy in sites.items()
+            if copy.said or not copy.failed or copy.asked_s < now_s - HINT_AGAIN_S / 2
+        ]
+
+    def _choose(self, now_s: float, node: SiteId) -> tuple[SiteId, ...]:
+        """Of some sites drawn at random, those asked for longest ago: nobody can tell which, and none is left out."""
+        sites, among = self._copies.sites_of(node), self._open(now_s, node)
+        drawn = self._rng.sample(among, min(_SAMPLE, len(among)))
+        drawn.sort(key=lambda site: sites[site].asked_s)
         return tuple(drawn[:SITES_AT_ONCE])

@@ -1,6 +1,6 @@
 """Who else counts as a host of the sites that this node hosts (docs/spec/membership.md, 6). Pure."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from protocol.site_filter import Probe, SiteFilter
@@ -8,26 +8,44 @@ from protocol.site_id import SiteId
 
 # A reboot, an upgrade or a provider's short night moves nothing.
 GRACE_S = 3600.0
-# Who says that it hosts a site counts for so long before it has proved it, and for so long after it has.
+# Who says that it hosts a site counts for so long before it has proved anything, and for so long after it has.
 UNPROVED_MAX_S = 24 * 3600.0
 PROOF_MAX_S = 7 * 24 * 3600.0
+# Who was caught is believed nothing but proofs for so long.
+DOUBT_S = 24 * 3600.0
+# A filter names sites that were not put in. If more than this share of what it names may be such, it is only a hint.
+VAGUE_SHARE = 0.1
 
 
 @dataclass(slots=True)
 class Copy:
-    """What one other node says and has shown of one site. Times are monotonic; None: never."""
+    """What one other node says and has shown of one site. Times are monotonic; None: never.
+
+    said: to this node, connected as itself, or proved once; otherwise only its filter names the site.
+    """
 
     stated_s: float
+    said: bool = False
     proved_s: float | None = None
     failed_s: float | None = None
 
-    def counts(self, now_s: float) -> bool:
-        """Whether it is to be believed, if the node is alive."""
-        if self.failed_s is not None and (self.proved_s is None or self.proved_s < self.failed_s):
+    @property
+    def failed(self) -> bool:
+        """It could not prove the site when it was last asked."""
+        return self.failed_s is not None and (self.proved_s is None or self.proved_s < self.failed_s)
+
+    @property
+    def asked_s(self) -> float:
+        """When it last answered an audit of the site."""
+        return max(self.proved_s or float("-inf"), self.failed_s or float("-inf"))
+
+    def counts(self, now_s: float, believed_s: float = float("-inf")) -> bool:
+        """Whether it is to be believed, if the node is alive. believed_s: when it last proved all it was asked for."""
+        if self.failed:
             return False
-        if self.proved_s is not None:
-            return now_s - self.proved_s < PROOF_MAX_S
-        return now_s - self.stated_s < UNPROVED_MAX_S
+        if self.proved_s is not None and now_s - self.proved_s < PROOF_MAX_S:
+            return True
+        return now_s - max(self.stated_s, believed_s) < UNPROVED_MAX_S
 
 
 class Copies:
@@ -35,12 +53,17 @@ class Copies:
 
     def __init__(self, grace_s: float = GRACE_S) -> None:
         self.grace_s = grace_s
+        self.contact_max_s = grace_s
+        """How long ago a node's last contact may be: the grace period, or longer when audits do not get round in it."""
         self._by_site: dict[SiteId, dict[SiteId, Copy]] = {}
         self._by_node: dict[SiteId, dict[SiteId, Copy]] = {}
         self._probes: dict[SiteId, Probe] = {}
         self._contact_s: dict[SiteId, float] = {}
         self._connected: set[SiteId] = set()
         self._leaving: set[SiteId] = set()
+        self._passed_s: dict[SiteId, float] = {}  # when a node last proved all that it was asked for
+        self._caught_s: dict[SiteId, float] = {}  # when it last could not prove what it had said
+        self._vague: set[SiteId] = set()  # nodes whose filters name more than they hold
 
     def watch(self, site: SiteId) -> None:
         """This node hosts the site from now on."""
@@ -50,7 +73,7 @@ class Copies:
 
     def unwatch(self, site: SiteId) -> None:
         for node in self._by_site.pop(site, {}):
-            self._by_node[node].pop(site, None)
+            self._drop_from_node(site, node)
         self._probes.pop(site, None)
 
     def connected(self, node: SiteId) -> None:
@@ -66,29 +89,35 @@ class Copies:
 
     def alive(self, now_s: float, node: SiteId) -> bool:
         """It is there, or was within the grace period."""
-        return node in self._connected or now_s - self._contact_s.get(node, float("-inf")) < self.grace_s
+        return node in self._connected or now_s - self._contact_s.get(node, float("-inf")) < self.contact_max_s
 
     def stated(self, now_s: float, site: SiteId, node: SiteId) -> None:
-        """The node says that it hosts the site."""
-        of_site = self._by_site.get(site)
-        if of_site is not None and node not in of_site:
-            of_site[node] = self._by_node.setdefault(node, {})[site] = Copy(now_s)
+        """The node says, connected as itself, that it hosts the site. What its filter was wrong about is forgotten."""
+        copy = self._named(now_s, site, node)
+        if copy is not None and not copy.said:
+            copy.said, copy.stated_s, copy.failed_s = True, now_s, None
+
+    def hinted(self, now_s: float, site: SiteId, node: SiteId, holdings: SiteFilter) -> None:
+        """The node's known filter, tested for a site that has only now come to be hosted here."""
+        if (probe := self._probes.get(site)) is not None and holdings.may_hold(probe):
+            self._named(now_s, site, node)
 
     def statement(self, now_s: float, node: SiteId, holdings: SiteFilter, *, leaving: bool) -> None:
         """The node has stated which sites it holds; first heard of, it has until the grace period ends to show up."""
         self._contact_s.setdefault(node, now_s)
         (self._leaving.add if leaving else self._leaving.discard)(node)
-        for site, probe in self._probes.items():
-            if holdings.may_hold(probe):
-                self.stated(now_s, site, node)
-            else:
-                self._unstate(site, node)
+        named = {site for site, probe in self._probes.items() if holdings.may_hold(probe)}
+        for site in self._by_node.get(node, {}).keys() - named:
+            self._unstate(site, node)
+        for site in named:
+            self._named(now_s, site, node)
+        vague = holdings.false_share * len(self._probes) > VAGUE_SHARE * len(named)
+        (self._vague.add if vague else self._vague.discard)(node)
 
     def proved(self, now_s: float, site: SiteId, node: SiteId) -> None:
         self.contact(now_s, node)
-        self.stated(now_s, site, node)
-        if (copy := self._by_site.get(site, {}).get(node)) is not None:
-            copy.proved_s, copy.failed_s = now_s, None
+        if (copy := self._named(now_s, site, node)) is not None:
+            copy.said, copy.proved_s, copy.failed_s = True, now_s, None
 
     def failed(self, now_s: float, site: SiteId, node: SiteId) -> None:
         """It does not have what it says, or not all of it."""
@@ -96,19 +125,40 @@ class Copies:
         if (copy := self._by_site.get(site, {}).get(node)) is not None:
             copy.failed_s = now_s
 
+    def audited(self, now_s: float, node: SiteId, proved: Collection[SiteId], failed: Collection[SiteId]) -> None:
+        """What one audit showed. Drawn at random, it tells of the node's other sites too.
+
+        A filter errs; so a site that only the filter named is no lie, unless most of those asked for are such.
+        """
+        if len(failed) > len(proved) or any(self.said(site, node) for site in failed):
+            self._caught_s[node] = now_s
+        elif proved and not failed:
+            self._passed_s[node] = now_s
+        for site in failed:
+            self.failed(now_s, site, node)
+        for site in proved:
+            self.proved(now_s, site, node)
+
+    def said(self, site: SiteId, node: SiteId) -> bool:
+        """The node itself said that it hosts the site, or proved it once: it is at fault if it cannot prove it now."""
+        copy = self._by_site.get(site, {}).get(node)
+        return copy is not None and copy.said
+
     def gone(self, node: SiteId) -> None:
         """It is no member any more."""
         for site in self._by_node.pop(node, {}):
             self._by_site[site].pop(node, None)
-        self._contact_s.pop(node, None)
+        for known in (self._contact_s, self._passed_s, self._caught_s):
+            known.pop(node, None)
         self._leaving.discard(node)
+        self._vague.discard(node)
 
     def counted(self, now_s: float, site: SiteId) -> list[SiteId]:
         """The nodes that count as hosts of the site now, this one not among them."""
         return [
             node
             for node, copy in self._by_site.get(site, {}).items()
-            if node not in self._leaving and copy.counts(now_s) and self.alive(now_s, node)
+            if node not in self._leaving and self._believed(now_s, node, copy) and self.alive(now_s, node)
         ]
 
     def of_site(self, site: SiteId) -> dict[SiteId, Copy]:
@@ -121,8 +171,30 @@ class Copies:
 
     def nodes(self) -> Iterable[SiteId]:
         """All that say they host one of the watched sites."""
-        return (node for node, sites in self._by_node.items() if sites)
+        return self._by_node
+
+    def _believed(self, now_s: float, node: SiteId, copy: Copy) -> bool:
+        caught_s = self._caught_s.get(node, float("-inf"))
+        doubted = now_s - caught_s < DOUBT_S and copy.stated_s <= caught_s
+        if doubted or (not copy.said and node in self._vague):
+            return copy.proved_s is not None and copy.counts(now_s)
+        return copy.counts(now_s, self._passed_s.get(node, float("-inf")))
+
+    def _named(self, now_s: float, site: SiteId, node: SiteId) -> Copy | None:
+        """The node's copy of a watched site, a new one if need be."""
+        of_site = self._by_site.get(site)
+        if of_site is None:
+            return None
+        if node not in of_site:
+            of_site[node] = self._by_node.setdefault(node, {})[site] = Copy(now_s)
+        return of_site[node]
 
     def _unstate(self, site: SiteId, node: SiteId) -> None:
         if self._by_site[site].pop(node, None) is not None:
-            del self._by_node[node][site]
+            self._drop_from_node(site, node)
+
+    def _drop_from_node(self, site: SiteId, node: SiteId) -> None:
+        sites = self._by_node.get(node, {})
+        sites.pop(site, None)
+        if not sites:
+            self._by_node.pop(node, None)

@@ -6,12 +6,12 @@ band's minimum, letting go above its maximum, and audits all the time.
 
 import math
 import random
-from collections import deque
+from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from node.core import effects as fx
-from node.core.auditing import Auditing
+from node.core.auditing import EVERY_S, Auditing
 from node.core.copies import GRACE_S, Copies
 from node.core.inputs import Answer
 from node.core.letting_go import LettingGo
@@ -27,12 +27,16 @@ from protocol.statement import SignedStatement, Takes
 ROUND_S = 60.0
 # How far down the order those may be who are asked to host a site that lacks hosts: some of the first will refuse.
 WANTED_BEYOND = 8
+# Once so many audits and departures have come of one step, the others wait for the next round.
+LETTING_GO_AT_ONCE = 8
 
 
 @dataclass(slots=True)
 class _Hosted:
     band: Band
     kept: bool
+    new: bool
+    """What members stated before it came here has not been looked at yet."""
 
 
 class Keeping:
@@ -54,16 +58,16 @@ class Keeping:
         self.version = 0
         """Another one whenever this node hosts other sites than before."""
         self._me = me
-        self._sites: dict[SiteId, _Hosted] = {}
-        self._round: deque[SiteId] = deque()
+        self._sites: OrderedDict[SiteId, _Hosted] = OrderedDict()  # the one to be looked at next comes first
+        self._looked_s: float | None = None
 
     def hosted(self, signed: SignedRelease, *, kept: bool, restored: bool = False) -> None:
         """The site is hosted here. kept: whatever others do (followed, or published here); restored: since before."""
         site = signed.site
-        if site not in self._sites:
-            self._round.append(site)
+        known = self._sites.get(site)
+        if known is None:
             self.version += 1
-        self._sites[site] = _Hosted(signed.release.band, kept)
+        self._sites[site] = _Hosted(signed.release.band, kept, known.new if known else not restored)
         self.copies.watch(site)
         if restored:
             self.repair.restored(site)
@@ -71,7 +75,6 @@ class Keeping:
     def left(self, site: SiteId) -> None:
         """The site is not hosted here any more."""
         if self._sites.pop(site, None) is not None:
-            self._round.remove(site)
             self.version += 1
             self.copies.unwatch(site)
             self.repair.forget(site)
@@ -152,21 +155,34 @@ class Keeping:
         return self._sites[site].band.min_hosts + (1 if more else 0)
 
     def due(self, now_s: float, wall_s: float) -> list[fx.Effect]:
-        """What to do now; to be called every second."""
+        """What to do now; to be called every second, or less often: then more sites are looked at in one call."""
         for node in self.members.expire(self.clock.now_s(wall_s)):
             self.copies.gone(node)
             self.auditing.forget(node)
         found: list[fx.Effect] = []
-        for _ in range(math.ceil(len(self._round) / ROUND_S)):
-            self._round.rotate(-1)
-            found.extend(self._look(now_s, self._round[-1]))
-        wanted = {site: self.hosts_wanted(site) for site in self.repair.needs()}
-        return [*found, *self.repair.due(now_s, wanted), *self.auditing.due(now_s)]
+        self.copies.contact_max_s = self._contact_max_s()
+        passed_s = ROUND_S / 60 if self._looked_s is None else now_s - self._looked_s
+        self._looked_s = now_s
+        for _ in range(math.ceil(len(self._sites) * min(1.0, passed_s / ROUND_S))):
+            site = next(iter(self._sites))
+            self._sites.move_to_end(site)
+            found.extend(self._look(now_s, site, may_let_go=len(found) < LETTING_GO_AT_ONCE))
+        return [*found, *self.repair.due(now_s, self.hosts_wanted), *self.auditing.due(now_s)]
 
-    def _look(self, now_s: float, site: SiteId) -> list[fx.Audit | fx.LetGo]:
+    def _contact_max_s(self) -> float:
+        """With many nodes to ask, one is not given up before it could have been asked twice."""
+        round_s = self.auditing.round_s
+        return max(self.copies.grace_s, 2 * round_s if round_s > EVERY_S else 0.0)
+
+    def _look(self, now_s: float, site: SiteId, *, may_let_go: bool) -> list[fx.Audit | fx.LetGo]:
         hosted = self._sites[site]
+        if hosted.new:
+            hosted.new = False
+            for known in self.members:
+                if known.signed.node != self._me:
+                    self.copies.hinted(now_s, site, known.signed.node, known.signed.statement.holdings)
         self.repair.look(now_s, site, self.hosts_wanted(site))
-        if hosted.kept:
+        if hosted.kept or not may_let_go:
             return []
         found = self.letting_go.look(now_s, site, hosted.band.max_hosts)
         if not found and self.pressed and hosted.band.min_hosts < hosted.band.max_hosts:

@@ -5,6 +5,7 @@ they hold it. Since all find the same order, the first ones stay, however many g
 """
 
 from node.core import effects as fx
+from node.core.agenda import Agenda
 from node.core.copies import Copies
 from node.core.placement import TOP, Orders
 from protocol.site_id import SiteId
@@ -23,7 +24,7 @@ class LettingGo:
         self._orders = orders
         self._copies = copies
         self._since_s: dict[SiteId, float] = {}
-        self._asked_s: dict[tuple[SiteId, SiteId], float] = {}
+        self._asked: Agenda[tuple[SiteId, SiteId]] = Agenda()  # until when not to ask again
 
     def forget(self, site: SiteId) -> None:
         self._since_s.pop(site, None)
@@ -32,8 +33,9 @@ class LettingGo:
         self, now_s: float, site: SiteId, enough_hosts: int, *, wait_s: float = WAIT_S
     ) -> list[fx.Audit | fx.LetGo]:
         """What to do about a site that need not be kept while `enough_hosts` others have it."""
-        first = self._first_hosts(now_s, site, enough_hosts)
-        if self._me in first or len(first) < enough_hosts:
+        hosts = {self._me, *self._copies.counted(now_s, site)}
+        # Most sites end here: their order, which is dear with many members, is not asked for.
+        if len(hosts) <= enough_hosts or self._me in (first := self._first_of(site, hosts)[:enough_hosts]):
             self._since_s.pop(site, None)
             return []
         if now_s < self._since_s.setdefault(site, now_s) + wait_s:
@@ -43,13 +45,13 @@ class LettingGo:
         if not unproved:
             self.forget(site)
             return [fx.LetGo(site)]
-        self._asked_s = {call: asked_s for call, asked_s in self._asked_s.items() if asked_s > now_s - FRESH_S}
-        ask = [node for node in unproved if (site, node) not in self._asked_s]
-        self._asked_s.update({(site, node): now_s for node in ask})
+        self._asked.due(now_s)
+        ask = [node for node in unproved if (site, node) not in self._asked]
+        for node in ask:
+            self._asked.set((site, node), now_s + FRESH_S)
         return [fx.Audit(node, (site,)) for node in ask]
 
-    def _first_hosts(self, now_s: float, site: SiteId, count: int) -> list[SiteId]:
-        """The first hosts in the order; those that are not in it (no members, or far behind) come last, by key."""
-        hosts = {self._me, *self._copies.counted(now_s, site)}
+    def _first_of(self, site: SiteId, hosts: set[SiteId]) -> list[SiteId]:
+        """The hosts in the site's order; those that are not in it (no members, or far behind) come last, by key."""
         order = {member.node: place for place, member in enumerate(self._orders.first(site, TOP // 2))}
-        return sorted(hosts, key=lambda node: (order.get(node, TOP), node))[:count]
+        return sorted(hosts, key=lambda node: (order.get(node, TOP), node))

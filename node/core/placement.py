@@ -7,6 +7,7 @@ is then spread, so that the first few differ in operator and network as far as t
 import bisect
 import heapq
 import math
+from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
@@ -20,6 +21,8 @@ _WEIGHT_UNIT_BYTES = 4 * 1024**3
 _UNKNOWN = frozenset({("operator", ""), ("network", "")})
 # The best by score, of which the order is dealt; more than any order is asked for, and few enough to keep for a site.
 TOP = 64
+# Orders that are kept, of those asked for last: 6 KB each. Anyone can ask about any number of sites.
+ORDERS_MAX = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +77,12 @@ class Orders:
 
     def __init__(self) -> None:
         self._members: dict[SiteId, Member] = {}
-        self._tops: dict[SiteId, list[tuple[float, SiteId]]] = {}  # ascending; at most TOP, at least half of it
+        # Ascending, at most TOP, at least half of it; the sites asked for last are at the end.
+        self._tops: OrderedDict[SiteId, list[tuple[float, SiteId]]] = OrderedDict()
+
+    def __len__(self) -> int:
+        """How many sites' orders are kept."""
+        return len(self._tops)
 
     def set(self, member: Member) -> None:
         """Add a member, or what has changed of it."""
@@ -107,6 +115,9 @@ class Orders:
         if top is None:
             scored = ((score(site, member), node) for node, member in self._members.items())
             top = self._tops[site] = sorted(heapq.nlargest(TOP, scored))
+            if len(self._tops) > ORDERS_MAX:
+                self._tops.popitem(last=False)
+        self._tops.move_to_end(site)
         return deal([self._members[node] for _, node in reversed(top)], min(limit, TOP // 2))
 
     def forget(self, site: SiteId) -> None:

@@ -3,10 +3,12 @@
 Every host of a site finds the same order of members; the first host in it asks, the others only if that does not help.
 """
 
-from collections.abc import Iterable
+import heapq
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from node.core import effects as fx
+from node.core.agenda import Agenda
 from node.core.copies import Copies
 from node.core.inputs import Answer
 from node.core.placement import Orders
@@ -21,6 +23,8 @@ TURN_S = 30.0
 # Members beyond those that the site lacks that are asked, as some will refuse.
 CANDIDATES = 32
 ASKED_AT_ONCE = 16
+# Sites that are thought about at once: each may need an order, which is dear with many members.
+THOUGHT_AT_ONCE = 16
 # How long who took a site has until it counts by itself.
 TAKING_S = 600.0
 SILENT_S = 600.0
@@ -31,10 +35,11 @@ CALL_MAX_S = 300.0
 
 @dataclass(slots=True)
 class _Need:
-    """A site below its minimum: since when, and how many hosts it has, this one counted."""
+    """A site below its minimum: since when, how many hosts it has, this one counted, and when to think of it next."""
 
     since_s: float
     hosts: int
+    not_before_s: float = float("-inf")
 
 
 class Repair:
@@ -45,6 +50,9 @@ class Repair:
         self._orders = orders
         self._copies = copies
         self._needs: dict[SiteId, _Need] = {}
+        self._wake: Agenda[SiteId] = Agenda()
+        self._queue: list[tuple[int, float, SiteId]] = []  # by hosts and how long it has lacked some
+        self._queued: set[SiteId] = set()
         self._had_enough: set[SiteId] = set()
         self._calls: dict[tuple[SiteId, SiteId], float] = {}
         self._not_before_s: dict[SiteId, dict[SiteId, float]] = {}  # when a member may be asked for a site again
@@ -63,40 +71,55 @@ class Repair:
 
     def forget(self, site: SiteId) -> None:
         """The site is not hosted here any more."""
-        self._needs.pop(site, None)
         self._had_enough.discard(site)
-        self._not_before_s.pop(site, None)
-        self._taking.pop(site, None)
+        self._healed(site)
 
     def look(self, now_s: float, site: SiteId, min_hosts: int) -> None:
         """Counts the site's hosts."""
         hosts = 1 + len(self._copies.counted(now_s, site))
         if hosts >= min_hosts:
             self._had_enough.add(site)
-            self._needs.pop(site, None)
-            self._not_before_s.pop(site, None)
-            self._taking.pop(site, None)
+            self._healed(site)
             return
         need = self._needs.setdefault(site, _Need(now_s, hosts))
         need.hosts = hosts
+        if site not in self._queued:
+            self._wake.set(site, max(need.since_s + self._grace_s(site), need.not_before_s))
 
-    def due(self, now_s: float, min_hosts: dict[SiteId, int]) -> list[fx.AskToHost]:
+    def _healed(self, site: SiteId) -> None:
+        self._needs.pop(site, None)
+        self._wake.drop(site)
+        self._queued.discard(site)
+        self._not_before_s.pop(site, None)
+        self._taking.pop(site, None)
+
+    def due(self, now_s: float, min_hosts: Callable[[SiteId], int]) -> list[fx.AskToHost]:
         """Whom to ask now; the sites nearest to loss first."""
         for call in [call for call, began_s in self._calls.items() if began_s + CALL_MAX_S < now_s]:
             del self._calls[call]
+        for site in self._wake.due(now_s):
+            need = self._needs[site]
+            self._queued.add(site)
+            heapq.heappush(self._queue, (need.hosts, need.since_s, site))
         found: list[fx.AskToHost] = []
-        for site in sorted(self._needs, key=lambda site: (self._needs[site].hosts, self._needs[site].since_s)):
-            if len(self._calls) >= ASKED_AT_ONCE:
-                break
-            if now_s >= self._needs[site].since_s + self._grace_s(site):
-                found.extend(self._ask(now_s, site, min_hosts[site]))
+        thought = 0
+        while self._queue and len(self._calls) < ASKED_AT_ONCE and thought < THOUGHT_AT_ONCE:
+            *_, site = heapq.heappop(self._queue)
+            if site in self._queued:
+                self._queued.discard(site)
+                thought += 1
+                found.extend(self._ask(now_s, site, min_hosts(site)))
         return found
 
     def answered(self, now_s: float, site: SiteId, node: SiteId, answer: Answer) -> None:
         """What became of `AskToHost`."""
         self._calls.pop((site, node), None)
-        if site not in self._needs:
+        need = self._needs.get(site)
+        if need is None:
             return
+        need.not_before_s = now_s
+        if site not in self._queued:
+            self._wake.set(site, now_s)
         if answer == "took":
             self._taking.setdefault(site, {})[node] = now_s + TAKING_S
         wait_s = {"took": TAKING_S, "refused": REFUSED_S, "silent": SILENT_S}[answer]
@@ -112,17 +135,24 @@ class Repair:
         order = [member.node for member in self._orders.first(site, CANDIDATES)]
         hosts = {self._me, *self._copies.counted(now_s, site)}
         turn = sum(node in hosts for node in order[: order.index(self._me)]) if self._me in order else len(hosts)
-        if now_s < self._needs[site].since_s + self._grace_s(site) + turn * TURN_S:
+        need = self._needs[site]
+        if now_s < (my_turn_s := need.since_s + self._grace_s(site) + turn * TURN_S):
+            self._wake.set(site, my_turn_s)
             return
         taking = {node for node, until_s in self._taking.get(site, {}).items() if until_s > now_s} - hosts
         asked = {node for asked_site, node in self._calls if asked_site == site}
         lacking = min_hosts - len(hosts) - len(taking) - len(asked - taking)
         not_before_s = self._not_before_s.get(site, {})
         for node in order:
-            if lacking <= 0 or len(self._calls) >= ASKED_AT_ONCE:
+            if lacking <= 0:
+                return
+            if len(self._calls) >= ASKED_AT_ONCE:
+                self._wake.set(site, now_s)
                 return
             if node in hosts or node in asked or not_before_s.get(node, 0.0) > now_s:
                 continue
             self._calls[site, node] = now_s
             lacking -= 1
             yield fx.AskToHost(site, node)
+        if not asked and lacking > 0:
+            need.not_before_s = now_s + SILENT_S  # nobody is left to ask: others come first for a while

@@ -72,3 +72,42 @@ def test_what_is_forgotten_leaves_nothing() -> None:
     assert set(copies.sites_of(SECOND)) == {OTHER}
     copies.stated(1.0, SITE, NODE)
     assert copies.counted(1.0, SITE) == []
+
+
+def test_who_proves_what_it_is_asked_for_is_believed_for_what_it_is_not() -> None:
+    copies = watched()
+    copies.connected(NODE)
+    for day in range(30):
+        copies.audited(day * UNPROVED_MAX_S, NODE, [OTHER], [])
+    assert copies.counted(29 * UNPROVED_MAX_S, SITE) == [NODE]
+    assert copies.counted(30 * UNPROVED_MAX_S, SITE) == []
+
+
+def test_who_is_caught_is_believed_nothing_but_proofs_and_new_words() -> None:
+    copies = watched()
+    third = SiteId(b"\5" * 32)
+    copies.watch(third)
+    copies.stated(1.0, SITE, NODE)
+    copies.audited(2.0, NODE, [OTHER], [SITE])
+    copies.statement(3.0, NODE, SiteFilter.of([SITE, OTHER, third]), leaving=False)
+    copies.stated(3.0, third, NODE)
+    assert [copies.counted(4.0, site) for site in (SITE, OTHER, third)] == [[], [NODE], [NODE]]
+
+
+def test_a_filter_that_names_nearly_everything_is_no_word_for_any_site() -> None:
+    copies = Copies()
+    copies.watch(SITE)
+    copies.watch(OTHER)
+    copies.statement(0.0, NODE, SiteFilter.from_bytes(b"\xff" * 64), leaving=False)
+    assert copies.counted(1.0, SITE) == []
+    copies.proved(1.0, SITE, NODE)
+    assert (copies.counted(1.0, SITE), copies.counted(1.0, OTHER)) == ([NODE], [])
+
+
+def test_what_only_a_filter_named_is_no_fault_and_may_be_said_later() -> None:
+    copies = watched()
+    copies.audited(1.0, NODE, [OTHER], [SITE])
+    assert not copies.said(SITE, NODE)
+    assert copies.counted(2.0, SITE) == []
+    copies.stated(3.0, SITE, NODE)
+    assert copies.counted(4.0, SITE) == [NODE]

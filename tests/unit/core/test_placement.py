@@ -4,7 +4,7 @@ import random
 from collections import Counter
 from collections.abc import Iterable
 
-from node.core.placement import Member, Orders, score, weight_of
+from node.core.placement import ORDERS_MAX, Member, Orders, score, weight_of
 from protocol.site_id import SiteId
 
 
@@ -93,3 +93,12 @@ def test_the_kept_orders_are_those_worked_out_anew() -> None:
 def test_room_counts_in_steps() -> None:
     gib = 1024**3
     assert [weight_of(size * gib) for size in (0, 4, 11, 12, 40, 10_000)] == [1, 1, 2, 2, 8, 64]
+
+
+def test_whoever_asks_about_any_number_of_sites_fills_no_memory() -> None:
+    orders = Orders()
+    for member in members(2):
+        orders.set(member)
+    for number in range(ORDERS_MAX + 100):
+        orders.first(node(10_000 + number), 2)
+    assert len(orders) == ORDERS_MAX

@@ -1,0 +1,68 @@
+"""Whom a host asks when its sites lack hosts, and at what cost when it has many sites or nobody to ask."""
+
+from node.core.copies import GRACE_S, Copies
+from node.core.placement import Member, Orders
+from node.core.repair import ASKED_AT_ONCE, LAST_COPY_GRACE_SHARE, NEW_GRACE_S, SILENT_S, TURN_S, Repair
+from protocol.site_id import SiteId
+
+ME = SiteId(b"\0" * 32)
+
+
+def key(number: int) -> SiteId:
+    return SiteId(number.to_bytes(32, "big"))
+
+
+def repair(members: int) -> tuple[Repair, Copies, Orders]:
+    orders, copies = Orders(), Copies()
+    for number in range(1, members + 1):
+        orders.set(Member(key(number), 1))
+    return Repair(ME, orders, copies), copies, orders
+
+
+def want(_: SiteId) -> int:
+    return 3
+
+
+def test_a_new_site_is_asked_for_soon_and_one_that_had_enough_after_the_grace_period() -> None:
+    made, copies, orders = repair(9)
+    site = key(100)
+    copies.watch(site)
+    made.look(0.0, site, 3)
+    assert made.due(NEW_GRACE_S - 1, want) == []
+    assert {ask.node for ask in made.due(NEW_GRACE_S + TURN_S, want)} == {m.node for m in orders.first(site, 2)}
+    made.forget(site)
+    made.restored(site)
+    made.look(0.0, site, 3)
+    assert made.due(GRACE_S * LAST_COPY_GRACE_SHARE - 1, want) == []
+    assert len(made.due(GRACE_S * LAST_COPY_GRACE_SHARE + TURN_S, want)) == 2
+
+
+def test_those_with_the_fewest_hosts_come_first_and_few_are_asked_at_once() -> None:
+    made, copies, orders = repair(40)
+    for number in range(100, 140):
+        site = key(number)
+        copies.watch(site)
+        if number < 120:
+            host = orders.first(site, 1)[0].node
+            copies.connected(host)
+            copies.stated(0.0, site, host)
+        made.look(0.0, site, 3)
+    asked = made.due(1000.0, want)
+    assert len(asked) == ASKED_AT_ONCE
+    assert all(int.from_bytes(ask.site, "big") >= 120 for ask in asked)
+    assert made.due(1001.0, want) == []
+
+
+def test_when_all_have_refused_nobody_is_asked_until_a_while_later() -> None:
+    made, copies, _ = repair(5)
+    site = key(100)
+    copies.watch(site)
+    now_s, asked = 1000.0, 0
+    made.look(0.0, site, 3)
+    while now_s < 1000.0 + 3 * SILENT_S:
+        made.look(now_s, site, 3)
+        for ask in made.due(now_s, want):
+            asked += 1
+            made.answered(now_s, ask.site, ask.node, "silent")
+        now_s += 10.0
+    assert 10 <= asked <= 20
