@@ -14,7 +14,9 @@ from protocol.site_id import SiteId
 
 T = TypeVar("T")
 
-_GROUPS: Final = (1, 8, 64, 512)  # CIDs asked for in one statement; few sizes, so that statements are reused
+# CIDs asked for in one statement: few sizes, so that statements are reused, and none much larger than need be, since
+# those that fill up cost as much as others.
+_GROUPS: Final = tuple(1 << exponent for exponent in range(10))
 
 
 @dataclass(frozen=True, slots=True)
