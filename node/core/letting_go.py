@@ -12,8 +12,6 @@ from protocol.site_id import SiteId
 
 # Proofs older than this are asked for anew before a site goes.
 FRESH_S = 600.0
-# A site that too many hosts have costs nothing but room: no hurry, and views of who is a member settle meanwhile.
-WAIT_S = 3600.0
 
 
 class LettingGo:
@@ -30,15 +28,19 @@ class LettingGo:
         self._since_s.pop(site, None)
 
     def look(
-        self, now_s: float, site: SiteId, enough_hosts: int, *, wait_s: float = WAIT_S
+        self, now_s: float, site: SiteId, enough_hosts: int, *, wait_s: float | None = None
     ) -> list[fx.Audit | fx.LetGo]:
-        """What to do about a site that need not be kept while `enough_hosts` others have it."""
+        """What to do about a site that need not be kept while `enough_hosts` others have it.
+
+        wait_s: how long there must have been too many; the grace period unless given. A site that too many hosts have
+        costs nothing but room: there is no hurry, and views of who is there settle meanwhile.
+        """
         hosts = {self._me, *self._copies.counted(now_s, site)}
         # Most sites end here: their order, which is dear with many members, is not asked for.
         if len(hosts) <= enough_hosts or self._me in (first := self._first_of(site, hosts)[:enough_hosts]):
             self._since_s.pop(site, None)
             return []
-        if now_s < self._since_s.setdefault(site, now_s) + wait_s:
+        if now_s < self._since_s.setdefault(site, now_s) + (self._copies.grace_s if wait_s is None else wait_s):
             return []
         copies = self._copies.of_site(site)
         unproved = [node for node in first if (copies[node].proved_s or float("-inf")) < now_s - FRESH_S]

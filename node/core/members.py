@@ -71,6 +71,13 @@ class Members:
         self._put_in_order(known)
         return True
 
+    def forget(self, node: SiteId) -> None:
+        """Its statement is of no use. Unknown ones are fine."""
+        if (known := self._known.pop(node, None)) is not None:
+            self._networks[known.network] -= 1
+            self._expiries.drop(node)
+            self.orders.remove(node)
+
     def expire(self, wall_s: float) -> list[SiteId]:
         """Forgets members whose statements are too old, and names them."""
         gone = self._expiries.due(wall_s)

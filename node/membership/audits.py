@@ -41,7 +41,8 @@ ANSWERS_AT_ONCE = 2
 # A draw comes upon an inner node instead of what lies below it so often: they count as well.
 _INNER_SHARE = 1 / 16
 
-Outcome = Literal["proved", "failed"]
+Outcome = Literal["proved", "failed", "lacking"]
+"""lacking: the prover itself says that it has none of the blocks."""
 
 
 class Auditor:
@@ -108,7 +109,10 @@ class Auditor:
         answer = await channel.receive()
         late = trio.current_time() > asked_s + ANSWER_S
         wanted = await trio.to_thread.run_sync(self._wanted, challenge, prover, blocks)
-        return "proved" if not late and proofs_of(answer) == wanted else "failed"
+        proofs = proofs_of(answer)
+        if not any(proofs):
+            return "lacking"
+        return "proved" if not late and proofs == wanted else "failed"
 
     def _wanted(self, challenge: Challenge, prover: SiteId, blocks: dict[Cid, bytes]) -> tuple[bytes, ...]:
         return tuple(proof_of(challenge.nonce, prover, self._me, cid, block) for cid, block in blocks.items())

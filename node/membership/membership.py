@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from node.core.inputs import PeerId
 from node.core.keeping import Keeping
+from node.core.members import AHEAD_MAX_S
 from node.core.networks import network_of
 from node.core.peers import key_of, peer_of
 from node.membership import exchange, saved
@@ -131,12 +132,14 @@ class Membership:
     # --- own statement -------------------------------------------------------------------------------------
 
     def _restate(self) -> SignedStatement:
-        """Signs a new statement. It is later than the last one, whatever the clock says."""
+        """Signs a new statement. It is later than the last one, unless nobody took that: it was made in the future."""
         facts, addresses = self._facts, self._addresses()
         self._stated = (facts, self._sites, addresses)
         known = self.get(self._me)
-        made_s = int(self._keeping.clock.now_s(time.time()))
-        if known is not None:
+        made_s = self._clock_s()
+        if known is not None and known.made_s > made_s + AHEAD_MAX_S:
+            self._keeping.members.forget(self._me)
+        elif known is not None:
             made_s = max(made_s, known.made_s + 1)
         sites = self._sites
         statement = Statement(
@@ -186,8 +189,17 @@ class Membership:
             await trio.sleep(RESTATE_S)
             await self._look_at_facts()
             now = (self._facts, self._sites, self._addresses())
-            if now != self._stated or trio.current_time() >= self._renew_s:
+            if now != self._stated or trio.current_time() >= self._renew_s or self._misdated():
                 self._restate()
+
+    def _clock_s(self) -> int:
+        """Unix time, by the clocks of others where this node's is wrong."""
+        return int(self._keeping.clock.now_s(time.time()))
+
+    def _misdated(self) -> bool:
+        """The last statement was made by a clock that has turned out to be wrong: others refuse it, or will soon."""
+        age_s = self._clock_s() - self.own().made_s
+        return not -AHEAD_MAX_S <= age_s <= RENEW_S
 
     # --- what others state ---------------------------------------------------------------------------------
 

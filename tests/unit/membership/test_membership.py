@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import itertools
+import time
 from pathlib import Path
 
 from node.core import effects as fx
 from node.core.peers import peer_of
 from node.membership import saved
 from node.membership.audits import Auditor, draw_blocks
+from node.membership.care import Care
+from node.net import FrameChannel, Stream
 from node.policy.model import Rule
 from node.store.memory import MemoryStore
+from protocol.audit import PROOF_BYTES
 from protocol.cid import Cid
+from protocol.member_messages import AUDIT_PROTOCOL, Challenge, Proofs
 from protocol.site_filter import SiteFilter
 from protocol.statement import Statement, Takes, sign_statement
 from tests.unit.membership.kit import key_of, members, node_id
@@ -40,7 +45,7 @@ async def test_who_holds_a_site_proves_it_and_who_lost_it_does_not(tmp_path: Pat
         peer = peer_of(node_id(1))
         assert await auditor.audit(peer, [site.signed.site]) == {site.signed.site: "proved"}
         nodes[1].store.drop_site(site.signed.site)
-        assert await auditor.audit(peer, [site.signed.site]) == {site.signed.site: "failed"}
+        assert await auditor.audit(peer, [site.signed.site]) == {site.signed.site: "lacking"}
 
 
 async def test_what_policy_gives_to_nobody_is_not_proved(tmp_path: Path) -> None:
@@ -51,7 +56,50 @@ async def test_what_policy_gives_to_nobody_is_not_proved(tmp_path: Path) -> None
         await until(lambda: nodes[1].holds(site))
         nodes[1].set_rules(Rule(site.signed.site, "quarantine", "policy", "no", 1))
         auditor = Auditor(nodes[0].replicator.context, node_id(0))
-        assert await auditor.audit(peer_of(node_id(1)), [site.signed.site]) == {site.signed.site: "failed"}
+        assert await auditor.audit(peer_of(node_id(1)), [site.signed.site]) == {site.signed.site: "lacking"}
+
+
+async def test_who_has_only_a_filter_that_errs_is_no_liar_and_who_makes_proofs_up_is(tmp_path: Path) -> None:
+    site = TreeSite({"index.html": b"hello"})
+    async with members(2, tmp_path) as nodes:
+        await connect(nodes[0], nodes[1])
+        await until(lambda: knows(nodes[0], 1))
+        nodes[1].set_rules(Rule(site.signed.site, "refuse", "policy", "no", 1))
+        nodes[0].host(site)
+        faults, peer = nodes[0].replicator.context.standing.faults, peer_of(node_id(1))
+        care = nodes[0].replicator.care
+        assert care is not None
+        audit = fx.Audit(node_id(1), (site.signed.site,))
+        await care.carry_out(audit)
+        assert faults(peer) == {}
+        nodes[1].network.serve(AUDIT_PROTOCOL, make_proofs_up)
+        await care.carry_out(audit)
+        assert faults(peer) == {"audit-failed": 1}
+
+
+async def make_proofs_up(stream: Stream) -> None:
+    async with FrameChannel(stream, idle_s=5, write_s=5) as channel:
+        while isinstance(challenge := await channel.receive(), Challenge):
+            await channel.send(Proofs(tuple(bytes(PROOF_BYTES) for _ in challenge.cids)))
+
+
+async def test_a_clock_that_turns_out_wrong_is_put_right_in_the_statement_too(tmp_path: Path) -> None:
+    """Or nobody would take this node's statements for a day."""
+    async with members(1, tmp_path) as nodes:
+        care, keeping = nodes[0].replicator.care, nodes[0].replicator.context.core.keeping
+        assert isinstance(care, Care)
+        membership = care._membership
+        yesterday_s = time.time() - 24 * 3600
+        assert not membership._misdated()
+        for number in range(1, 4):
+            keeping.clock.heard(node_id(number), time.time(), yesterday_s)
+        assert membership._misdated()
+        signed = membership._restate()
+        assert abs(signed.made_s - yesterday_s) < 60
+        assert not membership._misdated()
+        known = keeping.members.get(node_id(0))
+        assert known is not None
+        assert known.signed == signed
 
 
 async def test_a_member_that_is_asked_takes_the_site(tmp_path: Path) -> None:
