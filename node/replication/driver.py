@@ -81,7 +81,7 @@ class Replicator:
         self.care: Care | None = None
         """Set before `run` by whoever takes part in the membership; without it, all peers are offered everything."""
         network.withholds = self._withholds
-        self._withheld_roots: frozenset[bytes] = frozenset()
+        self._withheld: frozenset[bytes] = frozenset()
         self._nursery: trio.Nursery | None = None
         self._fetches: dict[SiteId, tuple[SignedRelease, PeerId, trio.CancelScope]] = {}
         self._syncing: set[PeerId] = set()
@@ -132,14 +132,14 @@ class Replicator:
 
     def policy_changed(self) -> None:
         """To be called after the gate got another policy: takes effect on fetches that run and on the DHT."""
-        self._withheld_roots = self._refused_roots()
+        self._withheld = self._refused_names()
         self.tell(ins.PolicyChanged())
 
     def _withholds(self, multihash: bytes) -> bool:
-        return multihash in self._withheld_roots or not self.context.gate.may_point_to(multihash).allowed
+        return multihash in self._withheld or not self.context.gate.may_point_to(multihash).allowed
 
-    def _refused_roots(self) -> frozenset[bytes]:
-        """Under these the sites were announced, and no rule on a site tells them."""
+    def _refused_names(self) -> frozenset[bytes]:
+        """Names and roots under which sites were announced that now may not be, whatever part of them a rule is on."""
         allowed: set[bytes] = set()
         refused: set[bytes] = set()
         for site in self.context.core.sites():
@@ -147,7 +147,7 @@ class Replicator:
             held = state.held if state else None
             if held is not None and held.release.root is not None:
                 told = allowed if self.context.gate.may_announce(held).allowed else refused
-                told.add(held.release.root.multihash)
+                told.update((dht_key(site), held.release.root.multihash))
         return frozenset(refused - allowed)
 
     def follow(self, site: SiteId) -> None:
