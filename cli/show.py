@@ -40,6 +40,8 @@ def _fields(record: dict[str, Any]) -> list[tuple[str, object]]:
         fields.append(("ended", f"by its publisher, {ago(head['created_s'])}"))
     else:
         fields += _release(head)
+    if record.get("fork"):
+        fields.append(("fork", f"its key signed two releases {record['fork']['seq']}; the proof: show --json"))
     if held and held["seq"] != head["seq"]:
         fields.append(("kept here", f"release {held['seq']}, {human_size(record['held_bytes'])}"))
     if fetching:

@@ -42,6 +42,7 @@ def _fields(status: dict[str, Any]) -> list[tuple[str, object]]:
         ("cache", f"{human_size(store['cache_bytes'])} of {human_size(store['cache_quota_bytes'])}"),
         ("scrub", _scrub(store["scrub"])),
         ("network", f"{network['state']}, {count(network['peers'], 'peer')}"),
+        ("members", _members(status["members"])),
     ]
     if network["twin_at"]:
         fields.append(("twin", f"{network['twin_at']} runs with this node's key (fednode doctor)"))
@@ -71,3 +72,9 @@ def _sites(sites: dict[str, int]) -> str:
 def _hosting(hosting: dict[str, Any]) -> str:
     followed = len(hosting["follow"])
     return str(hosting["mode"]) + (f", follows {count(followed, 'site')}" if followed else "")
+
+
+def _members(members: dict[str, Any]) -> str:
+    text = f"{members['known']} known, {members['alive']} alive"
+    lacking = members["sites_lacking_hosts"]
+    return text + (f"; {count(lacking, 'site')} with too few hosts" if lacking and members["known"] > 1 else "")

@@ -63,6 +63,11 @@ class Paths:
         return self.data_dir / "announced"
 
     @property
+    def forks(self) -> Path:
+        """Proofs that a site's key signed two releases of one number."""
+        return self.data_dir / "forks"
+
+    @property
     def members(self) -> Path:
         """The members that were known when the node last ran; may be deleted at any time."""
         return self.data_dir / "members"

@@ -12,7 +12,7 @@ from config import Config
 from node.admin.control import BadRequest, Json, NotFound
 from node.casework.desk import Desk
 from node.gateway.supervisor import GatewaySupervisor
-from node.health import checks, timely_checks
+from node.health import checks, member_checks, timely_checks
 from node.ipfs import Ipfs
 from node.list_control import ListControl
 from node.metrics import render
@@ -24,7 +24,7 @@ from node.policy.rules import read_target, target_text
 from node.policy.subscriptions import CAP_SITES, Subscriptions
 from node.policy_loader import PolicyLoader
 from node.replication.driver import Replicator
-from node.reports import fits, order, site_report
+from node.reports import fits, fork_json, members_json, order, site_report
 from node.store.errors import BlockCorrupt, BlockMissing
 from node.store.port import RuleRow, ScrubState, SiteRecord, Store, Usage
 from node.upkeep import total_bytes
@@ -118,6 +118,7 @@ class Control:
                 "twin_at": health.twin_at,
             },
             "announcing": self._replicator.announcing().as_json(),
+            "members": members_json(self._replicator.context.core, trio.current_time()),
             "ipfs": self._ipfs.as_json(),
             "loop": self._monitor.report().as_json(),
             "blocklists": [status.as_json() for status in lists],
@@ -148,7 +149,9 @@ class Control:
         record = next((record for record in await self._records() if record.site == wanted), None)
         if record is None:
             raise NotFound(f"this node knows no site {site}", hint="fednode sites lists the known ones")
-        return self._report(record)
+        forks = self._replicator.forks
+        pair = await trio.to_thread.run_sync(forks.load, wanted) if forks is not None else None
+        return self._report(record) | {"fork": fork_json(pair) if pair is not None else None}
 
     async def _records(self) -> list[SiteRecord]:
         """What the store knows, and the sites that are being fetched for the first time."""
@@ -301,6 +304,7 @@ class Control:
             data_dir=self._config.data_dir,
         )
         announcing = self._replicator.announcing() if self._config.network.dht else None
+        found += member_checks(self._replicator.context.core.keeping, await self._forked())
         found += timely_checks(self._monitor.report(), announcing, len(self._network.peers()))
         found.append(await self._desk.check())
         return {"checks": found}
@@ -324,6 +328,10 @@ class Control:
             "counted": 1 + len(copies.counted(now_s, record.site)),
             "proved_s_ago": int(now_s - max(proofs)) if proofs else None,
         }
+
+    async def _forked(self) -> list[SiteId]:
+        forks = self._replicator.forks
+        return await trio.to_thread.run_sync(forks.sites) if forks is not None else []
 
     def _refusal(self, record: SiteRecord) -> Json | None:
         verdict = self._policies.gate.may_serve_peers(record.held or record.head)

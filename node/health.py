@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from node.core.announcing import AnnouncingReport
+from node.core.keeping import Keeping
 from node.monitor import LoopReport
 from node.net.port import NetHealth
 from node.policy.subscriptions import ListStatus
 from node.store.port import ScrubState, Usage
 from node.upkeep import SCRUB_PERIOD_S
+from protocol.site_id import SiteId
 
 Json = dict[str, Any]
 
@@ -112,6 +114,35 @@ def _scrub_message(scrub: ScrubState, now_s: float) -> str:
         return "the blocks are being read for the first time"
     days = max(0, int(now_s - scrub.finished_s)) // 86400
     return f"all blocks were last read {days} days ago, {scrub.last_damaged} were damaged"
+
+
+def member_checks(keeping: Keeping, forked: Sequence[SiteId]) -> list[Json]:
+    """Are there hosts enough, is the clock right, and does every publisher's key speak with one voice?"""
+    needs, off_s = keeping.repair.needs(), keeping.clock.off_s
+    return [
+        _check(
+            "hosts",
+            not needs or len(keeping.members) <= 1,
+            f"{len(needs)} hosted sites have fewer hosts than they ask for"
+            if needs
+            else "every hosted site has the hosts that it asks for",
+            "members are asked by themselves; `fednode resilience SITE` says what else helps",
+        ),
+        _check(
+            "clock",
+            off_s == 0,
+            f"the clock is off by {off_s:.0f} s, say most peers" if off_s else "the clock is that of the peers",
+            "set the clock of this machine (NTP); until then it is corrected by what peers say",
+        ),
+        _check(
+            "forks",
+            not forked,
+            f"two releases of one number were signed for {', '.join(map(str, forked[:3]))}"
+            if forked
+            else "no site's key signed two releases of one number",
+            "its publisher should look for a copy of the key, and publish again; `fednode show SITE` has the proof",
+        ),
+    ]
 
 
 def timely_checks(loop: LoopReport, announcing: AnnouncingReport | None, peers: int) -> list[Json]:

@@ -44,6 +44,9 @@ METRICS: tuple[Metric, ...] = (
     Metric("fednode_bitswap_bytes_total", "counter", "Bytes of these."),
     Metric("fednode_bitswap_refused_blocks_total", "counter", "Blocks that peers wanted and that are not given here."),
     Metric("fednode_router_answers_total", "counter", "Questions to routers by outcome: answered, failed."),
+    Metric("fednode_members", "gauge", "Nodes whose statements are known, by state: alive, silent."),
+    Metric("fednode_sites_lacking_hosts", "gauge", "Hosted sites with fewer hosts than their publishers ask for."),
+    Metric("fednode_audits_total", "counter", "Sites that others were to prove, by outcome: proved, failed, silent."),
     Metric("fednode_peer_faults_total", "counter", "What peers did wrong, by code."),
     Metric("fednode_loop_passes_total", "counter", "Passes of the daemon's event loop."),
     Metric("fednode_loop_stalls_total", "counter", "Passes that kept others waiting for more than 20 ms."),
@@ -105,6 +108,12 @@ def _add_daemon(samples: Samples, status: Mapping[str, Any]) -> None:
         _add(samples, "fednode_store_bytes", store[f"{kind}_bytes"], kind=kind)
     _add(samples, "fednode_store_quota_bytes", store["quota_bytes"], kind="sites")
     _add(samples, "fednode_store_quota_bytes", store["cache_quota_bytes"], kind="cache")
+    members = status["members"]
+    _add(samples, "fednode_members", members["alive"], state="alive")
+    _add(samples, "fednode_members", members["known"] - members["alive"], state="silent")
+    _add(samples, "fednode_sites_lacking_hosts", members["sites_lacking_hosts"])
+    for outcome in ("proved", "failed", "silent"):
+        _add(samples, "fednode_audits_total", members[f"audits_{outcome}"], outcome=outcome)
     ipfs = status["ipfs"]
     for direction in ("sent", "received"):
         _add(samples, "fednode_bitswap_blocks_total", ipfs[f"{direction}_blocks"], direction=direction)

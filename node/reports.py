@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from node.core.machine import FederationCore
 from node.net.port import PeerId
 from node.notices.book import Standing
 from node.store.port import SiteRecord
@@ -52,6 +53,28 @@ def order(sort: str) -> Callable[[SiteRecord], Any]:
         "updated": lambda record: (-record.updated_s, str(record.site)),
     }
     return keys.get(sort, lambda record: str(record.site))
+
+
+def members_json(core: FederationCore, now_s: float) -> Json:
+    """Members known, those of them that are alive, sites that lack hosts, and what came of the audits so far."""
+    keeping = core.keeping
+    return {
+        "known": len(keeping.members),
+        "alive": sum(keeping.copies.alive(now_s, known.signed.node) for known in keeping.members),
+        "sites_lacking_hosts": len(keeping.repair.needs()),
+        "audits_proved": core.audits["proved"],
+        "audits_failed": core.audits["failed"],
+        "audits_silent": core.audits["silent"],
+    }
+
+
+def fork_json(pair: tuple[SignedRelease, SignedRelease]) -> Json:
+    """Two releases of one sequence that the site's key signed; hex, so that anybody can check the proof."""
+    return {
+        "seq": pair[0].seq,
+        "releases": [signed.encode().hex() for signed in pair],
+        "roots": [str(signed.release.root) for signed in pair],
+    }
 
 
 def _notice(told: Standing) -> Json:

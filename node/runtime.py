@@ -41,6 +41,7 @@ from node.notices.office import NoticeOffice, Terms
 from node.policy.subscriptions import Subscriptions
 from node.policy_loader import PolicyLoader
 from node.replication.driver import Replicator
+from node.replication.forks import Forks
 from node.replication.intake import Intake
 from node.replication.neighbours import Neighbours
 from node.replication.ondemand import OnDemand
@@ -157,8 +158,9 @@ async def _serve(config: Config, paths: Paths, store: DiskStore, options: RunOpt
     )
     policies = await trio.to_thread.run_sync(PolicyLoader, config, store, decisions)
     async with open_network(settings) as network, trio.open_nursery() as nursery:
+        forks = Forks(paths.forks)
         replicator = Replicator(
-            store, network, policies.gate, announced=paths.announced, grace_s=config.hosting.grace_s
+            store, network, policies.gate, announced=paths.announced, forks=forks, grace_s=config.hosting.grace_s
         )
         ipfs = Ipfs(replicator.context, config.network.routers)
         on_demand = _on_demand(config, replicator)

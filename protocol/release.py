@@ -187,6 +187,16 @@ class SignedRelease:
     def seq(self) -> int:
         return self.release.seq
 
+    @property
+    def rank(self) -> tuple[int, bytes]:
+        """Of two releases of a site the one of higher rank counts, for everybody: also when its key signed two of one
+        sequence (docs/spec/release.md, 5)."""
+        return self.release.seq, self.payload
+
+    def contradicts(self, other: "SignedRelease | None") -> bool:
+        """Both have one sequence and say different things: proof that the site's key was used in two places."""
+        return other is not None and self.seq == other.seq and self.payload != other.payload
+
     def encode(self) -> bytes:
         """The canonical envelope `[1, payload, signature, ipns_record]`; these bytes are the release block."""
         return canonical.pack([VERSION, self.payload, self.signature, self.ipns_record])
@@ -231,13 +241,13 @@ def sign_release(release: Release, private_key: Ed25519PrivateKey) -> SignedRele
 def check_successor(current: SignedRelease | None, new: SignedRelease) -> None:
     """Passes if `new` may be the head after `current`, or is `current`.
 
-    Raises WrongSite, or StaleRelease when the sequence number is lower, or equal under another content.
+    Raises WrongSite, or StaleRelease when its rank is lower.
     """
     if current is None:
         return
     if new.site != current.site:
         raise WrongSite(f"a release of {new.site}, not of {current.site}")
-    if new.seq < current.seq or (new.seq == current.seq and new.payload != current.payload):
+    if new.rank < current.rank:
         raise StaleRelease(f"sequence number {new.seq} where {current.seq} is known already")
 
 
@@ -247,6 +257,6 @@ def check_may_hold(head: SignedRelease | None, held: SignedRelease | None, new: 
     That may be an earlier release than the head: the best that can still be had when nobody has the head's blocks.
     Raises WrongSite, or StaleRelease when it is older than `held`, contradicts one of both, or the site has ended.
     """
-    if head is not None and (head.release.ended or head.seq == new.seq):
+    if head is not None and head.release.ended:
         check_successor(head, new)
     check_successor(held, new)

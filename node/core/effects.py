@@ -30,6 +30,14 @@ class RecordHead:
 
 
 @dataclass(frozen=True, slots=True)
+class KeepFork:
+    """Keep these two releases as proof: the site's key signed both under one sequence."""
+
+    first: SignedRelease
+    second: SignedRelease
+
+
+@dataclass(frozen=True, slots=True)
 class StartFetch:
     """Fetch what is missing of this release from this peer; answered by `Stored` or `FetchFailed`."""
 
@@ -99,6 +107,7 @@ Effect = (
     SyncHeads
     | SendHead
     | RecordHead
+    | KeepFork
     | StartFetch
     | CancelFetch
     | EndSite

@@ -8,6 +8,7 @@ earlier one while nobody gives the head.
 """
 
 import random
+from collections import Counter
 from collections.abc import Callable, Iterable
 
 from node.core import effects as fx
@@ -65,6 +66,8 @@ class FederationCore:
         self._offers: Agenda[tuple[SiteId, PeerId]] = Agenda()
         self._followed: Agenda[SiteId] = Agenda()
         self.announcing = Announcing(node.encode())
+        self.audits: Counter[str] = Counter()
+        """Sites whose hosts proved them, or did not; and nodes that said nothing."""
         self.keeping = Keeping(key_of(node) or SiteId(bytes(32)), rng, grace_s=grace_s)
 
     def restore(
@@ -120,9 +123,15 @@ class FederationCore:
         return self._sites.get(site)
 
     def check(self, signed: SignedRelease) -> None:
-        """Raises `StaleRelease` if this release may not follow the head that is known."""
+        """Raises `StaleRelease` if a publisher may not hand in this release after the head that is known.
+
+        Another release of the head's sequence is refused, whatever its rank: the publisher can choose a higher one.
+        """
         state = self._sites.get(signed.site)
-        check_successor(state.head if state else None, signed)
+        head = state.head if state else None
+        check_successor(head, signed)
+        if signed.contradicts(head):
+            raise StaleRelease(f"another release {signed.seq} of this site is known already")
 
     def check_offer(self, signed: SignedRelease) -> None:
         """Raises `StaleRelease` if this node has no use for a host of this release."""
@@ -165,6 +174,7 @@ class FederationCore:
             case ins.AskedToHost(site, node, answer):
                 self.keeping.answered(now_s, site, node, answer)
             case ins.Audited(node, proved, failed, silent):
+                self.audits.update(proved=len(proved), failed=len(failed), silent=int(silent))
                 self.keeping.auditing.answered(now_s, node, proved, failed, silent=silent)
 
     def _on_peer_up(self, now_s: float, peer: PeerId) -> list[fx.Effect]:
@@ -185,24 +195,35 @@ class FederationCore:
     def _on_head_seen(self, now_s: float, event: ins.HeadSeen) -> list[fx.Effect]:
         peer, signed = event.peer, event.signed
         state = self._sites.get(signed.site)
+        found = self._prove_fork(state, signed)
         try:
             self.check_offer(signed)
         except StaleRelease:
-            return self._correct(peer, signed, state)
+            return found + self._correct(peer, signed, state)
         if signed.release.ended:
             # The end of a site that was never here is of no interest, and strangers could make any number of them.
-            return self._on_end(state, signed) if state is not None and state.head is not None else []
+            return found + (self._on_end(state, signed) if state is not None and state.head is not None else [])
         if (node := key_of(peer)) is not None:
             self.keeping.stated(now_s, signed.site, node)
         if not self._wants(signed) or not self._needed(now_s, state, signed, wanted=event.wanted):
-            return self._take_unwanted(state, signed)
+            return found + self._take_unwanted(state, signed)
         if state is None:
             if len(self._sites) >= SITES_MAX:
                 return []
             state = self._sites[signed.site] = SiteState()
-        found = self._advance(state, signed)
+        found += self._advance(state, signed)
         state.add_source(peer, signed)
         return found + self._fetch_next(now_s, state)
+
+    def _prove_fork(self, state: SiteState | None, signed: SignedRelease) -> list[fx.Effect]:
+        """Two releases of one sequence: both together prove it, and the first such pair is enough."""
+        if state is None or state.forked or signed.release.ended:
+            return []
+        for known in (state.head, state.held):
+            if known is not None and signed.contradicts(known):
+                state.forked = True
+                return [fx.KeepFork(known, signed)]
+        return []
 
     def _needed(self, now_s: float, state: SiteState | None, signed: SignedRelease, *, wanted: bool) -> bool:
         """Is this node to host the site, or does it already or is about to?"""
@@ -219,7 +240,7 @@ class FederationCore:
 
     def _advance(self, state: SiteState, signed: SignedRelease) -> list[fx.Effect]:
         """Makes `signed` the head if it is newer than what is known."""
-        if state.head is not None and signed.seq <= state.head.seq:
+        if state.head is not None and signed.rank <= state.head.rank:
             return []
         self._take_head(state, signed)
         return [fx.RecordHead(signed)] if state.recorded else []
@@ -227,7 +248,7 @@ class FederationCore:
     def _correct(self, peer: PeerId, signed: SignedRelease, state: SiteState | None) -> list[fx.Effect]:
         """Answers an old head with the newer one that we hold, so that the peer catches up."""
         best = state.best if state else None
-        if best is not None and best.seq > signed.seq and peer in self._peers:
+        if best is not None and best.rank > signed.rank and peer in self._peers:
             return [fx.SendHead(peer, best)]
         return []
 
@@ -247,11 +268,11 @@ class FederationCore:
         state = self._sites.setdefault(signed.site, SiteState())
         if signed.release.ended:
             return [effect for effect in self._on_end(state, signed) if not isinstance(effect, fx.EndSite)]
-        if state.held is not None and state.held.seq > signed.seq:
+        if state.held is not None and state.held.rank > signed.rank:
             return []  # overtaken: the news of a later one came first
         # A publisher may have handed it in while a fetch was under way.
         found = self._stop_fetch(state, signed.site)
-        if state.head is None or signed.seq >= state.head.seq:
+        if state.head is None or signed.rank >= state.head.rank:
             self._take_head(state, signed)
         elif not state.recorded:
             found.append(fx.RecordHead(state.head))
@@ -361,7 +382,7 @@ class FederationCore:
         if state.complete or state.paused_until_s > now_s:
             return []
         source = state.next_source(self._wants)
-        if source is None or (state.fetching is not None and state.fetching[1].seq >= source[1].seq):
+        if source is None or (state.fetching is not None and state.fetching[1].rank >= source[1].rank):
             return []
         peer, signed = source
         found = self._stop_fetch(state, signed.site)

@@ -17,6 +17,7 @@ class SiteState:
     `sources`: who says to host which release; none is older than the held one or newer than the head. The newest word
     comes last. `fetching`: the release that is being fetched, and from whom.
     `recorded`: the store has a row for it, so later heads are recorded too and old ones stay refused after a restart.
+    `forked`: two releases of one sequence were seen in this run.
     `paused_until_s`: no fetch before then, because this node itself could not take it (full disk or quota).
     """
 
@@ -25,6 +26,7 @@ class SiteState:
     sources: dict[PeerId, SignedRelease] = field(default_factory=dict)
     fetching: tuple[PeerId, SignedRelease] | None = None
     recorded: bool = False
+    forked: bool = False
     failures: int = 0
     paused_until_s: float = 0.0
 
@@ -53,11 +55,11 @@ class SiteState:
 
     def next_source(self, wants: Callable[[SignedRelease], bool]) -> tuple[PeerId, SignedRelease] | None:
         """The newest wanted release that is above the held one, and who said last to host it."""
-        above = self.held.seq if self.held is not None else 0
+        above = self.held.rank if self.held is not None else (0, b"")
         found: tuple[PeerId, SignedRelease] | None = None
         for peer, signed in reversed(self.sources.items()):
-            if signed.seq > above and wants(signed):
-                found, above = (peer, signed), signed.seq
+            if signed.rank > above and wants(signed):
+                found, above = (peer, signed), signed.rank
         return found
 
     def take_head(self, signed: SignedRelease) -> None:
@@ -70,4 +72,4 @@ class SiteState:
         """Replaces the held release; who has only older ones is of no use any more."""
         self.held = signed
         self.fetching = None
-        self.sources = {peer: offered for peer, offered in self.sources.items() if offered.seq >= signed.seq}
+        self.sources = {peer: offered for peer, offered in self.sources.items() if offered.rank >= signed.rank}

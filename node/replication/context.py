@@ -12,6 +12,7 @@ from node.core.inputs import Input
 from node.core.machine import FederationCore
 from node.net.port import Network
 from node.replication.gate import Gate
+from node.replication.speeds import Speeds
 from node.replication.standing import Standing
 from node.store.port import Store
 from protocol.site_id import SiteId
@@ -34,6 +35,7 @@ class Context:
     core: FederationCore
     tell: Callable[[Input], None]
     standing: Standing = field(default_factory=Standing)
+    speeds: Speeds = field(default_factory=Speeds)
     # Sites that were handed in here by a publisher, and are kept however many others host them.
     published: set[SiteId] = field(default_factory=set)
     # Sites that are being written, so that a fetch and a publish of one site never interleave.

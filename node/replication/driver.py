@@ -6,6 +6,7 @@ import logging
 import random
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -16,15 +17,17 @@ from node.core import inputs as ins
 from node.core.announcing import AnnouncingReport
 from node.core.copies import GRACE_S
 from node.core.machine import TICK_S, FederationCore
-from node.core.peers import key_of
+from node.core.peers import key_of, peer_of
 from node.net.channel import FrameChannel
 from node.net.port import Network, PeerConnected, PeerDisconnected, PeerId, ProtocolUnsupported
 from node.replication.announced import AnnouncedThrough
 from node.replication.context import IDLE_S, OPEN_DEADLINE_S, Context
 from node.replication.fetching import Fetched, fetch_release
+from node.replication.forks import Forks
 from node.replication.gate import Gate
 from node.replication.heads import compare_heads
 from node.replication.lookup import announce_to_ipfs, dht_key, find_heads
+from node.replication.slots import FetchSlots
 from node.replication.standing import BAN_S
 from node.store.port import Origin, Store
 from protocol import messages as msg
@@ -33,8 +36,10 @@ from protocol.messages import SYNC_PROTOCOL
 from protocol.release import SignedRelease
 from protocol.site_id import SiteId
 
-# Each fetch holds up to one batch of blocks in memory; four keep a 2-core machine busy.
+# Each fetch holds two batches of blocks in memory, and a block for each source; four keep a 2-core machine busy.
 FETCHES_MAX = 4
+# Slow ones beside them: their batches are small, since what came is written every two seconds.
+FETCHES_ASIDE_MAX = 16
 EXCHANGES_MAX = 32
 DHT_CALLS_MAX = 4
 SWEEP_S = 3600.0
@@ -65,10 +70,12 @@ class Replicator:
         gate: Gate,
         *,
         announced: Path | None = None,
+        forks: Forks | None = None,
         grace_s: float = GRACE_S,
     ) -> None:
         """`announced`: a file of its own, in which it notes how far the announcements have come.
 
+        forks: keeps the proofs of keys that signed two releases of one number.
         grace_s: how long a host of a site may be away before another is asked to take its place.
         """
         rng = random.Random()  # noqa: S311 - spreads timers
@@ -76,6 +83,7 @@ class Replicator:
             lambda signed: gate.may_host(signed).allowed, rng, network.local_peer, kept=self._is_kept, grace_s=grace_s
         )
         self._announced = AnnouncedThrough(announced)
+        self.forks = forks
         self.context = Context(store=store, network=network, gate=gate, core=core, tell=self.tell)
         self.context.standing.on_shunned = lambda peer: network.ban(peer, for_s=BAN_S)
         self.care: Care | None = None
@@ -86,7 +94,7 @@ class Replicator:
         self._fetches: dict[SiteId, tuple[SignedRelease, PeerId, trio.CancelScope]] = {}
         self._syncing: set[PeerId] = set()
         self._looking: set[SiteId] = set()
-        self._fetch_limit = trio.CapacityLimiter(FETCHES_MAX)
+        self._fetch_slots = FetchSlots(FETCHES_MAX, FETCHES_ASIDE_MAX)
         self._exchange_limit = trio.CapacityLimiter(EXCHANGES_MAX)
         self._dht_limit = trio.CapacityLimiter(DHT_CALLS_MAX)
         self._head_writes, self._head_reads = trio.open_memory_channel[fx.RecordHead | fx.EndSite](4096)
@@ -193,6 +201,9 @@ class Replicator:
                     self._start(self._send_head, peer, signed)
             case fx.RecordHead() | fx.EndSite():
                 self._queue_head(effect)
+            case fx.KeepFork(first, second):
+                if self.forks is not None:
+                    self._start(trio.to_thread.run_sync, self.forks.keep, first, second)
             case fx.StartFetch(signed, source):
                 self._start_fetch(signed, source)
             case fx.CancelFetch(site):
@@ -345,10 +356,15 @@ class Replicator:
         self._start(self._fetch, signed, source, scope)
 
     async def _fetch(self, signed: SignedRelease, source: PeerId, scope: trio.CancelScope) -> None:
-        outcome: Fetched = "local"
+        outcome: Fetched = "source"
         with scope:
-            async with self._fetch_limit, self.context.lock_of(signed.site):
-                outcome = await fetch_release(self.context, signed, source)
+            async with self.context.lock_of(signed.site), self._fetch_slots.slot() as slot:
+                with slot.scope:
+                    outcome = await fetch_release(
+                        self.context, signed, source, partial(self._other_hosts, signed), slot
+                    )
+                if slot.scope.cancelled_caught:
+                    log.info("fetching %s waits: it was slow, and others are in line", signed.site)
         if scope.cancelled_caught:
             return
         if self._fetches.get(signed.site) == (signed, source, scope):
@@ -357,3 +373,11 @@ class Replicator:
             self.tell(ins.Stored(signed))
         else:
             self.tell(ins.FetchFailed(signed, source, outcome))
+
+    def _other_hosts(self, signed: SignedRelease) -> list[PeerId]:
+        """Who else may have the release: those that said so, latest first, and connected hosts of the site."""
+        state = self.context.core.state_of(signed.site)
+        said = [peer for peer, offered in state.sources.items() if offered == signed] if state else []
+        copies = {peer_of(node) for node in self.context.core.keeping.copies.of_site(signed.site)}
+        connected = [info.peer for info in self.context.network.peers() if info.peer in copies]
+        return [*reversed(said), *connected]

@@ -75,7 +75,10 @@ async def _offer(
     listed: Iterable[Entry],
 ) -> None:
     equal = {signed.site for signed in known} - {entry.key for entry in mine}
-    theirs = {entry.key: entry.number for entry in listed}
+    # One number and another tag: each is offered the other's, so that both see the proof, and one of them counts.
+    forked = {(entry.key, entry.number) for entry in mine} & {(entry.key, entry.number) for entry in listed}
+    forked -= {(entry.key, entry.number) for entry in {*mine} & {*listed}}
+    theirs = {entry.key: entry.number - ((entry.key, entry.number) in forked) for entry in listed}
     sites = _without(context.core.sites(), equal)
     for start in range(0, len(sites), _SITES_AT_ONCE):
         for signed in context.core.newer_than(theirs, peer, sites[start : start + _SITES_AT_ONCE]):

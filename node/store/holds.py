@@ -158,7 +158,7 @@ def finish(tx: sqlite3.Connection, row: HoldRow, signed: SignedRelease, *, origi
         "UPDATE holds SET state = ? WHERE owner = ? AND id <> ? AND (seq <= ? OR state = ?)",
         (DOOMED, signed.site, row.id, signed.seq, FINISHED),
     )
-    if record is None or record.head.seq < signed.seq:
+    if record is None or record.head.rank < signed.rank:
         sites.put_head(tx, signed, now_s=now_s)
     tx.execute(
         "UPDATE sites SET hold = ?, was_held = 1, origin = ?, updated_s = ? WHERE site = ?",

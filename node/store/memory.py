@@ -208,7 +208,7 @@ class MemoryStore(MemoryRows):
                 return
             self._check_finish(kept, hold.signed)
             site = self._sites.get(hold.site)
-            if site is None or site.head.seq < hold.signed.seq:
+            if site is None or site.head.rank < hold.signed.rank:
                 self._put_head(hold.signed)
             kept.finished = True
             for other, its in self._releases(hold.site):

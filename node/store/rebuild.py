@@ -210,7 +210,7 @@ class _Rebuild:
     def place_sites(self) -> None:
         for found in self._notes.values():
             with self._index.transaction(durable=False) as tx:
-                self._place_site(tx, sorted(found, key=lambda note: note.signed.seq, reverse=True))
+                self._place_site(tx, sorted(found, key=lambda note: note.signed.rank, reverse=True))
 
     def place_trees(self) -> None:
         """Of two notes of one tree the one that was written later counts, but a whole tree before a partial one."""

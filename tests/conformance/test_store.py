@@ -9,6 +9,7 @@ from node.store.port import Origin, Store
 from protocol.cid import RAW, Cid
 from protocol.errors import HashMismatch, OverLimit, StaleRelease, UnsupportedHash
 from protocol.limits import FOREIGN_BLOCK_MAX_BYTES
+from protocol.release import SignedRelease
 from tests.conformance.store_kit import Bench, Publisher, block, blocks, publish, readable
 
 # --- publishing --------------------------------------------------------------------------------------------
@@ -228,35 +229,56 @@ def test_surplus_open_holds_of_a_site_give_way(store: Store) -> None:
 def test_a_head_never_goes_back(bench: Bench) -> None:
     publisher = Publisher(1)
     content = blocks(1, 1)
-    one, two = publisher.release(content), publisher.release(content)
-    fork = publisher.release(blocks(2, 1), seq=2)
-    assert bench.store.set_head(two)
-    assert not bench.store.set_head(two)
+    one = publisher.release(content)
+    low, high = fork(publisher)
+    assert bench.store.set_head(high)
+    assert not bench.store.set_head(high)
     bench.reopen()
-    for stale in (one, fork):
+    for stale in (one, low):
         with pytest.raises(StaleRelease):
             bench.store.set_head(stale)
-    with pytest.raises(StaleRelease):
-        bench.store.begin_hold(fork)
     record = bench.store.site(publisher.site)
     assert record is not None
-    assert (record.head, record.held, record.origin, record.held_bytes) == (two, None, None, 0)
+    assert (record.head, record.held, record.origin, record.held_bytes) == (high, None, None, 0)
 
 
-def test_an_older_hold_may_finish_under_a_newer_head_but_not_under_a_fork(store: Store) -> None:
+def fork(publisher: Publisher) -> tuple[SignedRelease, SignedRelease]:
+    """Two releases of sequence 2, the one that counts last; of blocks(1, 2) and blocks(2, 2), in either order."""
+    both = (publisher.release(blocks(1, 2), seq=2), publisher.release(blocks(2, 2), seq=2))
+    low, high = sorted(both, key=lambda signed: signed.rank)
+    return low, high
+
+
+def test_an_older_hold_may_finish_under_a_newer_head(store: Store) -> None:
     publisher = Publisher(1)
     content = blocks(1, 2)
-    one, two, fork = publisher.release(content), publisher.release(content), publisher.release(blocks(2, 1), seq=2)
-    old, forked = store.begin_hold(one), store.begin_hold(fork)
+    one, two = publisher.release(content), publisher.release(content)
+    old = store.begin_hold(one)
     store.put_blocks(old, list(content.items()))
-    store.put_blocks(forked, list(blocks(2, 1).items()))
     store.set_head(two)
     store.finish_hold(old, origin=Origin.REPLICATED)
     record = store.site(publisher.site)
     assert record is not None
     assert (record.head, record.held) == (two, one)
+
+
+def test_of_a_fork_the_higher_release_replaces_the_lower_and_never_the_other_way(bench: Bench) -> None:
+    publisher = Publisher(1)
+    low, high = fork(publisher)
+    content = {
+        signed.cid: blocks(number, 2)
+        for signed in (low, high)
+        for number in (1, 2)
+        if signed.release.root == next(iter(blocks(number, 2)))
+    }
+    publish(bench.store, low, content[low.cid])
+    publish(bench.store, high, content[high.cid])
+    bench.reopen()
+    record = bench.store.site(publisher.site)
+    assert record is not None
+    assert (record.head, record.held) == (high, high)
     with pytest.raises(StaleRelease):
-        store.finish_hold(forked, origin=Origin.REPLICATED)
+        bench.store.begin_hold(low)
 
 
 def test_a_release_between_the_held_one_and_the_head_may_be_held_until_the_head_is_here(bench: Bench) -> None:

@@ -4,6 +4,7 @@ Time is a number, messages are events with delays, and a crash loses all that is
 `FederationCore` runs in the daemon; only what carries out its effects differs.
 """
 
+import dataclasses
 import heapq
 import itertools
 import random
@@ -42,6 +43,11 @@ class Publisher:
         self._key = Ed25519PrivateKey.from_private_bytes(seed.to_bytes(32, "big"))
         self.site = SiteId.of(self._key)
         self.releases: list[SignedRelease] = []
+
+    def fork(self) -> SignedRelease:
+        """Another release of the latest one's sequence, as from a copy of the key."""
+        last = self.releases[-1].release
+        return sign_release(dataclasses.replace(last, created_s=last.created_s + 500), self._key)
 
     def publish(self, *, ended: bool = False) -> SignedRelease:
         seq = SEQ_MAX if ended else len(self.releases) + 1

@@ -261,3 +261,39 @@ def test_only_what_is_held_is_offered(publisher: Publisher) -> None:
     machine.feed(ins.HeadSeen("a", second))
     assert machine.core.newer_than({}, "a", machine.core.sites()) == [first]
     assert machine.core.newer_than({first.site: 1}, "a", machine.core.sites()) == []
+
+
+def forked(publisher: Publisher) -> tuple[SignedRelease, SignedRelease]:
+    """Two releases of one sequence, the one that counts last."""
+    publisher.publish()
+    two = [publisher.publish(), publisher.fork()]
+    low, high = sorted(two, key=lambda signed: signed.rank)
+    return low, high
+
+
+def test_a_fork_is_proved_once_and_the_higher_release_is_fetched(publisher: Publisher) -> None:
+    machine = Machine("a")
+    low, high = forked(publisher)
+    machine.hold(low)
+    found = machine.feed(ins.HeadSeen("a", high))
+    assert fx.KeepFork(low, high) in found
+    assert fx.RecordHead(high) in found
+    assert fetches(found) == [fx.StartFetch(high, "a")]
+    assert not any(isinstance(effect, fx.KeepFork) for effect in machine.feed(ins.HeadSeen("b", high)))
+
+
+def test_the_lower_release_of_a_fork_changes_nothing_but_is_proof(publisher: Publisher) -> None:
+    machine = Machine("a")
+    low, high = forked(publisher)
+    machine.hold(high)
+    assert machine.feed(ins.HeadSeen("a", low)) == [fx.KeepFork(high, low), fx.SendHead("a", high)]
+    with pytest.raises(StaleRelease):
+        machine.core.check(low)
+
+
+def test_a_publisher_cannot_hand_in_another_release_of_the_heads_sequence(publisher: Publisher) -> None:
+    machine = Machine()
+    low, high = forked(publisher)
+    machine.hold(low)
+    with pytest.raises(StaleRelease):
+        machine.core.check(high)

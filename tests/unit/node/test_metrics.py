@@ -27,6 +27,14 @@ STATUS = {
         "blocks": 3,
         "corrupt_blocks": 0,
     },
+    "members": {
+        "known": 5,
+        "alive": 4,
+        "sites_lacking_hosts": 1,
+        "audits_proved": 9,
+        "audits_failed": 1,
+        "audits_silent": 2,
+    },
     "ipfs": {
         "peers": 2,
         "sent_blocks": 5,

@@ -144,9 +144,22 @@ def test_a_lower_sequence_is_stale(known: int, new: int) -> None:
         check_successor(signed(known), signed(new))
 
 
-def test_the_same_sequence_with_other_content_is_stale() -> None:
+def fork(seq: int) -> tuple[SignedRelease, SignedRelease]:
+    """Two releases of one sequence, the one that counts last."""
+    low, high = sorted((signed(seq), signed(seq, created_s=0)), key=lambda one: one.rank)
+    return low, high
+
+
+def test_of_two_releases_of_one_sequence_one_counts_everywhere() -> None:
+    low, high = fork(7)
+    check_successor(low, high)
     with pytest.raises(StaleRelease):
-        check_successor(signed(7), signed(7, created_s=0))
+        check_successor(high, low)
+    assert low.contradicts(high)
+    assert high.contradicts(low)
+    assert not low.contradicts(low)
+    assert not low.contradicts(signed(8))
+    assert not low.contradicts(None)
 
 
 def test_another_sites_release_is_no_successor() -> None:
@@ -183,9 +196,11 @@ def test_what_is_newer_than_the_held_release_may_be_held_below_the_head(held: in
         check_may_hold(signed(9), known, signed(new))
 
 
-def test_what_is_older_than_the_held_release_or_contradicts_what_is_known_may_not_be_held() -> None:
-    for new in (signed(4), signed(5, created_s=0), signed(9, created_s=0)):
+def test_what_is_of_lower_rank_than_the_held_release_may_not_be_held() -> None:
+    low, high = fork(5)
+    for new in (signed(4), low):
         with pytest.raises(StaleRelease):
-            check_may_hold(signed(9), signed(5), new)
+            check_may_hold(signed(9), high, new)
+    check_may_hold(signed(9), low, high)
     with pytest.raises(StaleRelease):
         check_may_hold(end(), None, signed(9))
