@@ -65,7 +65,7 @@ async def fetch_tree(
     addresses: of peers to ask; more may be added while this runs.
     Raises NotProvided, Refused, TooManyFetches, DecodeError (no UnixFS tree), and what the store raises.
     """
-    _check(context, root, [root])
+    check_policy(context, root, [root])
     hold = await context.in_store(context.store.begin_tree, root)
     info = await context.in_store(context.store.hold_info, hold)
     if not info.finished:
@@ -142,7 +142,7 @@ class _TreeFetch:
             if not wanted:
                 return
             missing = await self._context.in_store(_link, self._context.store, self._hold, wanted, self._walk)
-            _check(self._context, self._root, wanted)
+            check_policy(self._context, self._root, wanted)
             self._coming.update(missing)
             self._fetch.want(missing)
 
@@ -172,7 +172,7 @@ class _TreeFetch:
     async def _write(self, scope: trio.CancelScope) -> None:
         try:
             async for batch in self._from_main:
-                _check(self._context, self._root, [cid for cid, _ in batch])
+                check_policy(self._context, self._root, [cid for cid, _ in batch])
                 await self._context.in_store(self._context.store.put_blocks, self._hold, batch)
                 info = await self._context.in_store(self._context.store.hold_info, self._hold)
                 self._progress.blocks, self._progress.size_bytes = info.done_blocks, info.done_bytes
@@ -215,7 +215,7 @@ class _TreeFetch:
         )
 
 
-def _check(context: Context, root: Cid, cids: Sequence[Cid]) -> None:
+def check_policy(context: Context, root: Cid, cids: Sequence[Cid]) -> None:
     """Raises Refused when policy does not allow to fetch and keep the tree or one of the blocks.
 
     A quarantined block in a tree that is allowed is kept.
