@@ -43,7 +43,7 @@ from tests.integration.daemons import Daemon, daemon_folder
 from tests.integration.peers import offered_heads, peer_of, say
 from tests.unit.bitswap.test_server import Client
 from tests.unit.gateway.dns_server import DnsServer, dns_server
-from tests.unit.gateway.sites import Built, build, sign
+from tests.unit.gateway.sites import Built, Tree, build, sign
 
 pytestmark = pytest.mark.integration
 
@@ -61,7 +61,10 @@ class Case:
         self.name = name
         self.domain = f"{name.replace(' ', '-')}.example.org"
         self.secret = f"the secret of {name}".encode()
-        tree = {"index.html": f"home of {name}".encode(), "secret": {"a.txt": self.secret, "b.txt": b"b" + self.secret}}
+        tree: Tree = {
+            "index.html": f"home of {name}".encode(),
+            "secret": {"a.txt": self.secret, "b.txt": b"b" + self.secret},
+        }
         self.built: Built = build(tree)
         self.signed: SignedRelease = sign(Ed25519PrivateKey.generate(), self.built, domains=(self.domain,))
 

@@ -155,7 +155,7 @@ async def node(tmp_path: Path) -> AsyncIterator[Node]:
     ids=["site", "root", "domain", "path", "prefix", "path in a site", "file"],
 )
 async def test_an_answer_is_cut(node: Node, target: Callable[[SiteId, Built], Target]) -> None:
-    content = b"".join(bytes([n]) * MIB for n in range(40))
+    content = b"".join(bytes([n]) * MIB for n in range(16))
     site, built = node.publish(new_key(), {"big.bin": content}, domains=(DOMAIN,))
     client = await node.connect()
     with client.sock:
