@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from protocol.cid import Cid
 from protocol.limits import WANT_MAX_CIDS
 
-WINDOW_S = 2.0
+WINDOW_S = 1.0
 # Of a source that has not sent anything yet; it grows with every answer.
 WINDOW_FIRST_BLOCKS = 16
 WINDOW_LEAST_BLOCKS = 2
@@ -87,9 +87,9 @@ class Assignment:
         return all(state.lacks.issuperset(self._pool) for state in self._sources.values())
 
     def wants_help(self, now_s: float, patience_s: float) -> bool:
-        """More sources would be of use: these have all they can do, or one of them keeps us waiting."""
-        late = any(state.queue and now_s - state.since_s > patience_s for state in self._sources.values())
-        return bool(self._pool) or late
+        """More sources would be of use: these have all they can do, or one of them will keep us waiting."""
+        waits = (len(state.queue) * state.pace_s(now_s) for state in self._sources.values())
+        return bool(self._pool) or any(wait_s > patience_s for wait_s in waits)
 
     def add(self, cids: Iterable[Cid]) -> None:
         """These are missing; each is added once."""

@@ -78,6 +78,7 @@ class _Fetch:
         self._others = others
         self._slot = slot
         self._tried: set[PeerId] = set()
+        self._liars: set[PeerId] = set()
         self._drawing: dict[PeerId, trio.CancelScope] = {}
         self._ended = trio.Event()
         self._error: PeerError = SourceRefuses("no host sends this release")
@@ -131,6 +132,9 @@ class _Fetch:
             self._take_note_of(peer)
 
     def _on_bad(self, peer: PeerId, error: PeerError) -> None:
+        if peer in self._liars:
+            return
+        self._liars.add(peer)
         log.info("fetching %s from %s: %s", self._signed.site, peer, error)
         self._error = error
         self._context.standing.count(trio.current_time(), peer, error.code)

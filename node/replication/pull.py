@@ -121,6 +121,8 @@ class Pull:
         self._batch_since_s = 0.0
         self._handing_over = trio.Lock()
         self._to_writer, self._from_sources = trio.open_memory_channel[list[_Arrival]](0)
+        self._waiting: dict[Source, tuple[trio.CancelScope, float]] = {}
+        """For whose answers, and since when."""
         self._changed = trio.Event()
         self._scope = trio.CancelScope()
         self._failure: FednodeError | None = None
@@ -145,7 +147,7 @@ class Pull:
     async def _receive_all(self, sources: Callable[[], Awaitable[None]]) -> None:
         """Whatever ends it, what came is written."""
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._hand_over_in_time)
+            nursery.start_soon(self._keep_time)
             try:
                 await sources()
             except FednodeError as error:
@@ -176,6 +178,7 @@ class Pull:
                 if report:
                     await self._tell_progress(channel)
         finally:
+            self._waiting.pop(source, None)
             self.assignment.leave(source)
             self._wake()
 
@@ -200,12 +203,13 @@ class Pull:
     async def _receive(self, source: Source, channel: FrameChannel) -> PeerError | None:
         """Takes the answer for one block; returns why it was not given, if it was not."""
         cid = self.assignment.expects(source)
-        patience_s = STALL_S if self.assignment.has_several else BLOCK_DEADLINE_S
         asked_s = trio.current_time()
-        with trio.move_on_after(patience_s) as scope:
+        with trio.move_on_after(BLOCK_DEADLINE_S) as scope:
+            self._waiting[source] = scope, asked_s
             message = await channel.receive()
+        del self._waiting[source]
         if scope.cancelled_caught:
-            raise PeerTimeout(f"a block did not come within {patience_s:g} s")
+            raise PeerTimeout(f"a block did not come within {trio.current_time() - asked_s:.0f} s")
         match message:
             case msg.Block(got, data) if got == cid:
                 self.came_bytes += len(data)
@@ -268,9 +272,13 @@ class Pull:
                 batch, self._batch, self._batch_bytes = self._batch, [], 0
                 await self._to_writer.send(batch)
 
-    async def _hand_over_in_time(self) -> None:
+    async def _keep_time(self) -> None:
+        """Nothing that came stays unwritten for long, and no silent source keeps its place beside others."""
         while True:
-            await trio.sleep(BATCH_AGE_S / 4)
+            await trio.sleep(LOOK_S)
+            if self.assignment.has_several:
+                for scope, asked_s in self._waiting.values():
+                    scope.deadline = min(scope.deadline, asked_s + STALL_S)
             if self._batch and trio.current_time() > self._batch_since_s + BATCH_AGE_S:
                 await self._hand_over()
 
