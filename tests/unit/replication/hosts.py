@@ -30,10 +30,10 @@ class Host:
 
     def on(self, node: MemoryNode) -> Host:
         """Takes the place of what `node` would say."""
-        node.network.serve(SYNC_PROTOCOL, self._serve)
+        node.network.serve(SYNC_PROTOCOL, self.serve)
         return self
 
-    async def _serve(self, stream: Stream) -> None:
+    async def serve(self, stream: Stream) -> None:
         channel = FrameChannel(stream, idle_s=DEADLINE_S, write_s=DEADLINE_S)
         match await channel.receive():
             case Summary() as summary:
