@@ -15,7 +15,8 @@ from node.bitswap.tree_fetch import Progress, fetch_tree
 from node.replication.context import Context
 from node.routing.names import Names
 from node.routing.routers import Routers
-from protocol.cid import DAG_PB, IDENTITY, RAW, Cid
+from protocol.cid import IDENTITY, Cid
+from protocol.dag_links import LEAF_CODECS, NODE_CODECS
 from protocol.errors import FednodeError, Malformed, OperatorError, UnsupportedCodec
 
 RUNNING_MAX = 4
@@ -166,10 +167,10 @@ def read_target(text: str) -> tuple[str, str]:
 
 
 def check_root(cid: Cid) -> None:
-    """Raises UnsupportedCodec for what is no UnixFS tree, Malformed for a CID that holds its block."""
-    if cid.codec not in (RAW, DAG_PB):
+    """Raises UnsupportedCodec for what no walk could follow, Malformed for a CID that holds its block."""
+    if cid.codec not in LEAF_CODECS and cid.codec not in NODE_CODECS:
         raise UnsupportedCodec(
-            f"{cid} has codec 0x{cid.codec:x}; trees of files (dag-pb) and single blocks can be kept"
+            f"{cid} has codec 0x{cid.codec:x}; trees of dag-pb, dag-cbor and dag-json and single blocks can be kept"
         )
     if cid.hash_code == IDENTITY:
         raise Malformed("the CID holds its block itself; there is nothing to fetch")

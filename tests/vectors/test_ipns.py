@@ -1,12 +1,14 @@
-"""The IPNS records of the gateway conformance suite (tests/vectors/ipns/), each under the name in its file name."""
+"""IPNS records (tests/vectors/ipns/), each under the name in its file name: twelve of the gateway conformance suite,
+and two under secp256k1 keys from js-ipns 10.1 (@libp2p/crypto 5.1, whose curve is @noble/curves), with and without V1."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from protocol.errors import DecodeError
+from protocol.errors import BadSignature, DecodeError
 from protocol.ipns import IpnsRecord, encode_entry, name_of
 
 HERE = Path(__file__).parent / "ipns"
@@ -17,6 +19,7 @@ VALUES = {
     "v1-v2": b"/ipfs/bafkqaddwgevxmmraojswg33smq",
     "v1-v2-broken-signature-v1": b"/ipfs/bafkqahtwgevxmmrao5uxi2bamjzg623fnyqhg2lhnzqxi5lsmuqhmmi",
     "v2": b"/ipfs/bafkqadtwgiww63tmpeqhezldn5zgi",
+    "secp256k1": b"/ipfs/bafkqaddimvwgy3zao5xxe3debi",
 }
 IN_2026_NS = 1_795_000_000 * 10**9
 IN_2130_NS = 5_050_000_000 * 10**9
@@ -34,8 +37,8 @@ def verified(path: Path, name: str) -> IpnsRecord:
     return record
 
 
-def test_there_are_twelve() -> None:
-    assert len(FILES) == 12
+def test_there_are_fourteen() -> None:
+    assert len(FILES) == 14
     assert {parts(path)[1] for path in FILES} == {"", *BAD, *VALUES}
 
 
@@ -61,6 +64,18 @@ def test_under_another_name(path: Path) -> None:
         if other != path:
             with pytest.raises(DecodeError):
                 record.verify(name_of(parts(other)[0]))
+
+
+@pytest.mark.parametrize("path", [path for path in FILES if parts(path)[1] == "secp256k1"], ids=["v1-v2", "v2"])
+def test_a_signature_under_secp256k1(path: Path) -> None:
+    name = name_of(parts(path)[0])
+    record = IpnsRecord.decode(path.read_bytes())
+    right = record.signature_v2
+    for signature in (right[:-1] + bytes((right[-1] ^ 1,)), right[:-1], b"", bytes(64)):
+        with pytest.raises(BadSignature):
+            replace(record, signature_v2=signature).verify(name)
+    with pytest.raises(BadSignature):
+        replace(record, data=record.data[:-1] + bytes((record.data[-1] ^ 1,))).verify(name)
 
 
 @pytest.mark.parametrize("kind", ["v1-v2", "v2"])
