@@ -97,10 +97,10 @@ class Copies:
         if copy is not None and not copy.said:
             copy.said, copy.stated_s, copy.failed_s = True, now_s, None
 
-    def hinted(self, now_s: float, site: SiteId, node: SiteId, holdings: SiteFilter) -> None:
-        """The node's known filter, tested for a site that has only now come to be hosted here."""
-        if (probe := self._probes.get(site)) is not None and holdings.may_hold(probe):
-            self._named(now_s, site, node)
+    def hinted(self, now_s: float, site: SiteId, node: SiteId, holdings: SiteFilter) -> bool:
+        """Tests the node's known filter for a site that has only now come to be hosted here."""
+        probe = self._probes.get(site)
+        return probe is not None and holdings.may_hold(probe) and self._named(now_s, site, node) is not None
 
     def statement(self, now_s: float, node: SiteId, holdings: SiteFilter, *, leaving: bool) -> None:
         """The node has stated which sites it holds; first heard of, it has until the grace period ends to show up."""
@@ -144,6 +144,11 @@ class Copies:
         copy = self._by_site.get(site, {}).get(node)
         return copy is not None and copy.said
 
+    def doubted(self, now_s: float, site: SiteId, node: SiteId) -> bool:
+        """It was caught lately, or could not prove the site: that it takes the site says nothing."""
+        copy = self._by_site.get(site, {}).get(node)
+        return now_s - self._caught_s.get(node, float("-inf")) < DOUBT_S or (copy is not None and copy.failed)
+
     def gone(self, node: SiteId) -> None:
         """It is no member any more."""
         for site in self._by_node.pop(node, {}):
@@ -174,10 +179,12 @@ class Copies:
         return self._by_node
 
     def _believed(self, now_s: float, node: SiteId, copy: Copy) -> bool:
+        if copy.proved_s is not None and not copy.failed and now_s - copy.proved_s < PROOF_MAX_S:
+            return True  # as it is nearly always, of all sites in each minute
         caught_s = self._caught_s.get(node, float("-inf"))
         doubted = now_s - caught_s < DOUBT_S and copy.stated_s <= caught_s
         if doubted or (not copy.said and node in self._vague):
-            return copy.proved_s is not None and copy.counts(now_s)
+            return False
         return copy.counts(now_s, self._passed_s.get(node, float("-inf")))
 
     def _named(self, now_s: float, site: SiteId, node: SiteId) -> Copy | None:

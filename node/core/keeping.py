@@ -42,8 +42,11 @@ class _Hosted:
 class Keeping:
     """What one node knows and does about the other hosts of its sites. `me` is its key."""
 
-    def __init__(self, me: SiteId, rng: random.Random, *, grace_s: float = GRACE_S) -> None:
-        self.members = Members()
+    def __init__(
+        self, me: SiteId, rng: random.Random, *, grace_s: float = GRACE_S, members: Members | None = None
+    ) -> None:
+        """members: those already known; simulations give the same to all nodes."""
+        self.members = Members() if members is None else members
         self.clock = Clock()
         self.copies = Copies(grace_s)
         self.repair = Repair(me, self.members.orders, self.copies)
@@ -179,12 +182,14 @@ class Keeping:
         if hosted.new:
             hosted.new = False
             for known in self.members:
-                if known.signed.node != self._me:
-                    self.copies.hinted(now_s, site, known.signed.node, known.signed.statement.holdings)
-        self.repair.look(now_s, site, self.hosts_wanted(site))
+                node, holdings = known.signed.node, known.signed.statement.holdings
+                if node != self._me and self.copies.hinted(now_s, site, node, holdings):
+                    self.auditing.met(now_s, node)
+        others = self.copies.counted(now_s, site)
+        self.repair.look(now_s, site, 1 + len(others), self.hosts_wanted(site))
         if hosted.kept or not may_let_go:
             return []
-        found = self.letting_go.look(now_s, site, hosted.band.max_hosts)
+        found = self.letting_go.look(now_s, site, others, hosted.band.max_hosts)
         if not found and self.pressed and hosted.band.min_hosts < hosted.band.max_hosts:
-            found = self.letting_go.look(now_s, site, hosted.band.min_hosts + 1, wait_s=0.0)
+            found = self.letting_go.look(now_s, site, others, hosted.band.min_hosts + 1, wait_s=0.0)
         return found

@@ -4,6 +4,8 @@ Pure. Only who comes after the first `max` hosts in the site's order may go, and
 they hold it. Since all find the same order, the first ones stay, however many go at once.
 """
 
+from collections.abc import Sequence
+
 from node.core import effects as fx
 from node.core.agenda import Agenda
 from node.core.copies import Copies
@@ -28,16 +30,16 @@ class LettingGo:
         self._since_s.pop(site, None)
 
     def look(
-        self, now_s: float, site: SiteId, enough_hosts: int, *, wait_s: float | None = None
+        self, now_s: float, site: SiteId, others: Sequence[SiteId], enough_hosts: int, *, wait_s: float | None = None
     ) -> list[fx.Audit | fx.LetGo]:
         """What to do about a site that need not be kept while `enough_hosts` others have it.
 
-        wait_s: how long there must have been too many; the grace period unless given. A site that too many hosts have
-        costs nothing but room: there is no hurry, and views of who is there settle meanwhile.
+        others: those that count as hosts now. wait_s: how long there must have been too many; the grace period unless
+        given. A site that too many hosts have costs nothing but room: there is no hurry, and views of who is there
+        settle meanwhile.
         """
-        hosts = {self._me, *self._copies.counted(now_s, site)}
         # Most sites end here: their order, which is dear with many members, is not asked for.
-        if len(hosts) <= enough_hosts or self._me in (first := self._first_of(site, hosts)[:enough_hosts]):
+        if len(others) < enough_hosts or self._me in (first := self._first_of(site, others)[:enough_hosts]):
             self._since_s.pop(site, None)
             return []
         if now_s < self._since_s.setdefault(site, now_s) + (self._copies.grace_s if wait_s is None else wait_s):
@@ -53,7 +55,7 @@ class LettingGo:
             self._asked.set((site, node), now_s + FRESH_S)
         return [fx.Audit(node, (site,)) for node in ask]
 
-    def _first_of(self, site: SiteId, hosts: set[SiteId]) -> list[SiteId]:
+    def _first_of(self, site: SiteId, others: Sequence[SiteId]) -> list[SiteId]:
         """The hosts in the site's order; those that are not in it (no members, or far behind) come last, by key."""
         order = {member.node: place for place, member in enumerate(self._orders.first(site, TOP // 2))}
-        return sorted(hosts, key=lambda node: (order.get(node, TOP), node))
+        return sorted([self._me, *others], key=lambda node: (order.get(node, TOP), node))

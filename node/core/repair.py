@@ -74,9 +74,8 @@ class Repair:
         self._had_enough.discard(site)
         self._healed(site)
 
-    def look(self, now_s: float, site: SiteId, min_hosts: int) -> None:
-        """Counts the site's hosts."""
-        hosts = 1 + len(self._copies.counted(now_s, site))
+    def look(self, now_s: float, site: SiteId, hosts: int, min_hosts: int) -> None:
+        """The site counts so many hosts now, this one too."""
         if hosts >= min_hosts:
             self._had_enough.add(site)
             self._healed(site)
@@ -139,11 +138,13 @@ class Repair:
         if now_s < (my_turn_s := need.since_s + self._grace_s(site) + turn * TURN_S):
             self._wake.set(site, my_turn_s)
             return
-        taking = {node for node, until_s in self._taking.get(site, {}).items() if until_s > now_s} - hosts
+        taking = {node for node, until_s in self._taking.get(site, {}).items() if until_s > now_s}
         asked = {node for asked_site, node in self._calls if asked_site == site}
-        lacking = min_hosts - len(hosts) - len(taking) - len(asked - taking)
+        # Or one that says yes and never has anything would hold up the repair for as long as it likes.
+        doubted = {node for node in order if self._copies.doubted(now_s, site, node)}
+        lacking = min_hosts - len(hosts | (taking | asked) - doubted)
         not_before_s = self._not_before_s.get(site, {})
-        for node in order:
+        for node in sorted(order, key=doubted.__contains__):
             if lacking <= 0:
                 return
             if len(self._calls) >= ASKED_AT_ONCE:

@@ -27,12 +27,12 @@ def test_a_new_site_is_asked_for_soon_and_one_that_had_enough_after_the_grace_pe
     made, copies, orders = repair(9)
     site = key(100)
     copies.watch(site)
-    made.look(0.0, site, 3)
+    made.look(0.0, site, 1, 3)
     assert made.due(NEW_GRACE_S - 1, want) == []
     assert {ask.node for ask in made.due(NEW_GRACE_S + TURN_S, want)} == {m.node for m in orders.first(site, 2)}
     made.forget(site)
     made.restored(site)
-    made.look(0.0, site, 3)
+    made.look(0.0, site, 1, 3)
     assert made.due(GRACE_S * LAST_COPY_GRACE_SHARE - 1, want) == []
     assert len(made.due(GRACE_S * LAST_COPY_GRACE_SHARE + TURN_S, want)) == 2
 
@@ -46,7 +46,7 @@ def test_those_with_the_fewest_hosts_come_first_and_few_are_asked_at_once() -> N
             host = orders.first(site, 1)[0].node
             copies.connected(host)
             copies.stated(0.0, site, host)
-        made.look(0.0, site, 3)
+        made.look(0.0, site, 2 if number < 120 else 1, 3)
     asked = made.due(1000.0, want)
     assert len(asked) == ASKED_AT_ONCE
     assert all(int.from_bytes(ask.site, "big") >= 120 for ask in asked)
@@ -58,11 +58,29 @@ def test_when_all_have_refused_nobody_is_asked_until_a_while_later() -> None:
     site = key(100)
     copies.watch(site)
     now_s, asked = 1000.0, 0
-    made.look(0.0, site, 3)
+    made.look(0.0, site, 1, 3)
     while now_s < 1000.0 + 3 * SILENT_S:
-        made.look(now_s, site, 3)
+        made.look(now_s, site, 1, 3)
         for ask in made.due(now_s, want):
             asked += 1
             made.answered(now_s, ask.site, ask.node, "silent")
         now_s += 10.0
     assert 10 <= asked <= 20
+
+
+def test_who_was_caught_is_asked_last_and_its_yes_counts_for_nothing() -> None:
+    made, copies, orders = repair(4)
+    site = key(100)
+    copies.watch(site)
+    liar, *others = [member.node for member in orders.first(site, 4)]
+    copies.stated(0.0, site, liar)
+    copies.audited(1.0, liar, (), (site,))
+    made.look(2.0, site, 1, 3)
+    assert [ask.node for ask in made.due(100.0, want)] == others[:2]
+    for node in others:
+        made.answered(101.0, site, node, "refused")
+    assert liar in [ask.node for ask in made.due(101.0, want)]
+    made.answered(102.0, site, liar, "took")
+    orders.set(Member(key(5), 1))
+    made.look(102.0, site, 1, 3)
+    assert key(5) in [ask.node for ask in made.due(102.0 + SILENT_S, want)]
