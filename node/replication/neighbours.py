@@ -1,12 +1,14 @@
-"""Staying connected: bootstrap nodes first, then peers remembered from earlier runs."""
+"""Staying connected: bootstrap nodes first, then peers remembered from earlier runs, then members in other networks."""
 
 from __future__ import annotations
 
 import logging
+import random
 import time
 
 import trio
 
+from node.core.peers import peer_of
 from node.net.port import NetEvent, PeerConnected, PeerId
 from node.replication.context import Context
 from protocol.errors import FednodeError, PeerError
@@ -50,12 +52,22 @@ class Neighbours:
         if len(connected) + len(wanted) < NEIGHBOURS_MIN:
             rows = await self._context.in_store(self._context.store.peers)
             wanted += [row.peer for row in rows if row.peer not in connected and row.peer not in wanted]
+            wanted += [peer for peer in self._members(connected) if peer not in wanted]
         now_s = trio.current_time()
         due = [peer for peer in wanted if self._next_dial_s.get(peer, 0) <= now_s and peer != network.local_peer]
         limit = trio.CapacityLimiter(DIALS_AT_ONCE)
         async with trio.open_nursery() as nursery:
             for peer in due[: 2 * NEIGHBOURS_MIN]:
                 nursery.start_soon(self._dial, peer, limit)
+
+    def _members(self, connected: set[PeerId]) -> list[PeerId]:
+        """Some members, those first whose network no connected one shares: one provider cannot be all that it sees."""
+        members = list(self._context.core.keeping.members)
+        near = {known.network for known in members if peer_of(known.signed.node) in connected}
+        others = [known for known in members if peer_of(known.signed.node) not in connected]
+        drawn = random.sample(others, min(len(others), 8 * NEIGHBOURS_MIN))
+        drawn.sort(key=lambda known: known.network in near)
+        return [peer_of(known.signed.node) for known in drawn[:NEIGHBOURS_MIN]]
 
     async def _dial(self, peer: PeerId, limit: trio.CapacityLimiter) -> None:
         network = self._context.network

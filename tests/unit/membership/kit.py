@@ -18,6 +18,7 @@ from node.net.memory import Air, open_memory_network
 from node.policy.decide import Policy
 from node.replication.driver import Replicator
 from node.replication.gate import Gate
+from node.replication.neighbours import Neighbours
 from node.replication.serving import serve_sync
 from node.store.memory import MemoryStore
 from protocol.messages import SYNC_PROTOCOL
@@ -53,5 +54,6 @@ async def _run(air: Air, number: int, folder: Path, *, task_status: trio.TaskSta
         await join(nursery, config, Paths(folder), replicator, store, key)
         await nursery.start(replicator.run)
         network.serve(SYNC_PROTOCOL, partial(serve_sync, replicator.context))
+        nursery.start_soon(Neighbours(replicator.context, ()).run)
         task_status.started(MemoryNode(network, store, gate, replicator))
         await trio.sleep_forever()

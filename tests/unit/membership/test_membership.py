@@ -6,13 +6,16 @@ import itertools
 import time
 from pathlib import Path
 
+import pytest
+
 from node.core import effects as fx
 from node.core.peers import peer_of
-from node.membership import saved
+from node.membership import membership, saved
 from node.membership.audits import Auditor, draw_blocks
 from node.membership.care import Care
 from node.net import FrameChannel, Stream
 from node.policy.model import Rule
+from node.replication import neighbours
 from node.store.memory import MemoryStore
 from protocol.audit import PROOF_BYTES
 from protocol.cid import Cid
@@ -21,6 +24,13 @@ from protocol.site_filter import SiteFilter
 from protocol.statement import Statement, Takes, sign_statement
 from tests.unit.membership.kit import key_of, members, node_id
 from tests.unit.replication.kit import MemoryNode, TreeSite, connect, put, until
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rounds that take seconds."""
+    monkeypatch.setattr(membership, "SPREAD_EVERY_S", 0.05)
+    monkeypatch.setattr(neighbours, "ROUND_S", 0.1)
 
 
 def knows(node: MemoryNode, number: int) -> bool:
@@ -150,3 +160,11 @@ def test_known_members_survive_a_restart_and_a_damaged_file_costs_its_end(tmp_pa
     assert saved.load(file) == statements[:2]
     file.write_bytes(b"\xff" * 100)
     assert saved.load(file) == []
+
+
+async def test_members_are_dialled_that_nobody_introduced(tmp_path: Path) -> None:
+    async with members(3, tmp_path) as nodes:
+        await connect(nodes[0], nodes[1])
+        await connect(nodes[1], nodes[2])
+        await until(lambda: knows(nodes[0], 2))
+        await until(lambda: any(info.peer == peer_of(node_id(2)) for info in nodes[0].network.peers()))
