@@ -1,5 +1,5 @@
 """IPNS records (tests/vectors/ipns/), each under the name in its file name: twelve of the gateway conformance suite,
-and two under secp256k1 keys from js-ipns 10.1 (@libp2p/crypto 5.1, whose curve is @noble/curves), with and without V1."""
+and two under secp256k1 keys from js-ipns 10.1 (@libp2p/crypto 5.1 with @noble/curves), with and without V1 fields."""
 
 from __future__ import annotations
 
