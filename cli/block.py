@@ -11,6 +11,7 @@ import click
 from cli.common import config_options, confirm, echo_json, json_option, yes_option
 from cli.daemon import SITE, daemon, find_target
 from cli.tables import human_size, moment, plain
+from cli.until import UNTIL
 
 EPILOG = """\b
 TARGET is a site id (a unique beginning will do), /ipns/SITE, a CID, or
@@ -34,6 +35,7 @@ Exit codes: 0 the rule is in force; 1 failed; 2 TARGET makes no sense;
 @click.option(
     "--drop", is_flag=True, help="Also delete what is stored: with --now at once, else after the export time."
 )
+@click.option("--until", type=UNTIL, default=None, help="When the rule ends: 12h, 30d, or a date (2027-01-31).")
 @click.option("--note", default="", help="For yourself; the public log has only a commitment to it.")
 @click.option("--secret", is_flag=True, help="The public log does not say what is refused, nor why.")
 @yes_option
@@ -45,6 +47,7 @@ def command(
     legal: bool,
     now: bool,
     drop: bool,
+    until: int | None,
     note: str,
     secret: bool,
     yes: bool,
@@ -63,7 +66,9 @@ def command(
         if drop:
             confirm(f"Delete what this node stores of {whole}?", yes=yes)
         ground = "legal" if legal else "policy"
-        done = client.block(whole, ground=ground, reason=reason, drop=drop, note=note, secret=secret, now=now)
+        done = client.block(
+            whole, ground=ground, reason=reason, drop=drop, note=note, secret=secret, now=now, until_s=until
+        )
     if as_json:
         echo_json(done)
         return
@@ -73,6 +78,8 @@ def command(
         click.echo(f"sooner: fednode block --now {target_text}")
     else:
         click.echo(f"refused: {target_text}{_kept(done, drop=drop)}")
+    if done["rule"]["until_s"]:
+        click.echo(f"ends by itself: {moment(done['rule']['until_s'])}")
     click.echo(f"undo it: fednode unblock {target_text}")
 
 

@@ -8,7 +8,7 @@ import click
 
 from cli.common import config_options, echo_json, json_option
 from cli.daemon import daemon, find_target
-from cli.tables import count, plain
+from cli.tables import count, moment, plain
 from node.admin.control import RULES_PAGE_MAX
 
 EPILOG = """\b
@@ -38,7 +38,10 @@ def rules(
         echo_json(found)
         return
     for rule in found["rules"]:
-        click.echo(plain(f"{rule['target']}  {rule['verdict']}, {rule['ground']}  {rule['reason']}".rstrip()))
+        until = f", until {moment(rule['until_s'])}" if rule["until_s"] else ""
+        note = f"  (note: {rule['note']})" if rule["note"] else ""
+        ground = "" if rule["verdict"] == "allow" else f", {rule['ground']}"
+        click.echo(plain(f"{rule['target']}  {rule['verdict']}{ground}{until}  {rule['reason']}{note}".rstrip()))
     shown = len(found["rules"])
     click.echo(count(found["total"], "rule") + (f", {shown} shown" if shown < found["total"] else ""))
 
@@ -58,11 +61,8 @@ def explain(thing: str, config_file: Path | None, data_dir: Path | None, as_json
         echo_json(found)
         return
     for row in found["acts"]:
-        why = ""
-        if row["verdict"] != "allow":
-            rule = f" by {plain(row['rule'])}" if row["rule"] else ""
-            of = f" of {plain(row['list'])}" if row["list"] else ""
-            why = f" ({row['ground']}, {row['code']}){rule}{of}" + (
-                f": {plain(row['reason'])}" if row["reason"] else ""
-            )
-        click.echo(f"{row['act']:<11} {row['verdict']}{why}")
+        code = f" ({row['ground']}, {row['code']})" if row["verdict"] != "allow" else ""
+        rule = f" by {plain(row['rule'])}" if row["rule"] else ""
+        of = f" of {plain(row['list'])}" if row["list"] else ""
+        reason = f": {plain(row['reason'])}" if row["reason"] else ""
+        click.echo(f"{row['act']:<11} {row['verdict']}{code}{rule}{of}{reason}")

@@ -1,4 +1,4 @@
-"""fednode unblock: take a refusal back."""
+"""fednode unblock: take a rule of one's own back."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Exit codes: 0 done; 1 there is no such rule; 3 no daemon.
 @config_options
 @json_option
 def command(target: str, config_file: Path | None, data_dir: Path | None, as_json: bool) -> None:
-    """Take a refusal of your own back. What was kept on disk is served again at once."""
+    """Take a rule of your own back, also one of `fednode allow`. What was kept on disk is served again at once."""
     with daemon(config_file, data_dir) as client:
         done = client.unblock(find_target(client, target))
-    echo_json(done) if as_json else click.echo(f"no longer refused: {plain(done['target'])}")
+    echo_json(done) if as_json else click.echo(f"rule taken back: {plain(done['target'])}")

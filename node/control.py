@@ -197,7 +197,9 @@ class Control:
             return await self.lists.rules(list_name, offset, limit)
         rows = await trio.to_thread.run_sync(self._store.rules)
         chosen = [row for row in rows if row.list_name == list_name]
-        return {"rules": [_rule_json(row) for row in chosen[offset : offset + limit]], "total": len(chosen)}
+        measures = {each.target: each for each in await trio.to_thread.run_sync(self._office.book.measures)}
+        page = [_rule_json(row, measures.get(row.target)) for row in chosen[offset : offset + limit]]
+        return {"rules": page, "total": len(chosen)}
 
     async def block(
         self,
@@ -210,20 +212,24 @@ class Control:
         note: str = "",
         secret: bool = False,
         now: bool = False,
+        until_s: int | None = None,
     ) -> Json:
+        if until_s is not None and until_s <= time.time():
+            raise BadRequest("the rule would have ended already", hint="--until takes a time to come")
         wanted = Measure(
             target=target_text(read_target(target)),
-            verdict="refuse" if verdict == "refuse" else "quarantine",
+            verdict=verdict,
             ground="legal" if ground == "legal" else "policy",
             reason=reason,
             effective_s=0,
             note=note,
             secret=secret,
+            until_s=until_s,
         )
         done = await self._office.refuse([wanted], now=now, drop=drop)
         (measure,) = done.measures
         return {
-            "rule": _rule_json(measure.row()),
+            "rule": _rule_json(measure.row(), measure),
             "freed_bytes": done.freed_bytes,
             "entries": done.entries,
             "effective_s": measure.effective_s,
@@ -365,7 +371,7 @@ def _scrub_json(state: ScrubState, usage: Usage) -> Json:
     }
 
 
-def _rule_json(row: RuleRow) -> Json:
+def _rule_json(row: RuleRow, measure: Measure | None) -> Json:
     return {
         "target": row.target,
         "verdict": row.verdict,
@@ -373,4 +379,6 @@ def _rule_json(row: RuleRow) -> Json:
         "reason": row.reason,
         "since_s": row.since_s,
         "list": row.list_name,
+        "until_s": measure.until_s if measure else None,
+        "note": measure.note if measure else "",
     }

@@ -89,7 +89,7 @@ class ListControl:
             return {"rules": [], "total": 0}
         rules = [
             {"target": text, "verdict": "allow" if text.startswith("!") else "quarantine", "ground": "policy",
-             "reason": reason, "since_s": None, "list": name}
+             "reason": reason, "since_s": None, "list": name, "until_s": None, "note": ""}
             for text, reason in rows
         ]  # fmt: skip
         return {"rules": rules, "total": total}
@@ -110,6 +110,8 @@ class ListControl:
         rows = []
         for act in Act:
             verdict = policy.decide(act, subject)
+            if verdict.allowed:
+                verdict = policy.why_allowed(subject)
             rows.append(
                 {
                     "act": act.value,

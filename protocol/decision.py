@@ -97,7 +97,7 @@ class Entry:
             number=_int(value["number"], SEQ_MAX),
             time_s=_int(value["time_s"], CREATED_MAX_S),
             act=cast(Act, act),
-            verdict=_choice(value["verdict"], ("", "quarantine", "refuse", "dismiss")),
+            verdict=_choice(value["verdict"], ("", "allow", "quarantine", "refuse", "dismiss")),
             ground=_choice(value["ground"], ("", "policy", "legal")),
             list_name=list_name,
             list_digest=None if digest is None else _hash(digest),

@@ -69,11 +69,12 @@ BLOCK: Shape = {
     "target": Field(str),
     "ground": Field(str, default="policy", choices=("policy", "legal")),
     "reason": Field(str, default="", max_chars=REASON_MAX_CHARS, allow_empty=True),
-    "verdict": Field(str, default=None, choices=("quarantine", "refuse")),
+    "verdict": Field(str, default=None, choices=("quarantine", "refuse", "allow")),
     "drop": Field(bool, default=False),
     "note": Field(str, default="", max_chars=NOTE_MAX_CHARS, allow_empty=True),
     "secret": Field(bool, default=False),
     "now": Field(bool, default=False),
+    "until_s": Field(int, default=None),
 }
 
 Endpoint = Callable[[Request], Awaitable[Response]]
@@ -345,6 +346,8 @@ def _post_rule(control: NodeControl) -> Endpoint:
         drop, verdict = body["drop"], body["verdict"]
         if drop and verdict == "quarantine":
             raise BadRequest("a quarantined site is kept: drop does not go with verdict quarantine")
+        if verdict == "allow" and (drop or body["ground"] == "legal"):
+            raise BadRequest("what is allowed is neither dropped nor refused by law")
         answer = await control.block(
             body["target"],
             verdict=verdict or ("refuse" if drop else "quarantine"),
@@ -354,6 +357,7 @@ def _post_rule(control: NodeControl) -> Endpoint:
             note=body["note"],
             secret=body["secret"],
             now=body["now"],
+            until_s=body["until_s"],
         )
         return JSONResponse(answer)
 

@@ -136,11 +136,14 @@ class AdminClient:
         note: str = "",
         secret: bool = False,
         now: bool = False,
+        until_s: int | None = None,
     ) -> Json:
         """verdict None: quarantine, or refuse with drop. ground: policy or legal. note, secret: for the log. now:
-        without a notice period."""
+        without a notice period. until_s: when the rule ends by itself."""
         body: Json = {"target": target, "ground": ground, "reason": reason, "drop": drop}
         body |= {"note": note, "secret": secret, "now": now}
+        if until_s is not None:
+            body["until_s"] = until_s
         return self._ask("POST", "/v1/rules", body=body if verdict is None else body | {"verdict": verdict})
 
     def unblock(self, target: str) -> Json:

@@ -94,10 +94,11 @@ class NodeControl(Protocol):
         note: str = "",
         secret: bool = False,
         now: bool = False,
+        until_s: int | None = None,
     ) -> Json:
         """Adds or replaces the operator's rule on target, after a notice period unless `now`; with drop the blocks of
         the site are deleted, too, with `now` at once. note: kept for the operator; secret: the public log does not say
-        what and why."""
+        what and why. until_s: when the rule ends by itself."""
 
     async def unblock(self, target: str) -> Json:
         """Removes the operator's rule; NotFound when there is none (the hint names the list, if one blocks

@@ -1,7 +1,7 @@
 """What was told to publishers, and what the operator decided that is still to come, in `notices.db`.
 
 A *measure* is a rule of the operator with what goes beyond it: from when on it holds, when what it hits is deleted,
-what the public log is told. A notice is open as long as what it says holds.
+until when it holds, what the public log is told. A notice is open as long as what it says holds.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from protocol.errors import OperatorError
 from protocol.notice import SignedNotice
 from protocol.site_id import SiteId
 
-LAYOUT: Final = 1
+LAYOUT: Final = 2
 BUSY_S: Final = 10.0
 KEPT_PER_SITE: Final = 20
 KEPT_CLOSED: Final = 100_000  # notices that are no longer open; at 1 KB each 100 MB
@@ -30,7 +30,7 @@ _SCHEMA: Final = """
 CREATE TABLE measures (
     target TEXT PRIMARY KEY, verdict TEXT NOT NULL, ground TEXT NOT NULL, reason TEXT NOT NULL,
     effective_s INTEGER NOT NULL, drop_s INTEGER, note TEXT NOT NULL, secret INTEGER NOT NULL,
-    in_force INTEGER NOT NULL, dropped INTEGER NOT NULL
+    in_force INTEGER NOT NULL, dropped INTEGER NOT NULL, until_s INTEGER
 ) WITHOUT ROWID;
 CREATE TABLE notices (number INTEGER PRIMARY KEY, site BLOB NOT NULL, open INTEGER NOT NULL, signed BLOB NOT NULL);
 CREATE INDEX notices_by_site ON notices (site, number);
@@ -53,7 +53,7 @@ class NoticesFailed(OperatorError):
 @dataclass(frozen=True, slots=True)
 class Measure:
     """A rule of the operator, now or later. drop_s: when what it hits is deleted, None: it is kept. note, secret: for
-    the decision log. in_force: the rule is in the store."""
+    the decision log. in_force: the rule is in the store. until_s: when it ends by itself, None: never."""
 
     target: str
     verdict: str
@@ -65,6 +65,7 @@ class Measure:
     secret: bool = False
     in_force: bool = False
     dropped: bool = False
+    until_s: int | None = None
 
     def row(self) -> RuleRow:
         """The rule."""
@@ -105,9 +106,14 @@ class NoticeBook:
             self._database.execute("PRAGMA journal_mode = WAL")
             self._database.execute("PRAGMA synchronous = FULL")
             layout = self._database.execute("PRAGMA user_version").fetchone()[0]
-            if layout not in (0, LAYOUT):
+            if layout not in (0, 1, LAYOUT):
                 self._database.close()
                 raise NoticesFailed(f"{path} was written by another version of fednode (layout {layout})")
+            if layout == 1:
+                self._database.executescript(
+                    "BEGIN IMMEDIATE; ALTER TABLE measures ADD COLUMN until_s INTEGER;"
+                    f" PRAGMA user_version = {LAYOUT}; COMMIT"
+                )
             if layout == 0:
                 self._database.executescript(f"BEGIN IMMEDIATE; {_SCHEMA}; PRAGMA user_version = {LAYOUT}; COMMIT")
 
@@ -118,13 +124,13 @@ class NoticeBook:
         """All, by their targets."""
         with self._lock, self._translated("reading"):
             rows = self._database.execute("SELECT * FROM measures ORDER BY target").fetchall()
-        return [Measure(*row[:7], *map(bool, row[7:])) for row in rows]
+        return [_measure(row) for row in rows]
 
     def put(self, measures: Sequence[Measure]) -> None:
         """Adds or replaces, all or none."""
         with self._transaction() as database:
             database.executemany(
-                "INSERT OR REPLACE INTO measures VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                "INSERT OR REPLACE INTO measures VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 [astuple(each) for each in measures],
             )
 
@@ -236,6 +242,12 @@ def signed_notices(database: sqlite3.Connection, site: SiteId, limit: int) -> li
     """The signed notices of a site, the newest first."""
     rows = database.execute("SELECT signed FROM notices WHERE site = ? ORDER BY number DESC LIMIT ?", (site, limit))
     return [bytes(signed) for (signed,) in rows]
+
+
+def _measure(row: Sequence[Any]) -> Measure:
+    target, verdict, ground, reason, effective_s, drop_s, note, secret, in_force, dropped, until_s = row
+    flags = (bool(secret), bool(in_force), bool(dropped))
+    return Measure(target, verdict, ground, reason, effective_s, drop_s, note, *flags, until_s)
 
 
 def _cause(row: Sequence[Any]) -> Cause:

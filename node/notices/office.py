@@ -11,7 +11,7 @@ import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import trio
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -40,6 +40,12 @@ class Hosts(Protocol):
 
     async def drop(self, sites: list[SiteId]) -> int: ...
     def offer(self, site: SiteId) -> None: ...
+
+
+class EndsTooSoon(OperatorError):
+    """A rule that ends by itself, before the notice period is over."""
+
+    code: ClassVar[str] = "ends-too-soon"
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,9 +125,11 @@ class NoticeOffice:
 
     async def refuse(self, wanted: Sequence[Measure], *, now: bool, drop: bool = False) -> Done:
         """Takes measures, whose effective_s and drop_s are set here. `now`: without a notice period, and with `drop`
-        deleted at once. A rule that ends no hosted site, and one on the ground of law, hold at once."""
+        deleted at once. A rule that ends no hosted site, and one on the ground of law, hold at once. EndsTooSoon."""
         async with self._lock:
             measures = await trio.to_thread.run_sync(self._dated, wanted, now, drop, self._policies.gate.policy)
+            if any(each.until_s is not None and each.until_s <= each.effective_s for each in measures):
+                raise EndsTooSoon("the rule would end before it takes effect", hint="refuse --now, or for longer")
             await trio.to_thread.run_sync(self.book.put, measures)
             entries = await self._put_in_force()
             self._freed_bytes = 0
@@ -183,10 +191,12 @@ class NoticeOffice:
     async def settle(self) -> float:
         """Does what is due, and gives the notices that are missing; in how many seconds something is due next."""
         async with self._lock:
+            await self._end_due()
             await self._put_in_force()
             await self._settle()
             measures = await trio.to_thread.run_sync(self.book.measures)
         due_s = [each.effective_s for each in measures if not each.in_force]
+        due_s += [each.until_s for each in measures if each.until_s is not None]
         due_s += [each.drop_s for each in measures if each.drop_s is not None and not each.dropped]
         return max(0.0, min(due_s, default=math.inf) - self._now_s())
 
@@ -206,6 +216,21 @@ class NoticeOffice:
         entries = await self._policies.reload()
         await trio.to_thread.run_sync(self.book.put, [replace(each, in_force=True) for each in due])
         return entries
+
+    async def _end_due(self) -> None:
+        """Rules whose time is over go, and so does what was to come. The measure goes last: who dies in between, finds
+        it again."""
+        now_s = self._now_s()
+        measures = await trio.to_thread.run_sync(self.book.measures)
+        due = [each.target for each in measures if each.until_s is not None and each.until_s <= now_s]
+        if not due:
+            return
+        for target in due:
+            await trio.to_thread.run_sync(self._store.remove_rule, target)
+        await self._policies.reload()
+        for target in due:
+            await trio.to_thread.run_sync(self.book.take_back, target)
+        log.info("%d rules ended by themselves", len(due))
 
     def _add_rules(self, due: Iterable[Measure]) -> None:
         for each in due:

@@ -50,6 +50,16 @@ class Policy:
             return self._decide_hosting(subject)
         return ALLOW
 
+    def why_allowed(self, subject: Subject) -> Verdict:
+        """Of something that is allowed: with the first allowing rule that answers for it, if there is one."""
+        for question in questions(subject):
+            if (rule := next(_keyed_matches(self._allowing, question), None)) is not None:
+                return Verdict("allow", reason=rule.reason, rule=target_text(rule.target), since_s=rule.since_s)
+            for each in reversed(self.lists):
+                if (hit := each.match(question)) is not None and hit.rule.allow:
+                    return replace(_list_verdict(each, hit), kind="allow", code="")
+        return ALLOW
+
     def without_sparing(self) -> Policy:
         """The same, with the lists as they will be once no site is spared any more."""
         other = copy(self)

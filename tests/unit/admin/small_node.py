@@ -99,6 +99,7 @@ class SmallNode:
         note: str = "",
         secret: bool = False,
         now: bool = False,
+        until_s: int | None = None,
     ) -> Json:
         found = read_target(target)
         rule = Rule(found, "refuse" if verdict == "refuse" else "quarantine", "policy", reason, 1000)

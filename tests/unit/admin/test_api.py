@@ -193,7 +193,7 @@ SITE_BODY = json.dumps({"site": str(SITES[0])}).encode()
         (post("/v1/follows", b" " * (BODY_MAX_BYTES + 1)), 413, "too-large"),
         (post("/v1/rules", b'{"target": "k", "drop": 1}'), 400, "bad-request"),
         (post("/v1/rules", b'{"target": "k", "ground": "taste"}'), 400, "bad-request"),
-        (post("/v1/rules", b'{"target": "k", "verdict": "allow"}'), 400, "bad-request"),
+        (post("/v1/rules", b'{"target": "k", "verdict": "permit"}'), 400, "bad-request"),
         (post("/v1/rules", b'{"target": "k", "reason": "' + b"x" * 501 + b'"}'), 400, "bad-request"),
     ],
 )
