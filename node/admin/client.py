@@ -4,16 +4,15 @@
 from __future__ import annotations
 
 import base64
-import socket
-import ssl
+import json
 from collections.abc import Iterable, Sequence
+from http.client import HTTPException
 from pathlib import Path
 from types import TracebackType
 from typing import Any, ClassVar
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
-import httpx
-
+from node.admin.unix_http import Answer, ConnectFailed, request
 from protocol.errors import OperatorError
 
 Json = dict[str, Any]
@@ -60,14 +59,7 @@ class AdminClient:
 
     def __init__(self, socket_path: Path, *, timeout_s: float = 60.0) -> None:
         self._socket_path = socket_path
-        self._knocked = False
-        self._http = httpx.Client(
-            # No TLS on a Unix socket: an empty context spares a tenth of a second for reading the machine's roots.
-            transport=httpx.HTTPTransport(uds=str(socket_path), verify=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)),
-            base_url="http://fednode",
-            timeout=httpx.Timeout(timeout_s, connect=CONNECT_DEADLINE_S),
-            trust_env=False,
-        )
+        self._timeout_s = timeout_s
 
     def __enter__(self) -> AdminClient:
         return self
@@ -78,7 +70,7 @@ class AdminClient:
         self.close()
 
     def close(self) -> None:
-        self._http.close()
+        """Nothing stays open between requests."""
 
     def status(self) -> Json:
         return self._ask("GET", "/v1/status")
@@ -220,7 +212,7 @@ class AdminClient:
 
     def import_trees(self, pieces: Iterable[bytes], *, partial: bool) -> Json:
         """`pieces` of a CAR file; the answer comes when all of it is kept."""
-        return self._answer(
+        return self._decoded(
             self._request(
                 "POST",
                 "/v1/trees",
@@ -257,14 +249,14 @@ class AdminClient:
 
     def metrics(self) -> str:
         """The node's numbers in the text format of Prometheus."""
-        response = self._request("GET", "/v1/metrics")
-        return response.text if response.is_success else str(self._answer(response))
+        answer = self._request("GET", "/v1/metrics")
+        return answer.body.decode(errors="replace") if answer.is_success else str(self._decoded(answer))
 
     def _rows(self, path: str, name: str) -> list[Json]:
         return _list_in(self._ask("GET", path), name)
 
     def _ask(self, method: str, path: str, *, body: Json | None = None, query: dict[str, str] | None = None) -> Json:
-        return self._answer(self._request(method, path, body=body, query=query))
+        return self._decoded(self._request(method, path, body=body, query=query))
 
     def _request(
         self,
@@ -276,59 +268,54 @@ class AdminClient:
         content: Iterable[bytes] | None = None,
         headers: dict[str, str] | None = None,
         timeout_s: float | None = None,
-    ) -> httpx.Response:
-        if not self._knocked:
-            self._knock()
-            self._knocked = True
+    ) -> Answer:
+        if body is not None:
+            headers = {"content-type": "application/json"}
         try:
-            timeout = self._http.timeout if timeout_s is None else httpx.Timeout(timeout_s, connect=CONNECT_DEADLINE_S)
-            return self._http.request(
-                method, path, json=body, params=query, content=content, headers=headers, timeout=timeout
+            return request(
+                self._socket_path,
+                method,
+                f"{path}?{urlencode(query)}" if query else path,
+                body=content if body is None else json.dumps(body).encode(),
+                headers=headers or {},
+                connect_s=CONNECT_DEADLINE_S,
+                timeout_s=self._timeout_s if timeout_s is None else timeout_s,
             )
-        except httpx.ConnectError as error:
-            raise self._no_daemon() from error
-        except httpx.TimeoutException as error:
+        except ConnectFailed as error:
+            raise self._no_daemon(error.__cause__) from error
+        except TimeoutError as error:
             raise DaemonTimeout(
                 f"the node at {self._socket_path} did not answer in time",
                 hint="`fednode status` shows if it lives",
             ) from error
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
+        except (HTTPException, OSError) as error:
             raise BadAnswer(f"the node at {self._socket_path} broke off: {error}", hint="see the node's log") from error
 
-    def _knock(self) -> None:
-        """NoDaemon unless somebody listens. (httpx would say so too, but leaves its socket open then.)"""
-        with socket.socket(socket.AF_UNIX) as probe:
-            probe.settimeout(CONNECT_DEADLINE_S)
-            try:
-                probe.connect(str(self._socket_path))
-            except PermissionError as error:
-                hint = "run this as the user that runs the node, or with sudo -u"
-                raise NoDaemon(f"no access to {self._socket_path}", hint=hint) from error
-            except OSError as error:
-                raise self._no_daemon() from error
-
-    def _no_daemon(self) -> NoDaemon:
+    def _no_daemon(self, cause: BaseException | None) -> NoDaemon:
+        if isinstance(cause, PermissionError):
+            hint = "run this as the user that runs the node, or with sudo -u"
+            return NoDaemon(f"no access to {self._socket_path}", hint=hint)
         return NoDaemon(
             f"no node is running (nobody listens at {self._socket_path})",
             hint="`fednode start` starts it; for another data_dir give --data-dir",
         )
 
-    def _answer(self, response: httpx.Response) -> Json:
+    def _decoded(self, answer: Answer) -> Json:
         try:
-            value = response.json()
+            value = json.loads(answer.body)
         except (ValueError, RecursionError) as error:
-            raise BadAnswer(f"{self._socket_path} did not answer with JSON (status {response.status_code})") from error
-        if response.is_success and isinstance(value, dict):
+            raise BadAnswer(f"{self._socket_path} did not answer with JSON (status {answer.status})") from error
+        if answer.is_success and isinstance(value, dict):
             return value
         said = value.get("error") if isinstance(value, dict) else None
         if not isinstance(said, dict) or not isinstance(said.get("code"), str):
-            raise BadAnswer(f"{self._socket_path} gave an unknown answer (status {response.status_code})")
+            raise BadAnswer(f"{self._socket_path} gave an unknown answer (status {answer.status})")
         hint = said.get("hint")
         raise DaemonError(
             str(said.get("message", "")),
             code=said["code"],
             hint=hint if isinstance(hint, str) else None,
-            status=response.status_code,
+            status=answer.status,
         )
 
 

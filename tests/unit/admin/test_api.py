@@ -237,6 +237,25 @@ async def test_a_daemon_that_does_not_answer(socket_path: Path) -> None:
         await ask(socket_path, lambda client: client.status(), timeout_s=0.1)
 
 
+async def test_a_refusal_before_the_end_of_a_long_body(socket_path: Path, nursery: trio.Nursery) -> None:
+    """Its reason is told, although the rest of the body found nobody."""
+
+    async def refuse(stream: trio.SocketStream) -> None:
+        async with stream:
+            assert await stream.receive_some()
+            said = b'{"error": {"code": "full", "message": "no room", "hint": null}}'
+            await stream.send_all(b"HTTP/1.1 507 Full\r\nContent-Length: %d\r\n\r\n%s" % (len(said), said))
+
+    with listening_unix_socket(socket_path) as listener:
+        listeners = [trio.SocketListener(trio.socket.from_stdlib_socket(listener))]
+        await nursery.start(trio.serve_listeners, refuse, listeners)
+        pieces = [bytes(100_000)] * 100
+        with pytest.raises(DaemonError) as caught:
+            await ask(socket_path, lambda client: client.import_trees(pieces, partial=False))
+        assert (caught.value.code, caught.value.status) == ("full", 507)
+        nursery.cancel_scope.cancel()
+
+
 @pytest.mark.parametrize(
     "answer",
     [
