@@ -33,6 +33,13 @@ def command() -> None:
 @click.option("--mode", type=MODES, default="enforce", show_default=True, help="What its rules do.")
 @click.option("--name", default="", help="What to call it; the source, if not given. Later names decide.")
 @click.option("--cap", default=10, show_default=True, help="A version that newly hits more sites waits for you.")
+@click.option(
+    "--quorum",
+    type=click.IntRange(1, 64),
+    default=1,
+    show_default=True,
+    help="A rule holds where so many lists refuse the same, this one among them.",
+)
 @yes_option
 @config_options
 @json_option
@@ -41,6 +48,7 @@ def add(
     mode: str,
     name: str,
     cap: int,
+    quorum: int,
     yes: bool,
     config_file: Path | None,
     data_dir: Path | None,
@@ -54,7 +62,7 @@ def add(
             if found["sites_hit"]:
                 _echo_preview(found)
                 confirm("Put the list in force?", yes=False)
-        status = client.list_add(where, mode=mode, name=name, cap_sites=cap)
+        status = client.list_add(where, mode=mode, name=name, cap_sites=cap, quorum=quorum)
     _echo(status, as_json=as_json)
 
 

@@ -33,11 +33,12 @@ class ListControl:
     async def show(self) -> list[Json]:
         return [status.as_json() for status in self._lists.show()]
 
-    async def add(self, source: str, *, mode: ListMode, name: str, cap_sites: int) -> Json:
+    async def add(self, source: str, *, mode: ListMode, name: str, cap_sites: int, quorum: int = 1) -> Json:
         if "://" not in source and not source.startswith("/"):
             await self._follow(source)
         where: Path | str = Path(source) if source.startswith("/") else source
-        return await self._changed(partial(self._lists.add, where, mode=mode, name=name, cap_sites=cap_sites))
+        add = partial(self._lists.add, where, mode=mode, name=name, cap_sites=cap_sites, quorum=quorum)
+        return await self._changed(add)
 
     async def _follow(self, source: str) -> None:
         """The site of a list is hosted like any site that is followed, so that its updates come."""

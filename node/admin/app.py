@@ -51,6 +51,7 @@ LIST: Shape = {
     "mode": Field(str, default="enforce", choices=("enforce", "review", "observe")),
     "name": Field(str, default="", max_chars=200, allow_empty=True),
     "cap_sites": Field(int, default=10),
+    "quorum": Field(int, default=1, min_value=1, max_value=64),
 }
 LIST_NAME: Shape = {"name": Field(str, max_chars=4096)}
 LIST_SOURCE: Shape = {"source": Field(str, max_chars=4096)}

@@ -153,8 +153,10 @@ class AdminClient:
     def lists(self) -> list[Json]:
         return self._rows("/v1/lists", "lists")
 
-    def list_add(self, source: str, *, mode: str = "enforce", name: str = "", cap_sites: int = 10) -> Json:
-        body = {"source": source, "mode": mode, "name": name, "cap_sites": cap_sites}
+    def list_add(
+        self, source: str, *, mode: str = "enforce", name: str = "", cap_sites: int = 10, quorum: int = 1
+    ) -> Json:
+        body = {"source": source, "mode": mode, "name": name, "cap_sites": cap_sites, "quorum": quorum}
         return self._ask("POST", "/v1/lists", body=body)
 
     def list_remove(self, name: str) -> Json:

@@ -41,7 +41,7 @@ class ListsControl(Protocol):
     async def show(self) -> list[Json]:
         """Every list and how it stands."""
 
-    async def add(self, source: str, *, mode: ListMode, name: str, cap_sites: int) -> Json:
+    async def add(self, source: str, *, mode: ListMode, name: str, cap_sites: int, quorum: int = 1) -> Json:
         """Subscribes to a file (absolute path), https address or site."""
 
     async def remove(self, name: str) -> Json:

@@ -18,7 +18,8 @@ ListMode = Literal["enforce", "review", "observe"]
 class ActiveList:
     """overruled: lines without effect, by the operator's word, as long as they stay as they are. accepted: lines that
     hold although the mode is `review`. spared: hosted sites that the list does not refuse yet, because their publishers
-    have notice, and until when, in Unix seconds; whoever keeps the list ends that."""
+    have notice, and until when, in Unix seconds; whoever keeps the list ends that. quorum: how many lists,
+    itself among them, must refuse something for it to do so."""
 
     name: str
     mode: ListMode
@@ -26,6 +27,7 @@ class ActiveList:
     overruled: frozenset[str] = field(default_factory=frozenset)
     accepted: frozenset[str] = field(default_factory=frozenset)
     spared: Mapping[SiteId, int] = field(default_factory=dict)
+    quorum: int = 1
 
     def match(self, question: Question) -> Hit | None:
         """The line that decides here, an allowing one perhaps."""

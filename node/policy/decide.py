@@ -113,13 +113,17 @@ class Policy:
         for question in questions(subject):
             if self._allowing and next(_keyed_matches(self._allowing, question), None) is not None:
                 continue
-            for each in reversed(self.lists):
-                if subject.site in each.spared:
-                    continue
-                if (hit := each.match(question)) is not None:
-                    if not hit.rule.allow:
-                        return _list_verdict(each, hit)
+            said = [
+                (each, hit)
+                for each in reversed(self.lists)
+                if subject.site not in each.spared and (hit := each.match(question)) is not None
+            ]
+            agreed = sum(not hit.rule.allow for _, hit in said)
+            for each, hit in said:
+                if hit.rule.allow:
                     break
+                if agreed >= each.quorum:
+                    return _list_verdict(each, hit)
         return None
 
     def _decide_hosting(self, subject: Subject) -> Verdict:

@@ -55,6 +55,7 @@ class Subscription:
     source: str
     mode: ListMode = "enforce"
     cap_sites: int = 10
+    quorum: int = 1
     current: Version = field(default_factory=Version)
     pending: Version | None = None
     pending_why: str = ""
@@ -128,7 +129,14 @@ class ListFiles:
     def unsparing(self, each: Subscription) -> ActiveList:
         """A list as it decides once no site is spared. FileNotFoundError, ListsDamaged."""
         index = self.index(each.current.digest)
-        return ActiveList(each.name, each.mode, index, frozenset(each.overruled), frozenset(each.accepted))
+        return ActiveList(
+            each.name,
+            each.mode,
+            index,
+            frozenset(each.overruled),
+            frozenset(each.accepted),
+            quorum=each.quorum,
+        )
 
     def index(self, digest: str) -> DenyIndex:
         """One state of a list. FileNotFoundError, ListsDamaged."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 from node.policy.active import ActiveList
 from node.policy.decide import Policy
@@ -14,7 +15,8 @@ from protocol.site_id import SiteId
 
 def newly_refused(before: ActiveList | None, after: ActiveList, records: Iterable[SiteRecord]) -> list[SiteId]:
     """The hosted sites that a list refuses as a whole, and did not refuse before. Without sparing anybody."""
-    then, now = Policy(lists=[after]), Policy(lists=[before] if before is not None else [])
+    then = Policy(lists=[replace(after, quorum=1)])
+    now = Policy(lists=[replace(before, quorum=1)] if before is not None else [])
     return [
         record.site
         for record in records

@@ -98,6 +98,7 @@ class ListStatus:
     checked_s: int = 0
     overruled: tuple[str, ...] = ()
     accepted: tuple[str, ...] = ()
+    quorum: int = 1
 
     def as_json(self) -> dict[str, object]:
         """For the admin API (docs/operators/admin-api.md)."""
@@ -114,6 +115,7 @@ class ListStatus:
             "checked_s": self.checked_s,
             "overruled": list(self.overruled),
             "accepted": list(self.accepted),
+            "quorum": self.quorum,
         }
 
 
@@ -153,11 +155,17 @@ class Subscriptions:
         return [self._status(each) for _, each in sorted(self._lists.items())]
 
     def add(
-        self, source: Path | str, *, mode: ListMode = "enforce", name: str = "", cap_sites: int = CAP_SITES
+        self,
+        source: Path | str,
+        *,
+        mode: ListMode = "enforce",
+        name: str = "",
+        cap_sites: int = CAP_SITES,
+        quorum: int = 1,
     ) -> ListStatus:
         """Subscribes and loads the list; one that is there already is loaded again. BlocklistError: nothing
         changed."""
-        wanted = _named(str(source), mode, name, cap_sites)
+        wanted = replace(_named(str(source), mode, name, cap_sites), quorum=quorum)
         with self._lock:
             known = self._lists.get(wanted.name)
             if known is None and len(self._lists) >= LISTS_MAX:
@@ -459,6 +467,7 @@ class Subscriptions:
             checked_s=each.checked_s,
             overruled=each.overruled,
             accepted=each.accepted,
+            quorum=each.quorum,
         )
 
 

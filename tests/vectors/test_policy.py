@@ -33,7 +33,8 @@ def list_of(given: dict[str, Any]) -> ActiveList:
     raw = fill("\n".join(given["lines"])).encode()
     index = DenyIndex(build(raw, now_s=given["since_s"]).table, raw)
     overruled, accepted = (frozenset(map(fill, given.get(name, []))) for name in ("overruled", "accepted"))
-    return ActiveList(given["name"], given.get("mode", "enforce"), index, overruled, accepted)
+    mode, quorum = given.get("mode", "enforce"), given.get("quorum", 1)
+    return ActiveList(given["name"], mode, index, overruled, accepted, quorum=quorum)
 
 
 def policy_of(scene: dict[str, Any]) -> Policy:

@@ -26,8 +26,8 @@ class SmallLists:
     async def show(self) -> list[Json]:
         return []
 
-    async def add(self, source: str, *, mode: str, name: str, cap_sites: int) -> Json:
-        return {"source": source, "mode": mode, "name": name, "cap_sites": cap_sites}
+    async def add(self, source: str, *, mode: str, name: str, cap_sites: int, quorum: int = 1) -> Json:
+        return {"source": source, "mode": mode, "name": name, "cap_sites": cap_sites, "quorum": quorum}
 
     async def remove(self, name: str) -> Json:
         return {"name": name}
