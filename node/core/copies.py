@@ -166,6 +166,13 @@ class Copies:
             if node not in self._leaving and self._believed(now_s, node, copy) and self.alive(now_s, node)
         ]
 
+    def away(self, now_s: float, site: SiteId) -> int:
+        """How many more would count, had they been there within the grace period."""
+        return sum(
+            node not in self._leaving and not self.alive(now_s, node) and self._believed(now_s, node, copy)
+            for node, copy in self._by_site.get(site, {}).items()
+        )
+
     def of_site(self, site: SiteId) -> dict[SiteId, Copy]:
         """All that is known of the site's copies, to be read only."""
         return self._by_site.get(site, {})

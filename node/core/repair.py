@@ -80,7 +80,10 @@ class Repair:
             self._had_enough.add(site)
             self._healed(site)
             return
-        need = self._needs.setdefault(site, _Need(now_s, hosts))
+        if (need := self._needs.get(site)) is None:
+            # Those that are away have counted for the grace period: it need not pass twice.
+            waited = hosts + self._copies.away(now_s, site) >= min_hosts
+            need = self._needs[site] = _Need(now_s - waited * self._copies.grace_s, hosts)
         need.hosts = hosts
         if site not in self._queued:
             self._wake.set(site, max(need.since_s + self._grace_s(site), need.not_before_s))

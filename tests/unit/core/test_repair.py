@@ -84,3 +84,19 @@ def test_who_was_caught_is_asked_last_and_its_yes_counts_for_nothing() -> None:
     orders.set(Member(key(5), 1))
     made.look(102.0, site, 1, 3)
     assert key(5) in [ask.node for ask in made.due(102.0 + SILENT_S, want)]
+
+
+def test_for_hosts_that_are_away_the_grace_period_passes_once() -> None:
+    made, copies, _ = repair(9)
+    site = key(100)
+    copies.watch(site)
+    for number in (1, 2):
+        copies.connected(key(number))
+        copies.stated(0.0, site, key(number))
+    made.look(0.0, site, 1 + len(copies.counted(0.0, site)), 3)
+    copies.disconnected(10.0, key(1))
+    made.look(9.0 + GRACE_S, site, 1 + len(copies.counted(9.0 + GRACE_S, site)), 3)
+    assert not made.needs()
+    now_s = 11.0 + GRACE_S
+    made.look(now_s, site, 1 + len(copies.counted(now_s, site)), 3)
+    assert len(made.due(now_s + 2 * TURN_S, want)) == 1
