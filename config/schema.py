@@ -126,6 +126,12 @@ class GatewaySettings:
         1024**3,
         "Disk space for blocks of sites that are fetched for readers and not hosted. The oldest go first.",
     )
+    tree_domains: tuple[str, ...] = setting(
+        kinds.HOSTNAMES,
+        (),
+        "Domains under which kept trees are served, and names of others that stand for one, if DNS names those "
+        "(DNSLink). Sites need no entry: their releases list their domains.",
+    )
     trusted_proxies: tuple[str, ...] = setting(
         kinds.ADDRESS_RANGES,
         (),

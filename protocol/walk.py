@@ -50,10 +50,11 @@ class NotFoundInTree(PeerError):
 class Entry:
     """What a path leads to.
 
-    `size_bytes` is the file's content; 0 for directories, the target's length for symlinks.
+    `size_bytes` is the file's content; 0 for directories, the target's length for symlinks, the block's for data, which
+    is no UnixFS (protocol/data_model.py; PathWalk never gives it).
     """
 
-    kind: Literal["file", "directory", "symlink"]
+    kind: Literal["file", "directory", "symlink", "data"]
     cid: Cid
     size_bytes: int
     target: str | None = None

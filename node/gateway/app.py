@@ -8,7 +8,7 @@ from node.gateway.blocks import Blocks
 from node.gateway.dns import DnsClient
 from node.gateway.domains import Domains, NameFailed
 from node.gateway.failures import bad_request, page, redirect, refused_form
-from node.gateway.formats import FormatError, wanted
+from node.gateway.formats import TRUSTLESS, FormatError, wanted
 from node.gateway.heads import Heads
 from node.gateway.http1 import BadRequest, Request
 from node.gateway.log_answers import LogAnswers
@@ -16,6 +16,7 @@ from node.gateway.node_answers import NodeAnswers
 from node.gateway.notice_answers import NoticeAnswers
 from node.gateway.pages import Self
 from node.gateway.rates import address_key, is_loopback
+from node.gateway.reading import OPEN
 from node.gateway.ready import ReadyAnswers, Version
 from node.gateway.report_answers import AskDesk, ReportAnswers, no_desk
 from node.gateway.response import Response
@@ -61,7 +62,7 @@ class GatewayApp:
         blocks = Blocks(reader, backend)
         heads = Heads(self._view, backend, fetch_on_miss=settings.fetch_on_miss)
         self._blocks = blocks
-        self._names = Domains(self._view, DnsClient(settings.dns_servers))
+        self._names = Domains(self._view, DnsClient(settings.dns_servers), settings.tree_domains)
         self._about = NodeAnswers(settings, self._view, self._names)
         self._routing = RoutingAnswers(self._view, heads, backend)
         self._sites = SiteAnswers(self._view, blocks, heads, self._me, settings.fetch_limits)
@@ -99,21 +100,25 @@ class GatewayApp:
             form = wanted(request)
         except FormatError as error:
             return refused_form(error, self._me), None
-        found = route(request.host, request.target, self._domains, scheme, trustless=form is not None)
+        found = route(
+            request.host, request.target, self._domains, scheme, trustless=form is not None and form.kind in TRUSTLESS
+        )
         place = found if isinstance(found, SitePath) else None
         while isinstance(found, NamePath):  # a name as host, then one in the path
             found = await self._at_name(found)
-        if request.method == "POST" and not isinstance(found, NodePath):
+        if request.method == "OPTIONS" and not isinstance(found, NodePath):
+            return Response(200, [("Allow", "GET, HEAD, OPTIONS"), *OPEN]), None
+        if request.method not in ("GET", "HEAD") and not (request.method == "POST" and isinstance(found, NodePath)):
             raise BadRequest(405, "only GET and HEAD")
         match found:
             case SitePath():
                 return await self._sites.answer(request, found, form), place
             case CidPath():
                 return await self._sites.answer_cid(request, found, form), None
-            case Redirect(location):
+            case Redirect(location, status):
                 if request.headers.get("service-worker") == "script":
                     raise BadRequest(400, "a service worker for more than one site")
-                return redirect(location), None
+                return redirect(location, status), None
             case Nothing(status, reason):
                 return page(status, pages.plain("Nothing here", reason, self._me)), None
             case NodePath(path):
@@ -125,15 +130,15 @@ class GatewayApp:
     async def _at_name(self, place: NamePath) -> Route:
         try:
             await self._view.refresh()
-            site = await self._names.site_of(place.name)
+            target = await self._names.target_of(place.name)
         except OperatorError:
             raise BadRequest(503, "this node cannot read its store") from None
-        if site is None:
+        if target is None:
             return place.otherwise
-        if isinstance(site, NameFailed):
-            status, reason = NAME_FAILURES[site.kind]
+        if isinstance(target, NameFailed):
+            status, reason = NAME_FAILURES[target.kind]
             return Nothing(status, reason.format(name=place.name))
-        return place.of_site(site)
+        return place.of_owner(target.owner, target.inside)
 
     def counts(self) -> dict[str, int]:
         """What is counted here, for the report to the daemon."""

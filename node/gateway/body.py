@@ -123,10 +123,10 @@ class Rest(Protocol):
 
 
 class WholeDag:
-    """Every block below `root`, as Rest."""
+    """Every block below `root`, as Rest. repeat: leaves as often as they are linked."""
 
-    def __init__(self, root: Cid) -> None:
-        self._walk = DagWalk(root, in_order=True, unique=True)
+    def __init__(self, root: Cid, *, repeat: bool = False) -> None:
+        self._walk = DagWalk(root, in_order=True, unique=not repeat)
         self._next: Cid | None = None
 
     def want(self) -> Cid | None:
@@ -141,11 +141,25 @@ class WholeDag:
 
 
 class CarBody(GatedBody):
-    """A CARv1 file: the blocks on the way to an entry, then those that `rest` names, each once."""
+    """A CARv1 file: the blocks on the way to an entry, then those that `rest` names.
 
-    def __init__(self, root: Cid, trail: tuple[Cid, ...], rest: Rest | None, way: Way) -> None:
+    dups: those that `rest` names again are sent again. given: another form of the first CID, to be written for it.
+    """
+
+    def __init__(
+        self,
+        root: Cid,
+        trail: tuple[Cid, ...],
+        rest: Rest | None,
+        way: Way,
+        *,
+        dups: bool = False,
+        given: Cid | None = None,
+    ) -> None:
         super().__init__(way)
-        self._header = encode_header([root])
+        self._given = given
+        self._dups = dups
+        self._header = encode_header([self._written(root)])
         self._trail = deque(trail)
         self._rest = rest
         self._sent: set[Cid] = set()
@@ -167,6 +181,10 @@ class CarBody(GatedBody):
             data = await self._way.block(cid)
             if not on_way and self._rest is not None:
                 self._rest.feed(data)
-            if cid not in self._sent and inline_block(cid) is None:
-                self._sent.add(cid)
-                return section_prefix(cid, len(data)) + data
+            if (self._dups or cid not in self._sent) and inline_block(cid) is None:
+                if not self._dups:
+                    self._sent.add(cid)
+                return section_prefix(self._written(cid), len(data)) + data
+
+    def _written(self, cid: Cid) -> Cid:
+        return self._given if self._given is not None and self._given.canonical == cid else cid

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import mimetypes
 import re
 
@@ -73,6 +74,8 @@ _BUILT_IN = mimetypes.MimeTypes()  # Python's own table only: the same answer on
 _CONTROL = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f\x7f]")
 TEXT = "text/plain; charset=utf-8"
 BYTES = "application/octet-stream"
+JSON = "application/json"
+_JSON_START = re.compile(rb'\s*(?:\{\s*["}]|\[\s*[{"\]])')
 HTML = "text/html; charset=utf-8"
 SNIFF_BYTES = 512
 
@@ -92,7 +95,7 @@ def by_name(name: str) -> str | None:
 
 
 def by_content(start: bytes) -> str:
-    """Text or bytes, by what the file starts with; never a type that a browser would run."""
+    """JSON, text or bytes, by what the file starts with; never a type that a browser would run."""
     piece = start[:SNIFF_BYTES]
     if _CONTROL.search(piece):
         return BYTES
@@ -100,5 +103,17 @@ def by_content(start: bytes) -> str:
         piece.decode("utf-8")
     except UnicodeDecodeError as error:
         cut_short = len(start) >= SNIFF_BYTES and error.start > SNIFF_BYTES - 4
-        return TEXT if cut_short and error.reason == "unexpected end of data" else BYTES
-    return TEXT
+        if not cut_short or error.reason != "unexpected end of data":
+            return BYTES
+    return JSON if _JSON_START.match(piece) and _may_be_json(piece) else TEXT
+
+
+def _may_be_json(piece: bytes) -> bool:
+    """What is there in full must be JSON; of what goes on, the start says enough."""
+    if len(piece) == SNIFF_BYTES:
+        return True
+    try:
+        json.loads(piece)
+    except (ValueError, RecursionError):
+        return False
+    return True

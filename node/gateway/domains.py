@@ -1,20 +1,24 @@
-"""Which site a domain stands for: DNS names it, and the site's release consents. docs/spec/gateway.md, 11.
+"""What a domain stands for: DNS names it, and the site's release, or the operator, consents. docs/spec/gateway.md, 11.
 
-DNS is asked only for names that some hosted site lists: strangers cannot make the node look up what they like.
+DNS is asked only for names that some hosted site or the operator lists: strangers cannot make the node look up what
+they like.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Literal
 
 import trio
 
 from node.gateway.dns import Dns, NoAnswer, Texts
+from node.gateway.routing import Owner, name_cid
 from node.gateway.view import StoreView
 from node.store.port import SiteRecord
-from protocol.dnslink import RECORDS_AT, RECURSION_MAX, read_records
+from protocol.dnslink import RECORDS_AT, RECURSION_MAX, Link, read_records
+from protocol.limits import PATH_MAX_SEGMENTS
 from protocol.site_id import SiteId
 
 NAMES_CACHED_MAX = 1024
@@ -28,7 +32,7 @@ LISTED_FRESH_S = 1.0  # all releases are looked through at most so often
 
 @dataclass(frozen=True, slots=True)
 class NameFailed:
-    """The domain is one that a hosted site lists, and does not stand for it now."""
+    """The domain is one that a hosted site or the operator lists, and does not stand for anything served now."""
 
     kind: Literal["no-record", "no-consent", "too-deep", "no-answer"]
 
@@ -41,10 +45,20 @@ class _Entry:
     lock: trio.Lock = field(default_factory=trio.Lock)
 
 
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What a domain stands for. inside: the place below it."""
+
+    owner: Owner
+    inside: tuple[str, ...] = ()
+
+
 class Domains:
     """Answers from its cache, else from DNS."""
 
-    def __init__(self, view: StoreView, dns: Dns) -> None:
+    def __init__(self, view: StoreView, dns: Dns, tree_domains: Collection[str] = ()) -> None:
+        """tree_domains: those that the operator serves kept trees and names of others under."""
+        self._tree_domains = frozenset(tree_domains)
         self._view = view
         self._dns = dns
         self._entries: OrderedDict[str, _Entry] = OrderedDict()
@@ -53,28 +67,39 @@ class Domains:
         self._listed_version: object = None
         self._listing = trio.Lock()
 
-    async def site_of(self, name: str) -> SiteId | NameFailed | None:
-        """The hosted site that a domain stands for; None for a name that no hosted site lists.
+    async def target_of(self, name: str) -> Target | NameFailed | None:
+        """What a domain stands for; None for a name that neither a hosted site nor the operator lists.
 
         Errors of the store go through.
         """
-        if name not in await self._listed_names():
+        if name not in self._tree_domains and name not in await self._listed_names():
             return None
-        site = await self._linked(name)
-        if isinstance(site, NameFailed):
-            return site
-        return site if consents(self._view.site(site), name) else NameFailed("no-consent")
+        target = await self._linked(name, sites_only=name not in self._tree_domains)
+        return target if isinstance(target, NameFailed) or self._may(name, target) else NameFailed("no-consent")
 
-    async def _linked(self, name: str) -> SiteId | NameFailed:
+    def _may(self, name: str, target: Target) -> bool:
+        """A site's domain is a whole site, and the site's own wish; for anything else the operator decides."""
+        record = self._view.site(target.owner) if isinstance(target.owner, SiteId) else None
+        if record is None:
+            is_strange = isinstance(target.owner, SiteId) and self._view.name(target.owner.cid.multihash) is None
+            return name in self._tree_domains and not is_strange
+        return consents(record, name) and not target.inside
+
+    async def _linked(self, name: str, *, sites_only: bool) -> Target | NameFailed:
+        inside: tuple[str, ...] = ()
         for _ in range(RECURSION_MAX):
             try:
-                found = read_records((await self._texts(name)).texts)
+                found = read_records((await self._texts(name)).texts, sites_only=sites_only)
             except NoAnswer:
                 return NameFailed("no-answer")
             if found is None:
                 return NameFailed("no-record")
-            if found.site is not None:
-                return found.site
+            inside = (*found.path, *inside)
+            if len(inside) > PATH_MAX_SEGMENTS:
+                return NameFailed("too-deep")
+            owner = owner_of(found)
+            if owner is not None:
+                return Target(owner, inside)
             name = found.domain or ""
         return NameFailed("too-deep")
 
@@ -113,6 +138,15 @@ class Domains:
                 self._listed = frozenset(name for record in records for name in _domains(record))
                 self._listed_version, self._listed_at_s = version, trio.current_time()
             return self._listed
+
+
+def owner_of(link: Link) -> Owner | None:
+    """What a link leads to, but for another domain."""
+    if link.site is not None:
+        return link.site
+    if link.name is not None:
+        return name_cid(link.name)
+    return link.cid.canonical if link.cid is not None else None
 
 
 def consents(record: SiteRecord | None, name: str) -> bool:

@@ -18,15 +18,28 @@ from node.gateway.response import Header, Response
 from node.gateway.routing import SitePath
 from node.gateway.view import Refused
 from node.policy.model import Verdict
+from protocol.data_walk import EndsInsideBlock
 from protocol.errors import DecodeError, OperatorError
 
 # Without an origin of its own a site gets none at all: its scripts cannot read what other sites left behind.
 SANDBOX = "sandbox allow-scripts allow-forms allow-popups"
 IMMUTABLE = f"public, max-age={CONTENT_MAX_AGE_S}, immutable"
 CACHE_CONTROL = f"public, max-age={NAME_MAX_AGE_S}, must-revalidate"
+# Under a CID the entries never change, though their page may look otherwise after an update (path gateway spec).
+LISTING_CACHE_CONTROL = "public, max-age=604800, stale-while-revalidate=2678400"
 RETRY_AFTER_S = 10
 
-SITE_ERRORS = (FormatError, Refused, SiteEnded, NotHosted, Unavailable, trio.TooSlowError, DecodeError, OperatorError)
+SITE_ERRORS = (
+    FormatError,
+    EndsInsideBlock,
+    Refused,
+    SiteEnded,
+    NotHosted,
+    Unavailable,
+    trio.TooSlowError,
+    DecodeError,
+    OperatorError,
+)
 
 _TITLES = {
     400: "Bad request",
@@ -39,6 +52,7 @@ _TITLES = {
     429: "Too many requests",
     431: "Request too large",
     500: "Internal error",
+    501: "Not done here",
     503: "Busy",
     504: "No answer in time",
     505: "HTTP version",
@@ -52,9 +66,14 @@ def page(status: int, body: bytes, *more: Header, sandboxed: bool = False) -> Re
     return Response(status, [*pages.HEADERS, ("Content-Security-Policy", csp), *more], body)
 
 
-def redirect(location: str) -> Response:
-    """301; kept briefly by caches, because a later release may have another thing there."""
-    return Response(301, [("Location", location), ("Cache-Control", CACHE_CONTROL)])
+def redirect(location: str, status: int = 301) -> Response:
+    """Kept briefly by caches, because a later release may have another thing there."""
+    return Response(status, [("Location", location), ("Cache-Control", CACHE_CONTROL)])
+
+
+def listing_freshness(place: SitePath) -> str:
+    """Cache-Control of a page that the node makes of content."""
+    return CACHE_CONTROL if place.cid is None else LISTING_CACHE_CONTROL
 
 
 def bad_request(error: BadRequest, me: Self) -> Response:
@@ -84,6 +103,9 @@ def _describe(error: Exception, place: SitePath, me: Self) -> tuple[int, bytes, 
     match error:
         case FormatError(status=status, reason=reason):
             return status, pages.plain(_TITLES[status], f"No answer to this: {reason}.", me), []
+        case EndsInsideBlock():
+            text = "The path leads to a value inside a block; only whole blocks are given, so ask for the block itself."
+            return 501, pages.plain(_TITLES[501], text, me), []
         case Refused(verdict=verdict):
             return _refused(verdict, place, me)
         case SiteEnded(release=release):

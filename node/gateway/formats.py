@@ -1,6 +1,6 @@
-"""Which form of the content a request wants: a page for people, or a trustless format that its reader verifies. Pure.
+"""Which form of the content a request wants: a page for people, a format that its reader verifies, or another. Pure.
 
-IPFS trustless gateway specification; `format=` in the query beats `Accept` (IPIP-523).
+IPFS trustless and path gateway specifications; `format=` in the query beats `Accept` (IPIP-523).
 """
 
 from __future__ import annotations
@@ -14,17 +14,32 @@ from node.gateway.http1 import Request
 from protocol import ipns
 from protocol.errors import PeerError
 
-Kind = Literal["raw", "car", "ipns-record"]
+Kind = Literal["raw", "car", "ipns-record", "tar", "json", "cbor", "dag-json", "dag-cbor"]
 Scope = Literal["block", "entity", "all"]
 
 RAW_TYPE = "application/vnd.ipld.raw"
 CAR_TYPE = "application/vnd.ipld.car"
-CAR_CONTENT_TYPE = f"{CAR_TYPE}; version=1; order=dfs; dups=n"
 RECORD_TYPE = ipns.MEDIA_TYPE
 
-_KINDS: dict[str, Kind] = {RAW_TYPE: "raw", CAR_TYPE: "car", RECORD_TYPE: "ipns-record"}
-_OTHER_TYPES = frozenset(("application/vnd.ipld.dag-json", "application/vnd.ipld.dag-cbor", "application/x-tar"))
-_OTHER_FORMATS = frozenset(("json", "cbor", "dag-json", "dag-cbor", "tar"))
+TAR_TYPE = "application/x-tar"
+TRUSTLESS: frozenset[Kind] = frozenset(("raw", "car", "ipns-record"))
+"""Downloads that their reader verifies: they need no origin of their own."""
+DATA_TYPES: dict[Kind, str] = {
+    "json": "application/json",
+    "cbor": "application/cbor",
+    "dag-json": "application/vnd.ipld.dag-json",
+    "dag-cbor": "application/vnd.ipld.dag-cbor",
+}
+# application/json and application/cbor in Accept are the site's business: its scripts ask so for its files.
+_KINDS: dict[str, Kind] = {
+    RAW_TYPE: "raw",
+    CAR_TYPE: "car",
+    RECORD_TYPE: "ipns-record",
+    TAR_TYPE: "tar",
+    DATA_TYPES["dag-json"]: "dag-json",
+    DATA_TYPES["dag-cbor"]: "dag-cbor",
+}
+_FILENAME_MAX_CHARS = 255
 _FIELDS_MAX = 32  # of a query, and of an Accept header
 _RANGE = re.compile(r"(-?\d{1,18}):(-?\d{1,18}|\*)", re.ASCII)
 _NOT_IN_NAMES = re.compile(r"[^\x20\x21\x23-\x5b\x5d-\x7e]")  # outside of ASCII, quotes, backslashes, controls
@@ -58,23 +73,57 @@ class EntityBytes:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """A trustless format. scope, part: of a CAR. filename: for the download, or None."""
+    """A format that was asked for. scope, part, dups: of a CAR. filename: for the download, or None."""
 
     kind: Kind
     scope: Scope = "all"
     part: EntityBytes | None = None
     filename: str | None = None
+    dups: bool = False
+
+    @property
+    def car_type(self) -> str:
+        """The Content-Type of a CAR file."""
+        return f"{CAR_TYPE}; version=1; order=dfs; dups={'y' if self.dups else 'n'}"
 
     def disposition(self, name: str) -> str:
         """The value of Content-Disposition; `name` unless the reader asked for another."""
-        wished = self.filename or name
-        plain = _NOT_IN_NAMES.sub("_", wished)
-        text = f'attachment; filename="{plain}"'
-        return text if plain == wished else f"{text}; filename*=UTF-8''{quote(wished, safe='')}"
+        return disposition("attachment", self.filename or name)
+
+
+def disposition(how: Literal["inline", "attachment"], name: str) -> str:
+    """The value of Content-Disposition (RFC 6266)."""
+    plain = _NOT_IN_NAMES.sub("_", name)
+    text = f'{how}; filename="{plain}"'
+    return text if plain == name else f"{text}; filename*=UTF-8''{quote(name, safe='')}"
+
+
+def download_wishes(request: Request) -> tuple[str | None, bool]:
+    """`filename=` of the query, or None, and whether `download=true` is there."""
+    _, _, query = request.target.partition("?")
+    if "filename=" not in query and "download=" not in query:
+        return None, False
+    try:
+        fields = parse_qs(query, max_num_fields=_FIELDS_MAX)
+    except ValueError:
+        return None, False
+    return fields.get("filename", [""])[0][:_FILENAME_MAX_CHARS] or None, fields.get("download") == ["true"]
+
+
+def accepted_data(request: Request) -> Kind | Literal["html"] | None:
+    """What the reader accepts first of what a block of data can be given as; None: any."""
+    for item in request.headers.get("accept", "").lower().split(",")[:_FIELDS_MAX]:
+        name = item.partition(";")[0].strip()
+        if name in ("text/html", "application/xhtml+xml"):
+            return "html"
+        kind = next((kind for kind, media_type in DATA_TYPES.items() if media_type == name), None)
+        if kind is not None or name == "*/*":
+            return kind
+    return None
 
 
 def wanted(request: Request) -> Wanted | None:
-    """The trustless format that is asked for; None for what people read. Raises FormatError."""
+    """The format that is asked for; None for what people read. Raises FormatError."""
     accept = request.headers.get("accept", "").lower()
     _, _, query = request.target.partition("?")
     if "format=" not in query and "application/" not in accept:
@@ -87,41 +136,42 @@ def wanted(request: Request) -> Wanted | None:
     kind = _of_query(fields["format"][0]) if "format" in fields else of_accept
     if kind is None:
         return None
-    filename = fields.get("filename", [""])[0][:255] or None
+    filename = fields.get("filename", [""])[0][:_FILENAME_MAX_CHARS] or None
     if kind != "car":
         return Wanted(kind, filename=filename)
     given = {name.removeprefix("car-"): fields[name][0] for name in fields if name.startswith("car-")}
-    _check_car(parameters | given if of_accept == "car" else given)
+    parameters = parameters | given if of_accept == "car" else given
+    _check_car(parameters)
     scope, part = _scope(fields)
-    return Wanted("car", scope, part, filename)
+    return Wanted("car", scope, part, filename, parameters.get("dups") == "y")
 
 
 def _of_query(name: str) -> Kind | None:
     """None for what is no format of gateways: it may mean something to the site."""
     match name:
-        case "raw" | "car" | "ipns-record":
+        case "raw" | "car" | "ipns-record" | "tar" | "json" | "cbor" | "dag-json" | "dag-cbor":
             return name
-        case _ if name in _OTHER_FORMATS:
-            raise FormatError(406, f"this gateway does not give {name}")
         case _:
             return None
 
 
 def _of_accept(accept: str) -> tuple[Kind | None, dict[str, str]]:
-    """The first trustless type in the header, with its parameters."""
-    other = False
+    """The first type in the header that is a format, with its parameters."""
     for item in accept.split(",")[:_FIELDS_MAX]:
         name, *rest = (part.strip() for part in item.split(";"))
         kind = _KINDS.get(name)
+        if kind in DATA_TYPES and _takes_anything(accept):
+            continue  # whether it is data is known later (accepted_data)
         if kind is not None:
             pairs = (part.partition("=") for part in rest)
             return kind, {key.strip(): value.strip().strip('"') for key, _, value in pairs}
         if name in ("*/*", "text/html", "application/*"):
             return None, {}
-        other = other or name in _OTHER_TYPES
-    if other:
-        raise FormatError(406, "this gateway gives raw blocks, CAR files and IPNS records")
     return None, {}
+
+
+def _takes_anything(accept: str) -> bool:
+    return any(item.partition(";")[0].strip() == "*/*" for item in accept.split(",")[:_FIELDS_MAX])
 
 
 def _check_car(parameters: dict[str, str]) -> None:

@@ -10,10 +10,10 @@ import trio
 
 from node.gateway.backend import Backend, Unavailable
 from node.gateway.limits import RESOLVED_FRESH_S, SITES_CACHED_MAX, UNRESOLVED_FRESH_S
-from node.gateway.routing import Owner
+from node.gateway.routing import Owner, is_name
 from node.gateway.view import StoreView
 from protocol.cid import IDENTITY, RAW, Cid
-from protocol.errors import DecodeError
+from protocol.dnslink import RECURSION_MAX, Link, read_path
 from protocol.ipns import IpnsRecord
 from protocol.release import Release, SignedRelease
 from protocol.site_id import SiteId
@@ -37,7 +37,8 @@ class Current:
 
     may_fetch: other nodes may be asked for its blocks. site_root: of the whole site or tree, where `root` is that of a
     part of it. record: the IPNS record of its name, b"" for a tree that was asked for by its CID. name: of somebody
-    else, that stands for the tree. domains: that the release lists.
+    else, that stands for the tree. domains: that the release lists, or that stand for the tree. inside: where below
+    `root` the place begins, as a record or a domain says; above: the CIDs that were passed to get there.
     """
 
     site: Owner
@@ -48,6 +49,8 @@ class Current:
     record: bytes = field(repr=False)
     name: SiteId | None = None
     domains: tuple[str, ...] = ()
+    inside: tuple[str, ...] = ()
+    above: tuple[Cid, ...] = ()
 
 
 class Heads:
@@ -59,14 +62,22 @@ class Heads:
         self._fetch_on_miss = fetch_on_miss
         self._resolved: OrderedDict[SiteId, tuple[float, SignedRelease | Unavailable]] = OrderedDict()
 
-    async def current(self, site: SiteId) -> Current:
+    async def current(self, owner: Owner) -> Current:
         """Raises SiteEnded, NotHosted, Unavailable. A held release is served until the next one is all here."""
+        if isinstance(owner, SiteId):
+            return await self._of_site(owner)
+        named = self._named(owner.multihash, None) if is_name(owner) else None
+        if named is None:
+            raise NotHosted
+        return named
+
+    async def _of_site(self, site: SiteId) -> Current:
         record = self._view.site(site)
         if record is not None and record.ended:
             raise SiteEnded(record.head.release)
         if record is not None and record.held is not None:
             return _current(record.held)
-        named = self._named(site)
+        named = self._named(site.cid.multihash, site)
         if named is not None:
             return named
         if not self._fetch_on_miss:
@@ -76,17 +87,28 @@ class Heads:
             signed = record.head  # other nodes lag behind, or lie
         return _current(signed)
 
-    def _named(self, name: SiteId) -> Current | None:
-        """What the record of somebody else says that the operator keeps, if it is a tree that is kept here."""
-        row = self._view.name(name.cid.multihash)
-        if row is None:
-            return None
-        record = IpnsRecord.decode(row.record)
-        cid = _ipfs_root(record.value)
-        if cid is None or not record.is_valid_at(time.time_ns()):
-            return None
-        tree = next(iter(self._trees(cid)), None)
-        return None if tree is None else Current(tree, record.sequence, cid, False, tree, row.record, name)
+    def _named(self, multihash: bytes, name: SiteId | None) -> Current | None:
+        """What the record of somebody else says that the operator keeps, if it is in a tree that is kept here."""
+        given, sequence = b"", 0
+        inside: tuple[str, ...] = ()
+        for _ in range(RECURSION_MAX):
+            row = self._view.name(multihash)
+            record = IpnsRecord.decode(row.record) if row is not None else None
+            if record is None or not record.is_valid_at(time.time_ns()):
+                return None
+            given, sequence = given or record.raw, sequence + record.sequence
+            link = _link(record)
+            if link is None:
+                return None
+            inside = (*link.path, *inside)
+            if link.cid is not None:
+                tree = next(iter(self._trees(cid := link.cid.canonical)), None)
+                return Current(tree, sequence, cid, False, tree, given, name, inside=inside) if tree else None
+            following = link.name or (link.site.cid.multihash if link.site is not None else None)
+            if following is None:
+                return None  # DNS is asked for readers' domains only
+            multihash = following
+        return None
 
     def _trees(self, cid: Cid) -> list[Cid]:
         """Roots of the trees that have the block; a raw one that its CID carries is a tree of itself."""
@@ -131,9 +153,8 @@ def _current(signed: SignedRelease) -> Current:
     return Current(release.site, release.seq, root, True, root, signed.ipns_record, domains=release.domains)
 
 
-def _ipfs_root(value: bytes) -> Cid | None:
-    """The CID of `/ipfs/CID`."""
+def _link(record: IpnsRecord) -> Link | None:
     try:
-        return Cid.from_text(value.decode("ascii").removeprefix("/ipfs/").removesuffix("/"))
-    except (UnicodeDecodeError, DecodeError):
+        return read_path(record.value.decode())
+    except UnicodeDecodeError:
         return None

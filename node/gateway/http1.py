@@ -149,7 +149,8 @@ def parse_head(head: bytes, headers_max: int) -> Request:
     if rest.count(b"\r\n") - 1 > headers_max:
         raise BadRequest(431, f"more than {headers_max} headers")
     posts = method == b"POST" and target.partition(b"?")[0].endswith(REPORTS_PATH.encode())
-    if method not in (b"GET", b"HEAD") and not posts:
+    answered = method in (b"GET", b"HEAD") or (method == b"OPTIONS" and target != b"*")
+    if not answered and not posts:
         raise BadRequest(405, "only GET and HEAD")
     fields = _Fields()
     parser = httptools.HttpRequestParser(fields)

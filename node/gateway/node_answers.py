@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
 from urllib.parse import parse_qs
 
-from node.gateway.domains import Domains
+from node.gateway.domains import Domains, Target
 from node.gateway.failures import blocked_by, page
 from node.gateway.http1 import BadRequest, Request
 from node.gateway.pages import Self, plain
@@ -16,7 +16,6 @@ from node.gateway.response import Header, Response
 from node.gateway.routing import CidPath, NamePath, NodePath, SitePath, route
 from node.gateway.settings import WorkerSettings
 from node.gateway.view import StoreView
-from protocol.site_id import SiteId
 
 ABOUT = "/.well-known/fednode"
 TLS = "/.well-known/fednode/tls"
@@ -107,6 +106,6 @@ class NodeAnswers:
                 roots = (self._view.root_of(site) for site in self._view.sites_of(cid))
                 return cid in roots or cid in self._view.trees_of(cid)
             case NamePath(name=domain):
-                return isinstance(await self._domains.site_of(domain), SiteId)
+                return isinstance(await self._domains.target_of(domain), Target)
             case _:
                 return False

@@ -9,10 +9,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from html import escape
-from urllib.parse import quote
 
 from node.gateway.response import Header
-from node.gateway.routing import Owner
+from node.gateway.routing import Owner, address_of, is_name, owner_text
 from node.policy.model import Verdict
 from protocol.site_id import SiteId
 
@@ -27,7 +26,9 @@ _STYLE = (
     ":root{color-scheme:light dark}"
     "body{font:1rem/1.5 system-ui,sans-serif;max-width:40rem;margin:10vh auto;padding:0 1rem;overflow-wrap:anywhere}"
     "h1{font-size:1.4rem;line-height:1.2}dt{font-weight:600;margin-top:.6rem}dd{margin:0}"
-    "code{font-size:.9em}ul{padding-left:1.2rem}small,footer{opacity:.7}footer{margin-top:2.5rem}"
+    "code,pre,.way{font-size:.9em}pre{overflow-x:auto}table{width:100%;border-spacing:0}"
+    "td{padding:.15rem .6rem .15rem 0;vertical-align:top}td+td{white-space:nowrap;text-align:right}"
+    "ul{padding-left:1.2rem}small,footer{opacity:.7}footer{margin-top:2.5rem}"
 )
 
 
@@ -61,7 +62,7 @@ def page(title: str, content: Iterable[str], me: Self) -> bytes:
 
 def paragraph(text: str) -> str:
     """A paragraph of plain text."""
-    return f"<p>{escape(text)}</p>"
+    return f"<p>{escape(text, quote=False)}</p>"
 
 
 def facts(rows: Iterable[tuple[str, str]]) -> str:
@@ -69,19 +70,15 @@ def facts(rows: Iterable[tuple[str, str]]) -> str:
     return "<dl>" + "".join(f"<dt>{escape(k)}</dt><dd>{escape(v)}</dd>" for k, v in rows if v) + "</dl>"
 
 
-def _address(site: Owner) -> str:
-    return f"/ipns/{site}" if isinstance(site, SiteId) else f"/ipfs/{site}"
-
-
 def _label(site: Owner) -> tuple[str, str]:
-    return ("Site" if isinstance(site, SiteId) else "Tree", str(site))
+    return ("Site" if isinstance(site, SiteId) else "Name" if is_name(site) else "Tree", owner_text(site))
 
 
 def elsewhere(site: Owner) -> str:
     """Where else the site may be had."""
     return (
         "<p>Other nodes decide for themselves and may have this site. At any other fednode or IPFS gateway "
-        f"its name is <code>{_address(site)}</code></p>"
+        f"its name is <code>{address_of(site)}</code></p>"
     )
 
 
@@ -164,40 +161,6 @@ def front(me: Self, hosted: int, links: Sequence[tuple[str, str]]) -> bytes:
     if links:
         content.append("<ul>" + "".join(f'<li><a href="{escape(u)}">{escape(t)}</a>' for u, t in links) + "</ul>")
     return page(me.name or "fednode", content, me)
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """An entry of a listing; the size is that of everything below, as its link says."""
-
-    name: str
-    size_bytes: int
-
-
-def listing(path: str, rows: Sequence[Row], *, more: bool, site: Owner, me: Self) -> bytes:
-    """A folder without index.html. Links are relative and begin with ./, so that no name can be a scheme."""
-    title = f"/{path}"
-    items = [f'<li><a href="./{_url(row.name)}">{escape(row.name)}</a>{_size(row.size_bytes)}' for row in rows]
-    content = ['<p><a href="../">Up</a></p>' if path else "", "<ul>", *items, "</ul>"]
-    if more:
-        content.append(paragraph(f"There is more; only the first {len(rows)} entries are shown."))
-    content.append(facts([_label(site)]))
-    return page(title, content, me)
-
-
-def _url(name: str) -> str:
-    return quote(name.encode("utf-8", "surrogateescape"), safe="")
-
-
-def _size(size_bytes: int) -> str:
-    if not size_bytes:
-        return ""
-    amount, unit = float(size_bytes), "bytes"
-    for larger in ("KiB", "MiB", "GiB", "TiB"):
-        if amount < 1024:
-            break
-        amount, unit = amount / 1024, larger
-    return f" <small>{amount:.0f} {unit}</small>" if unit == "bytes" else f" <small>{amount:.1f} {unit}</small>"
 
 
 def _day(seconds: int | None) -> str:

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from itertools import pairwise
 
 _ETAG = re.compile(r'(?:W/)?"[\x21\x23-\x7e\x80-\xff]*"')
-_RANGE = re.compile(r"bytes[ \t]*=[ \t]*(\d*)-(\d*)[ \t]*", re.IGNORECASE | re.ASCII)
+_UNIT = re.compile(r"bytes[ \t]*=(.*)", re.IGNORECASE | re.ASCII)
+_RANGE = re.compile(r"[ \t]*(\d*)-(\d*)[ \t]*", re.ASCII)
+_VALUE_MAX_CHARS = 512
+RANGES_MAX = 16  # of one request; each costs the way down from the root of the file
 _DIGITS_MAX = 20  # more than any file has, and cheap for int()
 
 
@@ -23,12 +27,35 @@ class ByteRange:
 
 
 class Unsatisfiable(Exception):
-    """The range lies behind the end of the file: 416."""
+    """All ranges lie behind the end of the file: 416."""
 
 
-def parse_range(value: str | None, size: int) -> ByteRange | None:
-    """The one range that is asked for; None (send all) for none, several, another unit, or nonsense."""
-    matched = _RANGE.fullmatch(value) if value is not None and len(value) <= 128 else None
+def parse_ranges(value: str | None, size: int) -> tuple[ByteRange, ...]:
+    """The ranges that are asked for, in that order; none (send all) for another unit, nonsense, more than RANGES_MAX,
+    or ranges that overlap. Those behind the end are left out; Unsatisfiable if there are no others. RFC 9110, 14.2."""
+    matched = _UNIT.fullmatch(value) if value is not None and len(value) <= _VALUE_MAX_CHARS else None
+    texts = matched[1].split(",") if matched is not None else []
+    if not 0 < len(texts) <= RANGES_MAX:
+        return ()
+    found = []
+    for text in texts:
+        try:
+            part = _parse_range(text, size)
+        except Unsatisfiable:
+            continue
+        if part is None:
+            return ()
+        found.append(part)
+    if not found:
+        raise Unsatisfiable
+    ordered = sorted(found, key=lambda part: part.start)
+    overlap = any(before.stop > after.start for before, after in pairwise(ordered))
+    return () if overlap else tuple(found)
+
+
+def _parse_range(text: str, size: int) -> ByteRange | None:
+    """None for nonsense."""
+    matched = _RANGE.fullmatch(text)
     if matched is None:
         return None
     first, last = matched[1], matched[2]

@@ -11,6 +11,16 @@ from node.gateway.response import Header
 from node.gateway.routing import SitePath
 from node.gateway.tree import Found, LoadBlock
 
+# Every page of the web may read what it can verify, and what has no origin of its own. No cookies are ever sent.
+OPEN: tuple[Header, ...] = (
+    ("Access-Control-Allow-Origin", "*"),
+    ("Access-Control-Allow-Methods", "GET, HEAD, OPTIONS"),
+    ("Access-Control-Allow-Headers", "Content-Type, Range, User-Agent, X-Requested-With"),
+    (
+        "Access-Control-Expose-Headers",
+        "Content-Length, Content-Range, ETag, X-Chunked-Output, X-Ipfs-Path, X-Ipfs-Roots, X-Stream-Output",
+    ),
+)
 _ROOTS_MAX_CHARS = 2048  # of X-Ipfs-Roots, about 34 names; a deeper path goes without
 
 
@@ -62,5 +72,5 @@ class Reading:
             headers.append(("Cache-Control", "no-cache"))
         headers += [("Vary", vary), *self.path_headers(found), *own.items()]
         if not self.place.isolated:
-            headers += [("Content-Security-Policy", SANDBOX), ("Access-Control-Allow-Origin", "*")]
+            headers += [("Content-Security-Policy", SANDBOX), *OPEN]
         return headers

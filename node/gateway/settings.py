@@ -30,6 +30,7 @@ class WorkerSettings:
     peer_id: str = ""
     addresses: tuple[str, ...] = ()
     dns_servers: tuple[str, ...] = ()
+    tree_domains: tuple[str, ...] = ()
     trusted_proxies: tuple[str, ...] = ()
     access_log: bool = False
     log_level: str = "info"

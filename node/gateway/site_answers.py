@@ -6,31 +6,33 @@ import hashlib
 import weakref
 from dataclasses import replace
 from functools import partial
+from typing import cast
 
 import trio
 
-from node.gateway import content_types, encodings, pages, trustless
+from node.gateway import content_types, data_answers, encodings, listing_page, pages, trustless
 from node.gateway.backend import Unavailable
 from node.gateway.blocks import Blocks
 from node.gateway.body import FileBody, Gate, GatedBody, Way
-from node.gateway.failures import CACHE_CONTROL, SITE_ERRORS, page, redirect, site_failure
-from node.gateway.formats import Wanted
+from node.gateway.failures import CACHE_CONTROL, SITE_ERRORS, listing_freshness, page, redirect, site_failure
+from node.gateway.formats import TAR_TYPE, TRUSTLESS, FormatError, Wanted
 from node.gateway.heads import Current, Heads, NotHosted
 from node.gateway.http1 import BadRequest, Request
 from node.gateway.limits import INLINE_READ_MAX_BYTES, LISTING_ENTRIES_MAX, FetchLimits
 from node.gateway.pages import Self
-from node.gateway.ranges import ByteRange, Unsatisfiable, is_other, is_unchanged, parse_range, range_applies
+from node.gateway.partial import Frame, PartsBody, one_part, ranges_of, unsatisfiable
+from node.gateway.ranges import ByteRange, Unsatisfiable, is_other, is_unchanged
 from node.gateway.reading import Reading
 from node.gateway.response import Header, Response
-from node.gateway.routing import CidPath, SitePath
+from node.gateway.routing import CidPath, SitePath, is_name, owner_text
 from node.gateway.site_files import SiteFiles
+from node.gateway.tar import TarBody
 from node.gateway.tree import Found, LoadBlock, PathCache, list_directory
 from node.gateway.view import Refused, StoreView, insist
 from node.policy.model import Verdict
 from protocol.cid import Cid
 from protocol.errors import OperatorError
 from protocol.redirects import BadRedirects, Redirected, Rewritten
-from protocol.site_id import SiteId
 from protocol.walk import Entry, FileCursor, NotFoundInTree
 
 INDEX = "index.html"
@@ -107,13 +109,26 @@ class SiteAnswers:
             return await self._answer_from(newer, request, place, form)
 
     async def _current(self, place: SitePath) -> Current:
-        if not isinstance(place.site, SiteId):
+        """Of a name, or of the tree that a domain stands for."""
+        if is_name(place.site):
+            current = await self._heads.current(place.site)
+        else:
+            holding = self._heads.holding(cast(Cid, place.site))
+            current = next((each for each in holding if self._decide(each, ("",), ()).allowed), *holding[:1] or (None,))
+        if current is None:
             raise NotHosted
-        return await self._heads.current(place.site)
+        if place.name != owner_text(place.site):
+            current = replace(current, domains=(*current.domains, place.name))
+        return replace(current, inside=(*current.inside, *place.inside))
 
     async def _answer_from(self, current: Current, request: Request, place: SitePath, form: Wanted | None) -> Response:
         insist(self._decide(current, (place.path,), ()))
         load = partial(self._blocks.get, current.site, may_fetch=current.may_fetch)
+        if current.inside:
+            try:
+                current = await self._enter(current, load)
+            except NotFoundInTree:
+                return self._no_such_path(place)
         own = await self._own_headers(current, place, load) if form is None and place.isolated else ()
         reading = Reading(request, place, current, load, own)
         if form is not None and form.kind == "ipns-record":
@@ -124,13 +139,25 @@ class SiteAnswers:
             return await self._not_found(reading) if form is None else self._no_such_path(place)
         await self._view.refresh(unless_just_done=True)  # fetching may have taken long
         insist(self._gate(current, found, place.path)(None))
-        if form is not None:
+        if form is not None and form.kind in TRUSTLESS:
             return await self._download(reading, found, form)
+        if form is not None and form.kind == "tar":
+            return await self._archive(reading, found, form)
+        if found.entry.kind == "data":
+            return await data_answers.answer(reading, found, form, self._me)
+        if form is not None:
+            return await self._as_json(reading, found, form)
         if found.entry.kind == "directory":
             return await self._directory(reading, found)
         if place.trailing_slash and place.segments:
             return await self._not_found(reading)
         return await self._file(reading, found, place.path, name=place.segments[-1] if place.segments else "")
+
+    async def _enter(self, current: Current, load: LoadBlock) -> Current:
+        """With the root at the place inside the tree that the name stands for."""
+        found = await self._paths.resolve(current.root, current.inside, load)
+        insist(self._gate(current, found)(None))
+        return replace(current, root=found.entry.cid, inside=(), above=found.trail[:-1])
 
     def _gate(self, current: Current, found: Found, *paths: str) -> Gate:
         """Asks policy for what was found, under each path that leads there."""
@@ -144,7 +171,7 @@ class SiteAnswers:
 
     def _decide(self, current: Current, paths: tuple[str, ...], trail: tuple[Cid, ...]) -> Verdict:
         """On something below the root at hand; if that is only a part of a site, the site's own root counts, too."""
-        site = current.name or current.site
+        site, trail = current.name or current.site, (*current.above, *trail)
         verdict = self._view.decide(site, current.root, paths, trail, current.domains)
         if verdict.allowed and current.root != current.site_root:
             return self._view.decide(site, current.site_root, ("",), (), current.domains)
@@ -164,10 +191,44 @@ class SiteAnswers:
         is_small = form.scope == "block" or (
             found.entry.kind == "file" and found.entry.size_bytes <= INLINE_READ_MAX_BYTES
         )
-        response = await trustless.car(reading, found, form, lambda: self._way(reading, gate, in_thread=not is_small))
+        way = partial(self._way, reading, gate, in_thread=not is_small)
+        response = await trustless.car(reading, found, form, way, reading.place.given)
         if isinstance(response.body, GatedBody):
             self._bodies.add(response.body)
         return response
+
+    async def _archive(self, reading: Reading, found: Found, form: Wanted) -> Response:
+        """All of a file or folder; entries that policy refuses are not in it."""
+        current, place, entry = reading.current, reading.place, found.entry
+        if entry.kind == "data":
+            raise FormatError(406, "only files and folders fit into an archive")
+
+        def may(names: tuple[str, ...], trail: tuple[Cid, ...]) -> bool:
+            paths = tuple("/".join((*way, *names)) for way in {place.segments, found.path})
+            return self._decide(current, paths, (*found.trail, *trail)).allowed
+
+        etag = f'W/"{found.cid_text}.x-tar"'
+        name = place.segments[-1] if place.segments else str(place.given or place.name)
+        headers = [*reading.page_headers(found, TAR_TYPE, etag), ("Accept-Ranges", "none")]
+        headers.append(("Content-Disposition", form.disposition(f"{found.cid_text}.tar")))
+        if is_unchanged(reading.asked("if-none-match"), etag):
+            return Response(304, headers)
+        body = TarBody(name, entry, may, self._way(reading, self._gate(current, found, place.path), in_thread=True))
+        self._bodies.add(body)
+        if reading.request.method == "GET":
+            await body.prime()
+        return Response(200, headers, body)
+
+    async def _as_json(self, reading: Reading, found: Found, form: Wanted) -> Response:
+        """A file that is JSON already, for `format=json`; nothing is converted."""
+        path = reading.place.path
+        if form.kind == "json" and found.entry.kind == "file":
+            gate = self._gate(reading.current, found, path)
+            insist(gate(None))
+            kind = await self._sniff(reading, found, gate)
+            if kind.partition(";")[0] == content_types.JSON:
+                return await self._file(reading, found, path, name=reading.place.segments[-1] if path else "")
+        raise FormatError(406, f"this is not {form.kind}, and is not converted")
 
     async def _directory(self, reading: Reading, found: Found) -> Response:
         place, current = reading.place, reading.current
@@ -180,7 +241,7 @@ class SiteAnswers:
         if index.entry.kind != "file":
             return await self._listing(reading, found)
         index_path = f"{place.path}/{INDEX}" if place.path else INDEX
-        return await self._file(reading, index, place.path, index_path, name=INDEX)
+        return await self._file(reading, index, place.path, index_path, name=INDEX, folder=found)
 
     async def _listing(self, reading: Reading, found: Found) -> Response:
         """A folder's page; entries that policy refuses are not in it."""
@@ -193,19 +254,24 @@ class SiteAnswers:
         entries, more = await list_directory(found.entry.cid, LISTING_ENTRIES_MAX, load)
         prefix = f"{place.path}/" if place.path else ""
         rows = [
-            pages.Row(entry.name, entry.tsize)
+            listing_page.Row(entry.name, entry.cid, entry.tsize)
             for entry in entries
             if self._decide(current, (prefix + entry.name,), (*found.trail, entry.cid)).allowed
         ]
-        body = pages.listing(place.path, rows, more=more, site=current.site, me=self._me)
-        etag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
-        headers = reading.page_headers(found, content_types.HTML, etag, freshness=CACHE_CONTROL)
+        body = listing_page.listing(place, rows, more=more, me=self._me)
+        etag = f'"DirIndex-{hashlib.sha256(body).hexdigest()[:16]}_CID-{found.cid_text}"'
+        headers = reading.page_headers(found, content_types.HTML, etag, freshness=listing_freshness(place))
         if is_unchanged(reading.asked("if-none-match"), etag):
             return Response(304, headers)
         return Response(200, [*headers, ("Content-Security-Policy", pages.CSP)], body)
 
-    async def _file(self, reading: Reading, found: Found, *paths: str, name: str) -> Response:
-        """A file, whole or in part. Conditions are looked at in the order of RFC 9110, 13.2.2."""
+    async def _file(
+        self, reading: Reading, found: Found, *paths: str, name: str, folder: Found | None = None
+    ) -> Response:
+        """A file, whole or in part. Conditions are looked at in the order of RFC 9110, 13.2.2.
+
+        folder: whose index.html it is, and whose CID the answer then has.
+        """
         gate = self._gate(reading.current, found, *paths)
         insist(gate(None))
         kind, coding, vary = content_types.by_name(name), None, "Accept"
@@ -214,28 +280,40 @@ class SiteAnswers:
             if forms:
                 vary = "Accept, Accept-Encoding"
                 coding, found, gate = self._choose_form(reading, found, gate, forms, paths)
-        size, is_get = found.entry.size_bytes, reading.request.method == "GET"
-        etag = f'"{found.cid_text}"'
+        shown = folder if folder is not None and coding is None else found
+        etag = f'"{shown.cid_text}"'
         if is_other(reading.asked("if-match"), etag):
             return page(412, pages.plain("Another version", "The file has changed.", self._me))
         if is_unchanged(reading.asked("if-none-match"), etag):
-            return Response(304, reading.page_headers(found, None, etag, vary=vary))
+            return Response(304, reading.page_headers(shown, None, etag, vary=vary))
         kind = kind or await self._sniff(reading, found, gate)
-        headers = [*reading.page_headers(found, kind, etag, vary=vary), ("Accept-Ranges", "bytes")]
+        headers = [*reading.page_headers(shown, kind, etag, vary=vary), ("Accept-Ranges", "bytes")]
         if coding is not None:
             headers.append(("Content-Encoding", coding))
-        part = None
-        if is_get and range_applies(reading.asked("if-range"), etag):
-            try:
-                part = parse_range(reading.asked("range"), size)
-            except Unsatisfiable:
-                return Response(416, [*headers, ("Content-Range", f"bytes */{size}")])
-        body = self._body(reading, found, part or ByteRange(0, size), gate)
-        if is_get:
+        return await self._content(reading, found, gate, headers, etag)
+
+    async def _content(self, reading: Reading, found: Found, gate: Gate, headers: list[Header], etag: str) -> Response:
+        size = found.entry.size_bytes
+        try:
+            parts = ranges_of(reading, etag, size)
+        except Unsatisfiable:
+            return unsatisfiable(headers, size)
+        if len(parts) > 1:
+            return await self._parts(reading, found, gate, Frame.of(headers, parts, size), parts)
+        body = self._body(reading, found, parts[0] if parts else ByteRange(0, size), gate)
+        if reading.request.method == "GET":
             await body.prime()
-        if part is None:
-            return Response(200, headers, body)
-        return Response(206, [*headers, ("Content-Range", part.content_range(size))], body)
+        return one_part(headers, parts[0], size, body) if parts else Response(200, headers, body)
+
+    async def _parts(
+        self, reading: Reading, found: Found, gate: Gate, frame: Frame, parts: tuple[ByteRange, ...]
+    ) -> Response:
+        cid = found.entry.cid
+        way = self._way(reading, gate, in_thread=found.entry.size_bytes > INLINE_READ_MAX_BYTES)
+        body = PartsBody(frame, parts, lambda part: FileCursor(cid, part.start, part.stop), way)
+        self._bodies.add(body)
+        await body.prime()
+        return Response(206, frame.headers, body)
 
     def _choose_form(
         self, reading: Reading, plain: Found, plain_gate: Gate, forms: dict[str, Found], paths: tuple[str, ...]

@@ -168,6 +168,7 @@ def worker_settings(config: Config, paths: Paths, limits: Limits) -> WorkerSetti
         policy_url=config.node.policy_url,
         hosting_mode=config.hosting.mode,
         dns_servers=config.gateway.dns_servers,
+        tree_domains=config.gateway.tree_domains,
         trusted_proxies=config.gateway.trusted_proxies,
         access_log=config.gateway.access_log,
         log_level=config.log.level,

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from node.gateway.limits import CACHED_PATH_MAX_BYTES, FILES_CACHED_MAX, SYMLINKS_MAX
 from protocol.cid import Cid
+from protocol.data_walk import DATA_CODECS, follow
 from protocol.unixfs import DirEntry
 from protocol.walk import DirectoryList, Entry, PathWalk
 
@@ -54,16 +55,56 @@ class PathCache:
 
 
 async def _walk(root: Cid, segments: tuple[str, ...], load: LoadBlock) -> Found:
+    """Through data and UnixFS in turn, since either may link to the other."""
+    way = _Way()
+    at, rest = root, segments
+    while True:
+        if at.codec not in DATA_CODECS:
+            entry, at, rest = await _walk_unixfs(at, rest, load, way)
+            if entry is not None:
+                return way.found(entry)
+        block = await load(at)
+        way.trail.append(at)
+        way.roots.append(at)
+        if not rest:
+            return way.found(Entry("data", at, len(block)))
+        at, used = follow(at.codec, block, rest)
+        way.path, rest = (*way.path, *rest[:used]), rest[used:]
+
+
+@dataclass(slots=True)
+class _Way:
+    """What was passed. roots: CIDs of the root and of each name so far."""
+
+    trail: list[Cid] = field(default_factory=list)
+    roots: list[Cid] = field(default_factory=list)
+    path: tuple[str, ...] = ()
+
+    def found(self, entry: Entry) -> Found:
+        return Found(entry, self.path, tuple(self.trail), str(entry.cid), ",".join(map(str, self.roots)))
+
+
+async def _walk_unixfs(
+    root: Cid, segments: tuple[str, ...], load: LoadBlock, way: _Way
+) -> tuple[Entry | None, Cid, tuple[str, ...]]:
+    """The entry; None if the path goes on through data, with where and how."""
     walk = PathWalk(root, segments, max_symlinks=SYMLINKS_MAX)
     roots: list[Cid] = []
     last = -1
-    while (cid := walk.want()) is not None:
+    while (cid := walk.want()) is not None and cid.codec not in DATA_CODECS:
         if walk.position != last:  # otherwise a shard of the same directory
             last = walk.position
             del roots[last:]
             roots.append(cid)
         walk.feed(await load(cid))
-    return Found(walk.result, walk.path, tuple(walk.trail), str(walk.result.cid), ",".join(map(str, roots)))
+    way.roots += roots
+    if cid is not None:
+        way.trail += walk.trail[:-1]
+        way.path = (*way.path, *walk.path[: walk.position])
+        return None, cid, walk.path[walk.position :]
+    way.trail += walk.trail
+    way.path = (*way.path, *walk.path)
+    return walk.result, root, ()
 
 
 async def list_directory(cid: Cid, limit: int, load: LoadBlock) -> tuple[list[DirEntry], bool]:

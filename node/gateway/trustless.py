@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Callable
 
 from node.gateway.body import CarBody, Rest, Way, WholeDag
-from node.gateway.failures import CACHE_CONTROL, IMMUTABLE
-from node.gateway.formats import CAR_CONTENT_TYPE, RAW_TYPE, RECORD_TYPE, FormatError, Wanted
-from node.gateway.ranges import Unsatisfiable, is_unchanged, parse_range, range_applies
-from node.gateway.reading import Reading
+from node.gateway.failures import IMMUTABLE
+from node.gateway.formats import RAW_TYPE, RECORD_TYPE, FormatError, Wanted
+from node.gateway.partial import answer_bytes
+from node.gateway.ranges import is_unchanged
+from node.gateway.reading import OPEN, Reading
 from node.gateway.response import Header, Response
 from node.gateway.tree import Found
 from protocol.cid import Cid
+from protocol.ipns import IpnsRecord
 from protocol.walk import DirectoryList, FileCursor
 
 EMPTY_CID = Cid(bytes.fromhex("01550000"))  # bafkqaaa: an empty block within its CID, which clients probe gateways with
-
-# Every page of the web may read what it can verify.
-OPEN: tuple[Header, ...] = (
-    ("Access-Control-Allow-Origin", "*"),
-    ("Access-Control-Expose-Headers", "Content-Length, Content-Range, ETag, X-Ipfs-Path, X-Ipfs-Roots"),
-)
 
 
 def probe() -> Response:
@@ -38,10 +35,17 @@ def record(reading: Reading, form: Wanted) -> Response:
     content = reading.current.record
     etag = f'"{hashlib.sha256(content).hexdigest()[:32]}"'
     disposition = form.disposition(f"{place.name}.ipns-record")
-    headers = [*_headers(RECORD_TYPE, etag, disposition, CACHE_CONTROL), *reading.path_headers(None)]
+    freshness = f"public, max-age={max(0, _fresh_s(content))}"
+    headers = [*_headers(RECORD_TYPE, etag, disposition, freshness), *reading.path_headers(None)]
     if is_unchanged(reading.asked("if-none-match"), etag):
         return Response(304, headers)
     return Response(200, headers, content)
+
+
+def _fresh_s(content: bytes) -> int:
+    """How long a record may be kept: as it says itself, but not beyond its end."""
+    known = IpnsRecord.decode(content)
+    return min(known.ttl_ns // 10**9, known.validity_ns // 10**9 - int(time.time()))
 
 
 async def block(reading: Reading, found: Found, form: Wanted) -> Response:
@@ -52,30 +56,27 @@ async def block(reading: Reading, found: Found, form: Wanted) -> Response:
     if is_unchanged(reading.asked("if-none-match"), etag):
         return Response(304, headers)
     data = await reading.load(found.entry.cid)
-    headers.append(("Accept-Ranges", "bytes"))
-    part = None
-    if reading.request.method == "GET" and range_applies(reading.asked("if-range"), etag):
-        try:
-            part = parse_range(reading.asked("range"), len(data))
-        except Unsatisfiable:
-            return Response(416, [*headers, ("Content-Range", f"bytes */{len(data)}")])
-    if part is None:
-        return Response(200, headers, data)
-    return Response(206, [*headers, ("Content-Range", part.content_range(len(data)))], data[part.start : part.stop])
+    return answer_bytes(reading, headers, etag, data)
 
 
-async def car(reading: Reading, found: Found, form: Wanted, make_way: Callable[[], Way]) -> Response:
-    """A CAR file of the blocks on the way and of as much of the entry as is wanted, while it is being read."""
+async def car(
+    reading: Reading, found: Found, form: Wanted, make_way: Callable[[], Way], given: Cid | None = None
+) -> Response:
+    """A CAR file of the blocks on the way and of as much of the entry as is wanted, while it is being read.
+
+    given: the root as it was asked for, which may be its version 0.
+    """
     cid = found.entry.cid
-    asked = f"{reading.place.path}\0{form.scope}\0{form.part}".encode()
+    asked = f"{reading.place.path}\0{form.scope}\0{form.part}\0{form.dups}".encode()
     etag = f'W/"{reading.current.root}.car.{hashlib.sha256(asked).hexdigest()[:16]}"'
     disposition = form.disposition(f"{reading.current.root}.car")
-    headers = [*_headers(CAR_CONTENT_TYPE, etag, disposition, reading.freshness), *reading.path_headers(found)]
+    headers = [*_headers(form.car_type, etag, disposition, reading.freshness), *reading.path_headers(found)]
     headers.append(("Accept-Ranges", "none"))
     if is_unchanged(reading.asked("if-none-match"), etag):
         return Response(304, headers)
     rest = _rest(found, form)
-    body = CarBody(cid, found.trail if rest is None else found.trail[:-1], rest, make_way())
+    trail = found.trail if rest is None else found.trail[:-1]
+    body = CarBody(cid, trail, rest, make_way(), dups=form.dups, given=given)
     if reading.request.method == "GET":
         await body.prime()
     return Response(200, headers, body)
@@ -86,7 +87,7 @@ def _rest(found: Found, form: Wanted) -> Rest | None:
     entry = found.entry
     match form.scope, entry.kind:
         case "all", _:
-            return WholeDag(entry.cid)
+            return WholeDag(entry.cid, repeat=form.dups)
         case "entity", "file":
             start, stop = form.part.within(entry.size_bytes) if form.part is not None else (0, entry.size_bytes)
             return FileCursor(entry.cid, start, stop)

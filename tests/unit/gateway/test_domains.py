@@ -10,7 +10,7 @@ import trio
 
 from node.gateway import domains as domains_module
 from node.gateway.dns import DnsClient, NoAnswer, Texts
-from node.gateway.domains import ABSENT_S, FAILED_S, STALE_S, Domains, NameFailed
+from node.gateway.domains import ABSENT_S, FAILED_S, STALE_S, Domains, NameFailed, Target
 from node.gateway.view import StoreView
 from node.store.disk import open_store
 from node.store.reader import open_reader
@@ -140,30 +140,30 @@ async def test_answers_are_kept_for_as_long_as_they_say(tmp_path: Path, autojump
     names = Domains(view, dns)
     site = SiteId.of(key)
     try:
-        assert await names.site_of(DOMAIN) == NameFailed("no-answer")
-        assert await names.site_of(DOMAIN) == NameFailed("no-answer")
+        assert await names.target_of(DOMAIN) == NameFailed("no-answer")
+        assert await names.target_of(DOMAIN) == NameFailed("no-answer")
         assert dns.asked == 1
         await trio.sleep(FAILED_S + 0.1)
         dns.now = Texts((), None)
-        assert await names.site_of(DOMAIN) == NameFailed("no-record")
+        assert await names.target_of(DOMAIN) == NameFailed("no-record")
         await trio.sleep(ABSENT_S - 1)
         dns.now = Texts((f"dnslink=/ipns/{site}",), 100)
-        assert await names.site_of(DOMAIN) == NameFailed("no-record")
+        assert await names.target_of(DOMAIN) == NameFailed("no-record")
         await trio.sleep(1.1)
-        assert await names.site_of(DOMAIN) == site
+        assert await names.target_of(DOMAIN) == Target(site)
         dns.now = None
         await trio.sleep(99)
-        assert (await names.site_of(DOMAIN), dns.asked) == (site, 3)
+        assert (await names.target_of(DOMAIN), dns.asked) == (Target(site), 3)
         await trio.sleep(2)
-        assert (await names.site_of(DOMAIN), dns.asked) == (site, 4)  # stale, but nobody says otherwise
+        assert (await names.target_of(DOMAIN), dns.asked) == (Target(site), 4)  # stale, but nobody says otherwise
         await trio.sleep(STALE_S)
-        assert await names.site_of(DOMAIN) == NameFailed("no-answer")
+        assert await names.target_of(DOMAIN) == NameFailed("no-answer")
         dns.now = Texts((f"dnslink=/ipns/{site}",), 10**9)
         await trio.sleep(FAILED_S + 0.1)
-        assert await names.site_of(DOMAIN) == site
+        assert await names.target_of(DOMAIN) == Target(site)
         await trio.sleep(domains_module.TTL_MAX_S + 1)
         dns.now = Texts((), 5)
-        assert await names.site_of(DOMAIN) == NameFailed("no-record")
+        assert await names.target_of(DOMAIN) == NameFailed("no-record")
     finally:
         reader.close()
         store.close()

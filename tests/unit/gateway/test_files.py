@@ -76,7 +76,7 @@ async def test_every_name_of_a_large_folder_can_be_read(node: Node) -> None:
         assert (await client.ask("/many/none", node.origin(site))).status == 404
         listing = await client.ask("/many/", node.origin(site))
         assert listing.status == 200
-        assert listing.text.count("<li>") == 1000
+        assert listing.text.count("<tr>") == 1000 + 1
         assert "There is more" in listing.text
 
 
@@ -154,15 +154,16 @@ async def test_a_folder_without_index_is_listed_and_escaped(node: Node) -> None:
     answer = await node.get(site, "/plain/")
     assert answer.status == 200
     assert "<script>" not in answer.text
-    assert re.findall(r'href="([^"]*)"', answer.text) == [
-        "../",
-        "./%3Cscript%3E.html",
-        "./javascript%3Aalert%281%29",
-        "./sub",
-        "./x.txt",
+    found = re.findall(r'<tr><td><a href="([^"]*)"', answer.text)
+    assert found == [
+        "/plain/..",
+        "/plain/%3Cscript%3E.html",
+        "/plain/javascript%3Aalert%281%29",
+        "/plain/sub",
+        "/plain/x.txt",
     ]
     assert "default-src 'none'" in answer.headers["content-security-policy"]
-    assert (await node.get(site, "/index.html.d/")).text.count("<li>") == 1
+    assert (await node.get(site, "/index.html.d/")).text.count("<tr>") == 2
     again = await node.get(site, "/plain/", If_None_Match=answer.headers["etag"])
     assert (again.status, again.body) == (304, b"")
 
@@ -195,10 +196,40 @@ async def test_ranges(node: Node) -> None:
         answer = await node.get(site, "/big.bin", Range=value)
         assert (answer.status, answer.body) == (416, b"")
         assert answer.headers["content-range"] == f"bytes */{size}"
-    for value in ("bytes=0-1,5-6", "lines=1-2", "bytes=2-1", "x"):
+    for value in ("bytes=0-1,1-6", "lines=1-2", "bytes=2-1", "x"):
         assert (await node.get(site, "/big.bin", Range=value)).status == 200
     head = await node.ask("HEAD", node.origin(site), "/big.bin", Range="bytes=0-1")
     assert (head.status, head.headers["content-length"]) == (200, str(size))
+
+
+async def test_several_ranges(node: Node) -> None:
+    site, built = node.publish(new_key(), TREE)
+    size = len(BIG)
+    wanted = [(5000, 260001), (0, 2), (size - 2, size)]
+    for host, target, kind in (
+        (node.origin(site), "/big.bin", "application/octet-stream"),
+        (f"127.0.0.1:{node.port}", f"/ipns/{site}/big.bin", "application/octet-stream"),
+    ):
+        answer = await node.ask("GET", host, target, Range="bytes=5000-260000, 0-1,-2")
+        assert (answer.status, "content-range" in answer.headers) == (206, False)
+        assert answer.headers["etag"] == f'"{built.cids["big.bin"]}"'
+        form, _, boundary = answer.headers["content-type"].partition("; boundary=")
+        assert (form, int(answer.headers["content-length"])) == ("multipart/byteranges", len(answer.body))
+        expected = b"".join(
+            f"--{boundary}\r\nContent-Type: {kind}\r\nContent-Range: bytes {a}-{b - 1}/{size}\r\n\r\n".encode()
+            + BIG[a:b]
+            + b"\r\n"
+            for a, b in wanted
+        )
+        assert answer.body == expected + f"--{boundary}--\r\n".encode()
+
+
+async def test_several_ranges_of_a_block(node: Node) -> None:
+    _, built = node.publish(new_key(), {"a.txt": b"0123456789"})
+    target = f"/ipfs/{built.cids['a.txt']}?format=raw"
+    answer = await node.ask("GET", f"127.0.0.1:{node.port}", target, Range="bytes=0-0,8-9")
+    assert answer.status == 206
+    assert (answer.body.count(b"Content-Range: bytes "), b"\r\n\r\n89\r\n--" in answer.body) == (2, True)
 
 
 async def test_conditions_and_releases(node: Node) -> None:

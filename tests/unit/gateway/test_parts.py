@@ -9,13 +9,14 @@ import pytest
 
 from config import Config, Paths
 from config.schema import GatewaySettings, LogSettings, NodeSettings
-from node.gateway import pages
+from node.gateway import listing_page, pages
 from node.gateway.blocks import BlockCache
 from node.gateway.failures import blocked_by
 from node.gateway.limits import FetchLimits, Limits
 from node.gateway.listening import CannotListen, bound_address, listening_sockets
 from node.gateway.pages import Self
 from node.gateway.response import Response, encode_head
+from node.gateway.routing import SitePath
 from node.gateway.settings import WorkerSettings
 from node.gateway.supervisor import site_urls, worker_settings
 from protocol.cid import RAW, Cid
@@ -23,6 +24,7 @@ from protocol.site_id import SiteId
 from tests.unit.gateway.nodes import new_key
 
 SITE = SiteId.of(new_key())
+CID = Cid.of(RAW, b"x")
 
 
 def block(n: int, size: int = 100) -> tuple[Cid, bytes]:
@@ -141,13 +143,18 @@ def test_who_blocks_is_a_safe_url(contact: str, expected: str) -> None:
     assert blocked_by(Self("n", contact), "/home") == expected
 
 
+def place(*segments: str) -> SitePath:
+    return SitePath(SITE, str(SITE), segments, True, "", "", "http://localhost/")
+
+
 def test_pages_escape_whatever_they_show() -> None:
     evil = "<script>alert('1')</script>\"&"
     me = Self(evil, evil)
     for page in (
         pages.plain(evil, evil, me),
         pages.not_in_site(evil, SITE, me),
-        pages.listing(evil, [pages.Row(evil, 5)], more=True, site=SITE, me=me),
+        listing_page.listing(place(evil), [listing_page.Row(evil, CID, 5)], more=True, me=me),
+        listing_page.data(place(evil), CID, b'"%s"' % evil.encode(), me),
         pages.front(me, 3, [(evil, evil)]),
         pages.unavailable(evil, evil, SITE, me),
     ):
@@ -157,8 +164,8 @@ def test_pages_escape_whatever_they_show() -> None:
 
 
 def test_sizes_in_listings() -> None:
-    rows = [pages.Row(f"{size}", size) for size in (0, 1023, 1024, 5 * 1024**2, 3 * 1024**4)]
-    text = pages.listing("", rows, more=False, site=SITE, me=Self("", "")).decode()
+    rows = [listing_page.Row(f"{size}", CID, size) for size in (0, 1023, 1024, 5 * 1024**2, 3 * 1024**4)]
+    text = listing_page.listing(place(), rows, more=False, me=Self("", "")).decode()
     for size in ("1023 bytes", "1.0 KiB", "5.0 MiB", "3.0 TiB"):
         assert size in text
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from node.gateway.ranges import ByteRange, Unsatisfiable, is_other, is_unchanged, parse_range, range_applies
+from node.gateway.ranges import ByteRange, Unsatisfiable, is_other, is_unchanged, parse_ranges, range_applies
 
 
 @pytest.mark.parametrize(
@@ -23,7 +23,6 @@ from node.gateway.ranges import ByteRange, Unsatisfiable, is_other, is_unchanged
         ("bytes=", 10, None),
         ("bytes=-", 10, None),
         ("bytes=1-0", 10, None),
-        ("bytes=0-1,3-4", 10, None),
         ("bytes=a-b", 10, None),
         ("bytes=+1-2", 10, None),
         ("bytes=1 - 2", 10, None),
@@ -33,17 +32,44 @@ from node.gateway.ranges import ByteRange, Unsatisfiable, is_other, is_unchanged
         ("bytes=-5", 0, None),
     ],
 )
-def test_parse_range(value: str | None, size: int, expected: tuple[int, int] | None) -> None:
-    assert parse_range(value, size) == (ByteRange(*expected) if expected else None)
+def test_one_range(value: str | None, size: int, expected: tuple[int, int] | None) -> None:
+    assert parse_ranges(value, size) == ((ByteRange(*expected),) if expected else ())
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("bytes=0-1,3-4", [(0, 2), (3, 5)]),
+        ("bytes=7-, 0-1 ,\t3-3", [(7, 10), (0, 2), (3, 4)]),
+        ("bytes=0-4,5-9", [(0, 5), (5, 10)]),
+        ("bytes=0-1,20-30", [(0, 2)]),
+        ("bytes=0-1,-0", [(0, 2)]),
+        ("bytes=0-5,3-4", []),
+        ("bytes=0-,0-", []),
+        ("bytes=0-1,x", []),
+        ("bytes=0-1,", []),
+        ("bytes=" + ",".join(f"{n}-{n}" for n in range(17)), []),
+        ("bytes=0-0," * 200, []),
+    ],
+)
+def test_several_ranges(value: str, expected: list[tuple[int, int]]) -> None:
+    assert parse_ranges(value, 10) == tuple(ByteRange(*pair) for pair in expected)
 
 
 @pytest.mark.parametrize(
     ("value", "size"),
-    [("bytes=10-", 10), ("bytes=10-20", 10), ("bytes=99999999999999999999-", 10), ("bytes=-0", 10), ("bytes=0-", 0)],
+    [
+        ("bytes=10-", 10),
+        ("bytes=10-20", 10),
+        ("bytes=99999999999999999999-", 10),
+        ("bytes=-0", 10),
+        ("bytes=0-", 0),
+        ("bytes=10-,12-", 10),
+    ],
 )
 def test_unsatisfiable(value: str, size: int) -> None:
     with pytest.raises(Unsatisfiable):
-        parse_range(value, size)
+        parse_ranges(value, size)
 
 
 def test_content_range_is_inclusive() -> None:

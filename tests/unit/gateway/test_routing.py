@@ -12,6 +12,7 @@ from node.gateway.routing import (
     Nothing,
     Redirect,
     SitePath,
+    address_of,
     decode_segments,
     parse_host,
     route,
@@ -55,7 +56,7 @@ def test_other_forms_of_the_id_lead_to_the_one_form() -> None:
     assert at(f"{BASE32}.ipns.localhost:81", "/a%20b?c") == Redirect(f"http://{SITE}.ipns.localhost:81/a%20b?c")
     for form in (BASE32, BASE58, str(SITE), str(SITE).upper()):
         assert at("localhost", f"/ipns/{form}/a") == Redirect(f"http://{SITE}.ipns.localhost/a")
-    assert at("127.0.0.1", f"/ipns/{BASE32}/a?b") == Redirect(f"/ipns/{SITE}/a?b")
+    assert at("127.0.0.1", f"/ipns/{BASE32}/a?b") == Redirect(f"/ipns/{SITE}/a?b", 302)
 
 
 def test_paths_on_a_domain_lead_to_the_sites_origin() -> None:
@@ -72,7 +73,7 @@ def test_addresses_serve_sites_as_paths(host: str | None) -> None:
     found = at(host, f"/ipns/{SITE}/a/b?c")
     assert found == SitePath(SITE, str(SITE), ("a", "b"), False, "?c", f"/ipns/{SITE}", "/")
     assert not found.isolated
-    assert at(host, f"/ipns/{SITE}") == Redirect(f"/ipns/{SITE}/")
+    assert at(host, f"/ipns/{SITE}?c") == SitePath(SITE, str(SITE), (), False, "?c", f"/ipns/{SITE}", "/")
     assert at(host, "/") == NodePath("/")
 
 
@@ -81,7 +82,7 @@ def test_other_names_may_be_domains_of_sites() -> None:
     assert isinstance(found, NamePath)
     assert (found.name, found.path, found.query, found.base) == ("box.lan", f"/ipns/{SITE}/a", "?b", "")
     assert found.otherwise == at("127.0.0.1", f"/ipns/{SITE}/a?b")
-    assert found.of_site(SITE) == SitePath(SITE, "box.lan", ("ipns", str(SITE), "a"), False, "?b", "", found.home)
+    assert found.of_owner(SITE) == SitePath(SITE, "box.lan", ("ipns", str(SITE), "a"), False, "?b", "", found.home)
 
 
 @pytest.mark.parametrize(("name", "label"), [("my-site.example.org", "my--site-example-org"), ("a.b", "a-b")])
@@ -93,6 +94,51 @@ def test_domains_below_the_gateways(name: str, label: str) -> None:
     found = at("127.0.0.1", f"/ipns/{name}/x")
     assert isinstance(found, NamePath)
     assert (found.name, found.path, found.base) == (name, "/x", f"/ipns/{name}")
+
+
+RSA = "QmVujd5Vb7moysJj8itnGufN7MEtPRCNHkKpNuA4onsRa3"
+RSA_NAME = "k2k4r8m7xvggw5pxxk3abrkwyer625hg01hfyggrai7lk1m63fuihi7w"
+
+
+def test_names_with_keys_of_other_kinds() -> None:
+    assert at("localhost", f"/ipns/{RSA}/a") == Redirect(f"http://{RSA_NAME}.ipns.localhost/a")
+    assert at("127.0.0.1", f"/ipns/{RSA}/a?b") == Redirect(f"/ipns/{RSA_NAME}/a?b", 302)
+    found = at(f"{RSA_NAME}.ipns.localhost", "/a")
+    assert isinstance(found, SitePath)
+    assert (found.name, address_of(found.site), found.address) == (RSA_NAME, *[f"/ipns/{RSA_NAME}"] * 2)
+    as_node = multibase.encode("base36", Cid(bytes((1, 0x70)) + Cid.from_text(RSA).multihash))
+    assert at(f"{as_node}.ipns.localhost", "/a") == Redirect(f"http://{RSA_NAME}.ipns.localhost/a")
+    secp256k1 = Cid(bytes((1, 0x72, 0, 37)) + bytes(37))
+    assert isinstance(at("127.0.0.1", f"/ipns/{multibase.encode('base36', secp256k1)}/"), SitePath)
+
+
+def test_a_whole_domain_below_the_gateways() -> None:
+    found = at("My-site.example.org.ipns.localhost", "/x")
+    assert isinstance(found, NamePath)
+    assert (found.name, found.base) == ("my-site.example.org", "")
+    assert isinstance(found.otherwise, Nothing)
+    assert isinstance(at("a.b.ipfs.localhost", "/"), Nothing)
+
+
+@pytest.mark.parametrize(
+    ("target", "location"),
+    [
+        ("/ipfs/?uri=ipfs%3A%2F%2Fbafy%2Fa%20b%3Fc", "/ipfs/bafy/a%20b?c"),
+        ("/ipns/?uri=ipns://example.org", "/ipns/example.org"),
+        ("/ipfs/?uri=ipns://example.org/%0d%0aX:1", None),
+        ("/ipfs/?uri=https://example.org", None),
+        ("/ipfs/?uri=ipfs:////evil.example", None),
+        ("/ipfs/?" + "a&" * 20 + "uri=ipfs://bafy", None),
+        ("/x/?uri=ipfs://bafy", None),
+    ],
+)
+def test_links_that_a_browser_hands_over(target: str, location: str | None) -> None:
+    for host in ("localhost", "127.0.0.1"):
+        found = at(host, target)
+        if location is None:
+            assert isinstance(found, NodePath)
+        else:
+            assert found == Redirect(location)
 
 
 def test_a_domain_too_long_for_a_label_has_no_place_below_the_gateways() -> None:
@@ -116,7 +162,6 @@ LONG = str(Cid(b"\x01\x55\x13\x40" + bytes(64)))
         ("localhost", f"/ipfs/{LONG}/", 400),
         (f"{LONG}.ipfs.localhost", "/", 400),
         ("127.0.0.1", f"/ipfs/{SITE}/", 400),
-        (f"a.{SITE}.ipns.localhost", "/", 404),
         (f"{SITE}.ipns.other.example", "/", 404),
         (f"{SITE}.ipns.localhost", "/" + "a/" * 300, 404),
     ],
