@@ -62,6 +62,7 @@ class Copies:
         self._connected: set[SiteId] = set()
         self._leaving: set[SiteId] = set()
         self._passed_s: dict[SiteId, float] = {}  # when a node last proved all that it was asked for
+        self._shown_s: dict[SiteId, float] = {}  # when it last proved anything
         self._caught_s: dict[SiteId, float] = {}  # when it last could not prove what it had said
         self._vague: set[SiteId] = set()  # nodes whose filters name more than they hold
 
@@ -130,6 +131,8 @@ class Copies:
 
         A filter errs; so a site that only the filter named is no lie, unless most of those asked for are such.
         """
+        if proved:
+            self._shown_s[node] = now_s
         if len(failed) > len(proved) or any(self.said(site, node) for site in failed):
             self._caught_s[node] = now_s
         elif proved and not failed:
@@ -147,13 +150,13 @@ class Copies:
     def doubted(self, now_s: float, site: SiteId, node: SiteId) -> bool:
         """It was caught lately, or could not prove the site: that it takes the site says nothing."""
         copy = self._by_site.get(site, {}).get(node)
-        return now_s - self._caught_s.get(node, float("-inf")) < DOUBT_S or (copy is not None and copy.failed)
+        return self._is_doubted(now_s, node) or (copy is not None and copy.failed)
 
     def gone(self, node: SiteId) -> None:
         """It is no member any more."""
         for site in self._by_node.pop(node, {}):
             self._by_site[site].pop(node, None)
-        for known in (self._contact_s, self._passed_s, self._caught_s):
+        for known in (self._contact_s, self._passed_s, self._shown_s, self._caught_s):
             known.pop(node, None)
         self._leaving.discard(node)
         self._vague.discard(node)
@@ -185,11 +188,18 @@ class Copies:
         """All that say they host one of the watched sites."""
         return self._by_node
 
+    def _was_caught(self, now_s: float, node: SiteId) -> bool:
+        return now_s - self._caught_s.get(node, float("-inf")) < DOUBT_S
+
+    def _is_doubted(self, now_s: float, node: SiteId) -> bool:
+        """Caught without anything, and nothing proved since: what it says after it was caught is no more worth."""
+        return self._was_caught(now_s, node) and self._shown_s.get(node, float("-inf")) < self._caught_s[node]
+
     def _believed(self, now_s: float, node: SiteId, copy: Copy) -> bool:
         if copy.proved_s is not None and not copy.failed and now_s - copy.proved_s < PROOF_MAX_S:
             return True  # as it is nearly always, of all sites in each minute
-        caught_s = self._caught_s.get(node, float("-inf"))
-        doubted = now_s - caught_s < DOUBT_S and copy.stated_s <= caught_s
+        before = copy.stated_s <= self._caught_s.get(node, float("-inf"))
+        doubted = self._is_doubted(now_s, node) or (before and self._was_caught(now_s, node))
         if doubted or (not copy.said and node in self._vague):
             return False
         return copy.counts(now_s, self._passed_s.get(node, float("-inf")))

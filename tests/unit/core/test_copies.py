@@ -94,6 +94,20 @@ def test_who_is_caught_is_believed_nothing_but_proofs_and_new_words() -> None:
     assert [copies.counted(4.0, site) for site in (SITE, OTHER, third)] == [[], [NODE], [NODE]]
 
 
+def test_new_words_of_who_had_nothing_to_show_are_believed_when_it_has_shown_something() -> None:
+    copies = watched()
+    third = SiteId(b"\5" * 32)
+    copies.stated(1.0, SITE, NODE)
+    copies.audited(2.0, NODE, [], [SITE, OTHER])
+    copies.watch(third)
+    copies.stated(3.0, third, NODE)
+    assert copies.counted(4.0, third) == []
+    assert copies.doubted(4.0, third, NODE)
+    copies.audited(5.0, NODE, [OTHER], [])
+    assert copies.counted(6.0, third) == [NODE]
+    assert not copies.doubted(6.0, third, NODE)
+
+
 def test_a_filter_that_names_nearly_everything_is_no_word_for_any_site() -> None:
     copies = Copies()
     copies.watch(SITE)
