@@ -167,7 +167,7 @@ class Lmdb:
     def __init__(self, folder: Path, blocks: Sequence[Block]) -> None:
         size = sum(len(data) for _, data in blocks)
         self._open: Callable[[], Any] = lambda: lmdb.open(str(folder), map_size=4 * size + (256 << 20))
-        self._env = self._open()
+        self._env: Any = self._open()
 
     def put(self, blocks: Sequence[Block]) -> None:
         with self._env.begin(write=True) as tx:
