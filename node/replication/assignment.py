@@ -75,9 +75,14 @@ class Assignment:
         return len(self._pool) < POOL_BLOCKS
 
     @property
+    def sources(self) -> int:
+        """How many there are."""
+        return len(self._sources)
+
+    @property
     def has_several(self) -> bool:
         """More than one source is there."""
-        return len(self._sources) > 1
+        return self.sources > 1
 
     @property
     def stuck(self) -> bool:
@@ -91,9 +96,15 @@ class Assignment:
         waits = (len(state.queue) * state.pace_s(now_s) for state in self._sources.values())
         return bool(self._pool) or any(wait_s > patience_s for wait_s in waits)
 
-    def add(self, cids: Iterable[Cid]) -> None:
-        """These are missing; each is added once."""
-        self._pool.update(dict.fromkeys(cids))
+    def add(self, cids: Iterable[Cid], *, first: bool = False) -> None:
+        """These are missing; each is added once. first: before all that nobody was asked for yet."""
+        added = dict.fromkeys(cids)
+        self._pool = {**added, **self._pool} if first else {**self._pool, **added}
+
+    def give_up(self) -> list[Cid]:
+        """Takes out what nobody was asked for, and returns it."""
+        given_up, self._pool = list(self._pool), {}
+        return given_up
 
     def join(self, source: Source, now_s: float) -> None:
         """The source can be asked from now on."""

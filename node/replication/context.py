@@ -34,6 +34,8 @@ class Context:
     gate: Gate
     core: FederationCore
     tell: Callable[[Input], None]
+    start: Callable[..., None]
+    """Starts a task with its arguments; what fails in it is logged and fails alone."""
     standing: Standing = field(default_factory=Standing)
     speeds: Speeds = field(default_factory=Speeds)
     # Sites that were handed in here by a publisher, and are kept however many others host them.

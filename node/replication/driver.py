@@ -84,7 +84,7 @@ class Replicator:
         )
         self._announced = AnnouncedThrough(announced)
         self.forks = forks
-        self.context = Context(store=store, network=network, gate=gate, core=core, tell=self.tell)
+        self.context = Context(store=store, network=network, gate=gate, core=core, tell=self.tell, start=self._start)
         self.context.standing.on_shunned = lambda peer: network.ban(peer, for_s=BAN_S)
         self.care: Care | None = None
         """Set before `run` by whoever takes part in the membership; without it, all peers are offered everything."""

@@ -5,21 +5,18 @@ from __future__ import annotations
 import logging
 from collections import OrderedDict
 from dataclasses import dataclass, field
+from functools import partial
 
 import trio
 
 from node.gateway.backend import Identity, Unavailable
-from node.net.channel import FrameChannel
 from node.net.port import PeerId
-from node.replication.context import IDLE_S, OPEN_DEADLINE_S, Context
+from node.replication.context import Context
 from node.replication.lookup import find_heads
-from node.replication.pull import SourceRefuses
-from node.store.errors import BlockCorrupt, BlockMissing
-from node.store.port import Store
-from protocol import messages as msg
+from node.replication.reading import Reading, is_readable
+from node.replication.sources import Sources
 from protocol.cid import Cid
-from protocol.errors import Malformed, OperatorError, PeerError
-from protocol.messages import SYNC_PROTOCOL
+from protocol.errors import PeerError
 from protocol.release import SignedRelease, check_successor
 from protocol.site_id import SiteId
 
@@ -29,7 +26,10 @@ FRESH_S = 30.0
 MISSING_S = 10.0
 RESOLVE_DEADLINE_S = 15.0
 BLOCK_DEADLINE_S = 20.0
-SESSIONS_MAX = 16
+# Releases that are read at a time; each has up to four streams, and what follows in its files in memory.
+READINGS_MAX = 32
+# A reader waits: another host is asked soon.
+PATIENCE_S = 0.3
 ADDRESSES_MAX = 16  # told to readers
 
 log = logging.getLogger(__name__)
@@ -53,8 +53,7 @@ class OnDemand:
         self._context = context
         self._any_site = any_site
         self._found: OrderedDict[SiteId, Found] = OrderedDict()
-        self._fetching: dict[Cid, trio.Event] = {}
-        self._sessions = trio.CapacityLimiter(SESSIONS_MAX)
+        self._readings: dict[Cid, Reading] = {}
 
     async def resolve(self, site: SiteId) -> SignedRelease:
         """The newest head that hosts who answer know. Equal requests at one time cost one lookup."""
@@ -77,21 +76,44 @@ class OnDemand:
         return found.signed
 
     async def fetch_block(self, site: SiteId, cid: Cid) -> None:
-        """Makes one block of the site readable in the store; equal requests wait for one fetch."""
-        if (running := self._fetching.get(cid)) is not None:
-            with trio.move_on_after(BLOCK_DEADLINE_S):
-                await running.wait()
+        """Makes one block of the site readable in the store, and fetches ahead; equal requests cost one fetch."""
+        if await self._context.in_store(is_readable, self._context.store, cid):
             return
-        done = self._fetching[cid] = trio.Event()
         try:
             with trio.fail_after(BLOCK_DEADLINE_S):
-                async with self._sessions:
-                    await self._fetch_block(site, cid)
+                signed, hosts = await self._sources(site)
+                self._check_policy(signed, cid)
+                await self._reading(signed, hosts).get(cid)
         except trio.TooSlowError:
-            raise Unavailable("timeout", "no host sent the block in time") from None
+            raise Unavailable("timeout", "no host sent this part of the site in time") from None
+
+    def _reading(self, signed: SignedRelease, hosts: list[PeerId]) -> Reading:
+        """The one of this release; begins it if there is none."""
+        reading = self._readings.get(signed.cid)
+        if reading is None:
+            if len(self._readings) >= READINGS_MAX:
+                raise Unavailable("busy", "this node fetches too many sites for readers at the moment")
+            reading = self._readings[signed.cid] = Reading(self._context, partial(self._check_policy, signed))
+            self._context.start(self._read, signed, reading, hosts)
+        return reading
+
+    async def _read(self, signed: SignedRelease, reading: Reading, hosts: list[PeerId]) -> None:
+        """Until nobody reads, or no host is left."""
+
+        def look() -> None:
+            reading.settle(exhausted=sources.exhausted)
+            if reading.idle:
+                scope.cancel()
+
+        sources = Sources(self._context, reading, signed, lambda: hosts, patience_s=PATIENCE_S, look=look)
+        try:
+            with trio.CancelScope() as scope:
+                await sources.draw()
+        except PeerError as error:
+            log.info("nobody is left to read %s from: %s", signed.site, error)
         finally:
-            del self._fetching[cid]
-            done.set()
+            del self._readings[signed.cid]
+            reading.give_up()
 
     async def identity(self) -> Identity:
         """This node, with as many of its addresses as fit an answer."""
@@ -127,26 +149,6 @@ class OnDemand:
         if peer not in found.hosts:
             found.hosts.append(peer)
 
-    async def _fetch_block(self, site: SiteId, cid: Cid) -> None:
-        if await self._context.in_store(_is_readable, self._context.store, cid):
-            return
-        signed, hosts = await self._sources(site)
-        for peer in hosts:
-            self._check_policy(signed, cid)
-            try:
-                data = await self._from_host(peer, signed, cid)
-                self._check_policy(signed, cid)
-                await self._context.in_store(self._context.store.cache_blocks, [(cid, data)])
-            except PeerError as error:
-                self._context.standing.count(trio.current_time(), peer, error.code)
-                log.info("block %s from %s: %s", cid, peer, error)
-            except OperatorError as error:
-                log.warning("cannot keep block %s: %s", cid, error)
-                raise Unavailable("timeout", "the node cannot store the block at the moment") from error
-            else:
-                return
-        raise Unavailable("timeout", "no host that answers has this part of the site")
-
     async def _sources(self, site: SiteId) -> tuple[SignedRelease, list[PeerId]]:
         """The release whose block is needed, and who may have it: for a site held here, anybody connected."""
         state = self._context.core.state_of(site)
@@ -158,20 +160,6 @@ class OnDemand:
             await find_heads(self._context, site, lambda peer, _: peers.append(peer), hurry=True)
         return state.held, list(dict.fromkeys(peers))
 
-    async def _from_host(self, peer: PeerId, signed: SignedRelease, cid: Cid) -> bytes:
-        stream = await self._context.network.open(peer, SYNC_PROTOCOL, deadline_s=OPEN_DEADLINE_S)
-        async with FrameChannel(stream, idle_s=IDLE_S, write_s=IDLE_S) as channel:
-            await channel.send(msg.Fetch(signed.site, signed.cid))
-            await channel.send(msg.Want((cid,)))
-            match await channel.receive():
-                case msg.Block(got, data) if got == cid:
-                    cid.verify(data)
-                    return data
-                case msg.Missing() | msg.Refuse() | None:
-                    raise SourceRefuses("the host does not give this block away")
-                case other:
-                    raise Malformed(f"expected a block, got {type(other).__name__}")
-
     def _check_policy(self, signed: SignedRelease, cid: Cid) -> None:
         """What is hosted here may be healed, whatever the hosting settings say of new sites."""
         state = self._context.core.state_of(signed.site)
@@ -179,12 +167,3 @@ class OnDemand:
         verdict = self._context.gate.may_fetch_block(signed, cid, local=local)
         if not verdict.allowed:
             raise Unavailable("refused", verdict.reason)
-
-
-def _is_readable(store: Store, cid: Cid) -> bool:
-    """Reads the block, by which the store learns that it is damaged: only then can it be replaced."""
-    try:
-        store.get_block(cid)
-    except (BlockMissing, BlockCorrupt):
-        return False
-    return True

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import http.client
+import random
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+import trio
 
 from cli.demo.nodes import fednode
+from protocol.builder import CHUNK_BYTES
 from tests.integration.daemons import Daemon, daemon_folder, eventually, federation, sample_site
+from tests.integration.loopback import DEADLINE_S, on_loopback
+from tests.unit.replication.hosts import Host
+from tests.unit.replication.kit import TreeSite
 
 pytestmark = [pytest.mark.integration]
 
@@ -45,3 +54,147 @@ def test_switched_off_it_is_not_fetched(tmp_path: Path) -> None:
             assert reader.get(site.id, "/").status == 404
         finally:
             reader.stop()
+
+
+@asynccontextmanager
+async def reader_of(*hosts: Host, **settings: str) -> AsyncIterator[Daemon]:
+    """A daemon that hosts nothing and is connected with all of the hosts."""
+    wanted = {"hosting_mode": "none", "gateway_fetch_on_miss": "all"} | settings
+    with daemon_folder() as folder:
+        daemon = Daemon("reader", folder, **wanted)
+        await trio.to_thread.run_sync(daemon.start)
+        try:
+            async with trio.open_nursery() as nursery:
+                for host in hosts:
+                    await nursery.start(keep_connected, host, daemon.address)
+                yield daemon
+                nursery.cancel_scope.cancel()
+        finally:
+            await trio.to_thread.run_sync(daemon.stop)
+
+
+async def keep_connected(
+    host: Host, address: str, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+) -> None:
+    async with on_loopback(host) as network:
+        await network.connect(address, deadline_s=DEADLINE_S)
+        task_status.started()
+        await trio.sleep_forever()
+
+
+class Download:
+    """A GET that goes on in a thread. `first` is set with the first byte; `content` is None if the answer was cut."""
+
+    def __init__(self, daemon: Daemon, site: TreeSite, path: str) -> None:
+        self.first = trio.Event()
+        self.content: bytes | None = None
+        self._daemon, self._site, self._path = daemon, site, path
+
+    async def run(self) -> None:
+        token = trio.lowlevel.current_trio_token()
+        await trio.to_thread.run_sync(self._get, token)
+
+    def _get(self, token: trio.lowlevel.TrioToken) -> None:
+        host, _, port = self._daemon.gateway.rpartition(":")
+        connection = http.client.HTTPConnection(host, int(port), timeout=DEADLINE_S)
+        try:
+            name = f"{self._site.signed.site}.ipns.localhost:{port}"
+            connection.request("GET", self._path, headers={"Host": name})
+            response = connection.getresponse()
+            begin = response.read(1)
+            token.run_sync_soon(self.first.set)
+            self.content = begin + response.read()
+        except (OSError, http.client.HTTPException):
+            self.content = None
+        finally:
+            connection.close()
+
+
+def big(blocks: int) -> bytes:
+    return random.Random(blocks).randbytes(blocks * CHUNK_BYTES)
+
+
+async def test_the_first_byte_of_a_large_file_comes_long_before_the_last() -> None:
+    content = big(64)
+    host = Host(TreeSite({"big.bin": content}), pace_s=0.02)
+    async with reader_of(host) as daemon, trio.open_nursery() as nursery:
+        download = Download(daemon, host.site, "/big.bin")
+        nursery.start_soon(download.run)
+        with trio.fail_after(DEADLINE_S):
+            await download.first.wait()
+        sent_by_then = len(host.sent)
+    assert sent_by_then < 32
+    assert download.content == content
+
+
+async def test_readers_of_one_file_cost_one_fetch() -> None:
+    content = big(12)
+    host = Host(TreeSite({"big.bin": content}), pace_s=0.02)
+    async with reader_of(host, gateway_workers="2") as daemon:
+        downloads = [Download(daemon, host.site, "/big.bin") for _ in range(4)]
+        async with trio.open_nursery() as nursery:
+            for download in downloads:
+                nursery.start_soon(download.run)
+    assert [download.content == content for download in downloads] == [True] * 4
+    assert sorted(host.sent) == sorted(host.site.blocks)
+
+
+async def test_a_host_that_stalls_does_not_keep_the_reader_waiting() -> None:
+    content = big(12)
+    site = TreeSite({"big.bin": content})
+    hosts = [Host(site, stall_after=4), Host(site, pace_s=0.01)]
+    async with reader_of(*hosts) as daemon:
+        download = Download(daemon, site, "/big.bin")
+        with trio.fail_after(10.0):
+            await download.run()
+    assert download.content == content
+
+
+async def test_the_cache_stays_within_its_quota() -> None:
+    files = {f"{number}.bin": random.Random(number).randbytes(4 * CHUNK_BYTES) for number in range(6)}
+    host = Host(TreeSite(files))
+    async with reader_of(host, gateway_cache_bytes="12 MiB") as daemon:
+        for name, content in files.items():
+            answer = await trio.to_thread.run_sync(daemon.get, str(host.site.signed.site), f"/{name}")
+            assert (answer.status, answer.body) == (200, content)
+            store = (await trio.to_thread.run_sync(daemon.status))["store"]
+            assert store["cache_bytes"] <= store["cache_quota_bytes"] == 12 * CHUNK_BYTES
+        before = len(host.sent)
+        answer = await trio.to_thread.run_sync(daemon.get, str(host.site.signed.site), "/5.bin")
+        assert answer.body == files["5.bin"]
+        assert len(host.sent) == before, "what came last is still there"
+        answer = await trio.to_thread.run_sync(daemon.get, str(host.site.signed.site), "/0.bin")
+        assert answer.body == files["0.bin"]
+        assert len(host.sent) > before, "what came first had to go"
+
+
+async def test_a_refusal_in_mid_fetch_cuts_the_answer_and_the_fetch() -> None:
+    host = Host(TreeSite({"big.bin": big(64)}), pace_s=0.1)
+    async with reader_of(host) as daemon:
+        async with trio.open_nursery() as nursery:
+            download = Download(daemon, host.site, "/big.bin")
+            nursery.start_soon(download.run)
+            await download.first.wait()
+            site = str(host.site.signed.site)
+            await trio.to_thread.run_sync(lambda: fednode("block", site, *daemon.at))
+        assert download.content is None
+        kept = (await trio.to_thread.run_sync(daemon.status))["store"]["cache_bytes"]
+        await trio.sleep(0.5)  # three more would have come
+        assert (await trio.to_thread.run_sync(daemon.status))["store"]["cache_bytes"] == kept
+        assert len(host.sent) < len(host.site.blocks)
+        assert (await trio.to_thread.run_sync(daemon.get, site, "/big.bin")).status == 410
+
+
+@pytest.mark.large
+async def test_a_reader_of_a_site_whose_hosts_are_silent_is_told_in_time() -> None:
+    site = TreeSite({"index.html": b"home"})
+    async with reader_of(Host(site, stall_after=0), Host(site, stall_after=0)) as daemon:
+        with trio.fail_after(30.0):
+            host, _, port = daemon.gateway.rpartition(":")
+            connection = http.client.HTTPConnection(host, int(port), timeout=60)
+            connection.request("GET", "/", headers={"Host": f"{site.signed.site}.ipns.localhost:{port}"})
+            response = await trio.to_thread.run_sync(connection.getresponse)
+            page = response.read().decode()
+            connection.close()
+    assert response.status == 504
+    assert "in time" in page

@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from functools import partial
 
 import pytest
 import trio
 
-from node.net import FrameChannel, NetSettings, Network, open_network
-from node.net.port import PeerConnected
-from protocol import messages as msg
-from protocol.errors import PeerError
-from protocol.messages import SYNC_PROTOCOL
 from tests.integration.daemons import Daemon, daemon_folder
+from tests.integration.loopback import on_loopback
 from tests.unit.replication.hosts import Host
 from tests.unit.replication.kit import TreeSite
 
@@ -22,31 +16,6 @@ pytestmark = [pytest.mark.integration]
 DEADLINE_S = 30.0
 BLOCK_BYTES = 100_000
 PACE_S = 0.004
-
-
-async def offering(network: Network, host: Host) -> None:
-    """Tells every peer that connects of the site, as a host does that has just got it."""
-    async for event in network.events():
-        if not isinstance(event, PeerConnected):
-            continue
-        try:
-            stream = await network.open(event.peer, SYNC_PROTOCOL, deadline_s=DEADLINE_S)
-            async with FrameChannel(stream, idle_s=DEADLINE_S, write_s=DEADLINE_S) as channel:
-                await channel.send(msg.Offer(host.site.signed))
-                await channel.receive()
-        except PeerError:
-            continue  # it was killed meanwhile
-
-
-@asynccontextmanager
-async def on_loopback(host: Host, number: int) -> AsyncIterator[str]:
-    """The host on a real network; its address."""
-    settings = NetSettings(listen=("/ip4/127.0.0.1/tcp/0",), private_key=bytes([number]) * 32)
-    async with open_network(settings) as network, trio.open_nursery() as nursery:
-        network.serve(SYNC_PROTOCOL, host.serve)
-        nursery.start_soon(offering, network, host)
-        yield network.addresses()[0]
-        nursery.cancel_scope.cancel()
 
 
 async def until_sent(host: Host, count: int) -> None:
@@ -73,15 +42,15 @@ async def test_kill_in_mid_fetch_costs_what_was_not_written_yet() -> None:
     site = sample(900)
     first, second = Host(site, pace_s=PACE_S), Host(site, pace_s=PACE_S)
     with daemon_folder() as folder:
-        async with on_loopback(first, 21) as one, on_loopback(second, 22) as two:
-            daemon = Daemon("reader", folder, bootstrap=one, gateway_fetch_on_miss="off")
+        async with on_loopback(first) as one, on_loopback(second) as two:
+            daemon = Daemon("reader", folder, bootstrap=one.addresses()[0], gateway_fetch_on_miss="off")
             await trio.to_thread.run_sync(daemon.start)
             try:
                 await until_sent(first, 600)
                 daemon.kill()
                 sent = list(first.sent)
                 first.stall_after = 0  # it is there and gives nothing any more
-                daemon = Daemon("reader", folder, bootstrap=two, gateway_fetch_on_miss="off")
+                daemon = Daemon("reader", folder, bootstrap=two.addresses()[0], gateway_fetch_on_miss="off")
                 await trio.to_thread.run_sync(daemon.start)
                 await until_served(daemon, site)
             finally:

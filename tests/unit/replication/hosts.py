@@ -38,6 +38,8 @@ class Host:
         match await channel.receive():
             case Summary() as summary:
                 await self._compare(channel, summary)
+            case msg.Ask():
+                await channel.send(msg.Offer(self.site.signed))
             case msg.Offer():
                 await channel.send(msg.End())
             case msg.Fetch():

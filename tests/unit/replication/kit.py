@@ -21,7 +21,7 @@ from node.replication.intake import Intake
 from node.replication.serving import serve_sync
 from node.store.memory import MemoryStore
 from node.store.port import Origin
-from protocol.builder import build_directory, leaf
+from protocol.builder import CHUNK_BYTES, FileBuilder, Link, build_directory, leaf
 from protocol.cid import Cid
 from protocol.messages import PUBLISH_PROTOCOL, SYNC_PROTOCOL
 from protocol.release import Band, Release, SignedRelease, sign_release
@@ -55,18 +55,25 @@ class MemoryNode:
 
 
 class TreeSite:
-    """A site of `files`, each a leaf of one folder."""
+    """A site of `files` in one folder."""
 
     def __init__(self, files: dict[str, bytes], *, seq: int = 1, key: Ed25519PrivateKey | None = None) -> None:
         self.key = key or Ed25519PrivateKey.generate()
         self.blocks: dict[Cid, bytes] = {}
         entries = []
         for name, content in files.items():
-            link = leaf(content)
-            self.blocks[link.cid] = content
+            link = self._file(content)
             entries.append(DirEntry(name, link.cid, link.tsize))
         root = build_directory(entries, self.blocks.__setitem__)
         self.signed = self._sign(root.cid, seq)
+
+    def _file(self, content: bytes) -> Link:
+        builder = FileBuilder(self.blocks.__setitem__)
+        for at in range(0, len(content), CHUNK_BYTES):
+            link = leaf(content[at : at + CHUNK_BYTES])
+            self.blocks[link.cid] = content[at : at + CHUNK_BYTES]
+            builder.add(link)
+        return builder.finish()
 
     def _sign(self, root: Cid, seq: int) -> SignedRelease:
         size_bytes = sum(map(len, self.blocks.values()))

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from node.replication.assignment import WINDOW_FIRST_BLOCKS, Assignment
-from node.replication.pull import LOOK_S
+from node.replication.drawing import LOOK_S
 from protocol.cid import RAW, Cid
 from protocol.limits import WANT_MAX_CIDS
 

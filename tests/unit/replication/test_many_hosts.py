@@ -9,7 +9,7 @@ import pytest
 import trio
 
 from node.net.peer_ids import peer_id_of_seed
-from node.replication import driver, fetching, pull, slots
+from node.replication import drawing, driver, slots, sources
 from protocol.cid import Cid
 from tests.unit.replication.hosts import Host
 from tests.unit.replication.kit import MemoryNode, TreeSite, connect, ring, until
@@ -50,7 +50,7 @@ def faults(reader: MemoryNode, number: int) -> dict[str, int]:
 
 
 async def test_equal_hosts_share_the_work(site: TreeSite) -> None:
-    hosts = [Host(site, pace_s=0.01) for _ in range(3)]
+    hosts = [Host(site, pace_s=0.02) for _ in range(3)]
     async with fetching_from(*hosts) as reader:
         await until(lambda: reader.holds(site))
     sent = [len(host.sent) for host in hosts]
@@ -102,7 +102,7 @@ async def test_a_host_that_stalls_holds_up_nothing(site: TreeSite) -> None:
 
 
 async def test_who_stalls_is_counted_when_others_are_there(site: TreeSite, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pull, "STALL_S", 0.1)
+    monkeypatch.setattr(drawing, "STALL_S", 0.1)
     async with fetching_from(Host(site, stall_after=7), Host(site, pace_s=0.01)) as reader:
         await until(lambda: reader.holds(site))
         assert faults(reader, 0) == {"peer-timeout": 1}
@@ -147,7 +147,7 @@ async def test_a_host_that_vanishes_costs_what_was_on_its_way(site: TreeSite) ->
 
 
 async def test_a_laggard_makes_room_for_another_host(site: TreeSite, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fetching, "SOURCES_MAX", 2)
+    monkeypatch.setattr(sources, "SOURCES_MAX", 2)
     monkeypatch.setattr("node.replication.assignment.LAGGING_S", 0.2)
     hosts = [Host(site, pace_s=0.3), Host(site, pace_s=0.015), Host(site, pace_s=0.015)]
     async with fetching_from(*hosts) as reader:
