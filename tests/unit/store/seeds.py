@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Final
-
-import pytest
-from _pytest.mark import ParameterSet
+from collections.abc import Callable
+from typing import Any, Final, TypeVar
 
 SEEDS: Final = 500
 
+F = TypeVar("F", bound=Callable[..., Any])
 
-def seeds(fast: int, count: int = SEEDS) -> list[ParameterSet]:
-    """0 to `count`, of which the first `fast` are no `large` cases."""
-    return [pytest.param(seed, marks=[pytest.mark.large] if seed >= fast else []) for seed in range(count)]
+
+def over_seeds(fast: int, count: int = SEEDS) -> Callable[[F], F]:
+    """Gives a test the argument `seed`: 0 to `count`, of which the first `fast` are no `large` cases."""
+
+    def mark(test: F) -> F:
+        vars(test)["seed_counts"] = (fast, count)  # conftest.py makes them
+        return test
+
+    return mark

@@ -21,7 +21,7 @@ from protocol.errors import OperatorError
 from tests.conformance.store_check import problems
 from tests.conformance.store_kit import SMALL, Blocks, Publisher, blocks, damage, place, publish, readable, scratch
 from tests.unit.store.fault_files import FaultFiles, PowerCut
-from tests.unit.store.seeds import seeds
+from tests.unit.store.seeds import over_seeds
 
 
 @pytest.fixture
@@ -100,7 +100,7 @@ def test_readers_elsewhere_go_on_while_packs_are_rewritten(path: Path) -> None:
         stays, dropped = interleave(store)
         reading = pool.submit(read, stays)
         try:
-            for seed in range(10, 20):
+            for seed in range(10, 16):
                 store.drop_site(dropped.site)
                 rounds += store.compact() > 0
                 more = blocks(seed, 60, 700)
@@ -126,7 +126,7 @@ def test_a_damaged_block_is_marked_and_not_copied(path: Path) -> None:
         assert verify(path).ok
 
 
-@pytest.mark.parametrize("seed", seeds(15))
+@over_seeds(8)
 def test_compacting_may_be_stopped_at_any_step(path: Path, seed: int) -> None:
     """By loss of power: what was acknowledged before is there, unharmed."""
     source = random.Random(seed)
@@ -147,7 +147,7 @@ def test_compacting_may_be_stopped_at_any_step(path: Path, seed: int) -> None:
     assert problems(path.parent / "after") == []
 
 
-@pytest.mark.parametrize("seed", seeds(6, 200))
+@over_seeds(4, 200)
 def test_a_disk_that_fails_while_packs_are_rewritten_loses_nothing(path: Path, seed: int) -> None:
     source = random.Random(seed)
     files = FaultFiles(seed=seed, can_punch=source.random() < 0.5)

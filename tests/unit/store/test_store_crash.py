@@ -10,8 +10,6 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-import pytest
-
 from node.store.port import Store
 from tests.conformance.store_check import problems
 from tests.conformance.store_kit import scratch
@@ -25,7 +23,7 @@ from tests.unit.store.scenario import (
     outcome,
     whole_state,
 )
-from tests.unit.store.seeds import seeds
+from tests.unit.store.seeds import over_seeds
 
 STEPS = 110  # a little more than most scenarios take
 HOWS = ("before", "torn", "after")
@@ -74,7 +72,7 @@ def interrupted_start(path: Path, source: random.Random) -> None:
         open_disk(path, files)
 
 
-@pytest.mark.parametrize("seed", seeds(25))
+@over_seeds(12)
 def test_what_was_done_survives_the_death_of_the_process(seed: int) -> None:
     source = random.Random(seed)
     files = FaultFiles(stop_at=source.randrange(STEPS), how=source.choice(HOWS), seed=seed, can_punch=seed % 3 > 0)
@@ -90,7 +88,7 @@ def test_what_was_done_survives_the_death_of_the_process(seed: int) -> None:
             check_after(path / "after", scenario, whole_state, allowed)
 
 
-@pytest.mark.parametrize("seed", seeds(40, 1000))
+@over_seeds(24, 1000)
 def test_what_was_acknowledged_survives_loss_of_power(seed: int) -> None:
     source = random.Random(seed)
     files = FaultFiles(stop_at=source.randrange(STEPS), how=source.choice(HOWS), seed=seed, can_punch=seed % 3 > 0)

@@ -19,7 +19,7 @@ from tests.conformance.store_check import problems
 from tests.conformance.store_kit import Publisher, blocks, publish, readable, scratch
 from tests.unit.store.fault_files import FaultFiles, never
 from tests.unit.store.scenario import Call, Scenario, all_readable, durable_state, open_disk, outcome
-from tests.unit.store.seeds import seeds
+from tests.unit.store.seeds import over_seeds
 
 EXPECTED = {errno.ENOSPC: StoreFull, errno.EROFS: StoreReadOnly, errno.EIO: StoreFailed}
 
@@ -33,7 +33,7 @@ def attempt(call: Call, store: Store) -> object:
         return error
 
 
-@pytest.mark.parametrize("seed", seeds(20))
+@over_seeds(12)
 def test_a_failing_step_changes_nothing_that_lasts(seed: int) -> None:
     """Some steps in a row fail; afterwards the store works as if nothing had been."""
     source = random.Random(seed)

@@ -39,7 +39,7 @@ from tests.conformance.store_kit import (
 )
 from tests.unit.store.exchange_files import ExchangeFiles
 from tests.unit.store.fault_files import FaultFiles, PowerCut
-from tests.unit.store.seeds import seeds
+from tests.unit.store.seeds import over_seeds
 
 NOW_S = 1_700_000_000.0
 RULE = RuleRow("/ipns/a", "refuse", "policy", "why", 7)
@@ -123,7 +123,7 @@ def last_of(publishers: list[Publisher]) -> Publisher:
     return Publisher(len(publishers) + 1)
 
 
-@pytest.mark.parametrize("seed", seeds(4, 100))
+@over_seeds(4, 100)
 def test_a_rebuilt_index_says_what_the_old_one_said(path: Path, seed: int) -> None:
     fill(path, seed)
     with closing(opened(path)) as store:
@@ -138,7 +138,7 @@ def test_a_rebuilt_index_says_what_the_old_one_said(path: Path, seed: int) -> No
     assert problems(path) == []
 
 
-@pytest.mark.parametrize("seed", seeds(4, 100))
+@over_seeds(4, 100)
 def test_the_packs_alone_give_what_was_held_and_ended(path: Path, seed: int) -> None:
     fill(path, seed)
     with closing(opened(path)) as store:
@@ -156,7 +156,7 @@ def test_the_packs_alone_give_what_was_held_and_ended(path: Path, seed: int) -> 
     assert problems(path) == []
 
 
-@pytest.mark.parametrize("seed", seeds(8))
+@over_seeds(6)
 def test_a_rebuild_may_be_stopped_at_any_step(path: Path, seed: int) -> None:
     source = random.Random(seed)
     fill(path, seed % 4)
@@ -199,7 +199,7 @@ def exchange_steps(path: Path) -> range:
     return range(max(at for at, name in enumerate(files.log) if name == "commit") + 1, files.steps)
 
 
-@pytest.mark.parametrize("seed", seeds(1, 60))
+@over_seeds(1, 60)
 def test_loss_of_power_while_indexes_are_exchanged_loses_neither(path: Path, seed: int) -> None:
     """At every step, and again while the next rebuild goes on."""
     source = random.Random(seed)
