@@ -1,0 +1,162 @@
+"""From the death of a host until every site has enough hosts again, and the bytes moved for it.
+
+    ./dev bench repair [--sites 1 100 1000] [--page 2000] [--grace 60]
+
+Four real daemons on loopback, sites that ask for three hosts. One daemon is killed that was no site's publisher; the
+three that are left must then all host all sites. The least that any design must move is each missing copy once: its
+blocks and its signed release. The grace period is a choice: a reboot shall move nothing.
+
+As root it runs in a network namespace of its own, so that the bytes are those of the daemons alone (packet headers,
+both directions of each connection once); else all traffic on loopback is counted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import os
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import trio
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from bench.idle import publish
+from protocol.cid import RAW, Cid
+from protocol.release import Band, Release, SignedRelease, sign_release
+from protocol.site_id import SiteId
+from tests.integration.daemons import Daemon, federation
+
+NODES = 4
+HOSTS = 3
+_CLONE_NEWNET = 0x40000000
+SETTLE_S = 40.0
+IDLE_S = 30.0
+LOOK_S = 0.5
+DEADLINE_S = 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """first_s, done_s: since the death. missing: copies that had to be made."""
+
+    sites: int
+    missing: int
+    first_s: float
+    done_s: float
+    moved_bytes: int
+    idle_bytes_per_s: float
+    least_bytes: int
+
+
+def releases(count: int, page_bytes: int) -> list[tuple[SignedRelease, bytes]]:
+    """Sites of one page each, that nothing can compress or share."""
+    found = []
+    for _ in range(count):
+        key, page = Ed25519PrivateKey.generate(), os.urandom(page_bytes)
+        release = Release(
+            site=SiteId.of(key),
+            seq=1,
+            prev=None,
+            root=Cid.of(RAW, page),
+            size_bytes=len(page),
+            block_count=1,
+            band=Band(HOSTS, HOSTS),
+            domains=(),
+            created_s=int(time.time()),
+            ended=False,
+        )
+        found.append((sign_release(release, key), page))
+    return found
+
+
+def in_own_network() -> bool:
+    """Leaves the machine's network for an empty one; False without the right to."""
+    if os.geteuid() != 0 or ctypes.CDLL(None).unshare(_CLONE_NEWNET) != 0:
+        return False
+    subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+    return True
+
+
+def sent_bytes() -> int:
+    """On loopback, since the machine or the namespace began."""
+    for line in Path("/proc/self/net/dev").read_text().splitlines():
+        name, _, fields = line.partition(":")
+        if name.strip() == "lo":
+            return int(fields.split()[8])
+    raise OSError("no loopback device")
+
+
+def hosted(daemons: list[Daemon]) -> list[int]:
+    return [int(daemon.status()["sites"]["hosted"]) for daemon in daemons]
+
+
+def wait_settled(daemons: list[Daemon], sites: int) -> None:
+    """Until there are enough copies and nothing has changed for a while."""
+    quiet_since_s, before = time.monotonic(), [0]
+    while time.monotonic() < quiet_since_s + SETTLE_S:
+        now = hosted(daemons)
+        if now != before or sum(now) < HOSTS * sites:
+            quiet_since_s, before = time.monotonic(), now
+        time.sleep(LOOK_S)
+
+
+def measure(count: int, page_bytes: int, grace_s: int) -> Result:
+    made = releases(count, page_bytes)
+    with federation(NODES, hosting_grace_s=str(grace_s), log_level="error") as daemons:
+        trio.run(publish_all, daemons[0], made)
+        wait_settled(daemons, count)
+        idle_before, idle_began_s = sent_bytes(), time.monotonic()
+        time.sleep(IDLE_S)
+        idle_bytes_per_s = (sent_bytes() - idle_before) / (time.monotonic() - idle_began_s)
+        victim = max(daemons[1:], key=lambda daemon: hosted([daemon]))
+        left = [daemon for daemon in daemons if daemon is not victim]
+        had = hosted(left)
+        missing = len(left) * count - sum(had)
+        before, began_s, first_s = sent_bytes(), time.monotonic(), 0.0
+        victim.kill()
+        while sum(now := hosted(left)) < len(left) * count:
+            if not first_s and now != had:
+                first_s = time.monotonic() - began_s
+            if time.monotonic() > began_s + DEADLINE_S:
+                raise TimeoutError(f"{now} of {count} sites after {DEADLINE_S:g} s")
+            time.sleep(LOOK_S)
+        done_s = time.monotonic() - began_s
+        moved = sent_bytes() - before
+    envelope_bytes = len(made[0][0].encode())
+    least = missing * (page_bytes + envelope_bytes)
+    return Result(count, missing, first_s or done_s, done_s, moved, idle_bytes_per_s, least)
+
+
+async def publish_all(daemon: Daemon, made: list[tuple[SignedRelease, bytes]]) -> None:
+    for signed, page in made:
+        await publish(daemon, signed, page)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--sites", type=int, nargs="+", default=[1, 100, 1000])
+    parser.add_argument("--page", type=int, default=2000, help="bytes of each site")
+    parser.add_argument("--grace", type=int, default=60, help="hosting.grace_s")
+    args = parser.parse_args()
+    if not in_own_network():
+        print("not root: all traffic on loopback is counted", file=sys.stderr)
+    print(f"{NODES} daemons, {HOSTS} hosts a site, sites of {args.page} bytes, grace period {args.grace} s")
+    print("  sites  copies lost  first new copy    all back    moved     idle meanwhile    least  moved/least")
+    for count in args.sites:
+        found = measure(count, args.page, args.grace)
+        idle_bytes = found.idle_bytes_per_s * found.done_s
+        above = max(0.0, found.moved_bytes - idle_bytes)
+        print(
+            f"{found.sites:7}  {found.missing:11}  {found.first_s:12.1f} s  {found.done_s:8.1f} s"
+            f"  {found.moved_bytes / 1e3:7.0f} KB  {idle_bytes / 1e3:10.0f} KB  {found.least_bytes / 1e3:7.0f} KB"
+            f"  {above / found.least_bytes if found.least_bytes else 0:7.2f}",
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    main()
