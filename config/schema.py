@@ -121,6 +121,12 @@ class GatewaySettings:
         "sites: what the hosting settings would accept; all: whatever no rule refuses; off: nothing.",
     )
     list_sites: bool = setting(kinds.BOOL, False, "List the hosted sites on the gateway's front page.")
+    take_records: bool = setting(
+        kinds.BOOL,
+        False,
+        "Take IPNS records from anybody (PUT /routing/v1/ipns/NAME), keep the 20,000 last ones for a while, give them "
+        "to who asks, and bring them to the DHT that was joined.",
+    )
     cache_bytes: int = setting(
         kinds.SIZE,
         1024**3,

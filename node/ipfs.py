@@ -7,9 +7,11 @@ from typing import Any
 
 import trio
 
+from config.schema import GatewaySettings
 from node.bitswap.imports import Imports
 from node.bitswap.server import BitswapServer
 from node.replication.context import Context
+from node.routing.desk import NameDesk
 from node.routing.names import Names
 from node.routing.routers import Routers
 from node.trees.control import Trees
@@ -19,11 +21,17 @@ class Ipfs:
     """`run` must run. `imports`, `trees` and `names` are for the admin API and for readers."""
 
     def __init__(self, context: Context, routers: Sequence[str]) -> None:
+        self._context = context
         self._routers = Routers(routers)
         self._server = BitswapServer(context)
         self.names = Names(context.store, context.network, self._routers)
         self.trees = Trees(context)
         self.imports = Imports(context, self._server.client, self._routers, self.names)
+
+    def name_desk(self, settings: GatewaySettings) -> NameDesk:
+        """For readers who ask for names of others."""
+        finds = settings.fetch_on_miss != "off"
+        return NameDesk(self._context, self.names, finds=finds, takes=settings.take_records)
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Until cancelled."""

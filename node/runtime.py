@@ -164,13 +164,12 @@ async def _serve(config: Config, paths: Paths, store: DiskStore, options: RunOpt
         )
         ipfs = Ipfs(replicator.context, config.network.routers)
         on_demand = _on_demand(config, replicator)
-        peer_id, addresses = network.local_peer, network.addresses()
         book = await trio.to_thread.run_sync(partial(ReportBook, paths.reports, now_s=lambda: int(time.time())))
         notices = await trio.to_thread.run_sync(NoticeBook, paths.notices)
         terms = Terms(config.policy.notice_s, config.policy.export_s, config.node.contact)
         office = NoticeOffice(notices, store, policies, decisions, replicator, key, terms, overrule=lists.overrule)
         desk = Desk(book, office, decisions)
-        gateway = GatewaySupervisor(config, paths, on_demand, peer_id=peer_id, addresses=addresses, desk=desk.answer)
+        gateway = _gateway(config, paths, on_demand, network, desk, ipfs)
         _spare_collections()
         monitor = LoopMonitor()
         monitor.start()
@@ -244,6 +243,16 @@ async def _open_protocols(network: Network, replicator: Replicator, paths: Paths
 
 def _on_demand(config: Config, replicator: Replicator) -> OnDemand:
     return OnDemand(replicator.context, any_site=config.gateway.fetch_on_miss == "all")
+
+
+def _gateway(
+    config: Config, paths: Paths, on_demand: OnDemand, network: Network, desk: Desk, ipfs: Ipfs
+) -> GatewaySupervisor:
+    peer_id, addresses = network.local_peer, network.addresses()
+    names = ipfs.name_desk(config.gateway)
+    return GatewaySupervisor(
+        config, paths, on_demand, peer_id=peer_id, addresses=addresses, desk=desk.answer, names=names
+    )
 
 
 def _spare_collections() -> None:

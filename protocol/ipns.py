@@ -162,6 +162,26 @@ def verify_v1(site: SiteId, record: IpnsRecord, validity: bytes) -> None:
     _check_signature(site, record.signature_v1 or b"", record.value + validity + _EOL)
 
 
+def read_value(value: bytes) -> tuple[str, str, str] | None:
+    """("ipfs" or "ipns", CID or name, path behind) of a path such as `/ipfs/CID/a/b`; None for any other value."""
+    try:
+        parts = value.decode().split("/", 3)
+    except UnicodeDecodeError:
+        return None
+    if len(parts) < 3 or parts[0] or parts[1] not in ("ipfs", "ipns") or not parts[2]:
+        return None
+    return parts[1], parts[2], parts[3].strip("/") if len(parts) == 4 else ""
+
+
+def root_of(record: IpnsRecord) -> Cid | None:
+    """The CID that a record names by itself, as version 1; None for one that names another name."""
+    found = read_value(record.value)
+    try:
+        return Cid.from_text(found[1]).canonical if found is not None and found[0] == "ipfs" else None
+    except DecodeError:
+        return None
+
+
 def name_of(text: str) -> bytes:
     """The multihash that an IPNS name stands for: CIDv1 (libp2p-key) in any base, or a bare peer id. DecodeError."""
     if text.startswith(("1", "Qm")) and len(text) <= CID_TEXT_MAX_CHARS:

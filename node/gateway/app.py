@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from node.gateway import pages, routing_v1
-from node.gateway.backend import Backend
+from node.gateway.backend import Backend, NameBackend, NoNames
 from node.gateway.blocks import Blocks
 from node.gateway.dns import DnsClient
 from node.gateway.domains import Domains, NameFailed
@@ -18,6 +18,7 @@ from node.gateway.pages import Self
 from node.gateway.rates import address_key, is_loopback
 from node.gateway.reading import OPEN
 from node.gateway.ready import ReadyAnswers, Version
+from node.gateway.record_answers import RecordAnswers
 from node.gateway.report_answers import AskDesk, ReportAnswers, no_desk
 from node.gateway.response import Response
 from node.gateway.routing import CidPath, NamePath, NodePath, Nothing, Redirect, Route, Scheme, SitePath, route
@@ -43,13 +44,23 @@ def limit_key(address: str) -> tuple[str, bool]:
     return address_key(address), is_loopback(address)
 
 
+def _takes(request: Request, place: NodePath) -> bool:
+    """Whether the node's own pages have an answer to another method than GET and HEAD."""
+    return request.method == "POST" or place.path.startswith(routing_v1.PREFIX)
+
+
 class GatewayApp:
     """The handler of a worker's server."""
 
     def __init__(
-        self, settings: WorkerSettings, reader: StoreReader, backend: Backend, desk: AskDesk = no_desk
+        self,
+        settings: WorkerSettings,
+        reader: StoreReader,
+        backend: Backend,
+        desk: AskDesk = no_desk,
+        names: NameBackend | None = None,
     ) -> None:
-        """desk: where reports go."""
+        """desk: where reports go. names: whom to ask for names of others."""
         self._reports = ReportAnswers(Self(settings.node_name, settings.contact), desk, limit_key)
         self._log = LogAnswers(settings.store_dir.parent / "decisions.db")
         self._notices = NoticeAnswers(
@@ -64,7 +75,8 @@ class GatewayApp:
         self._blocks = blocks
         self._names = Domains(self._view, DnsClient(settings.dns_servers), settings.tree_domains)
         self._about = NodeAnswers(settings, self._view, self._names)
-        self._routing = RoutingAnswers(self._view, heads, backend)
+        records = RecordAnswers(self._view, names or NoNames(), limit_key, takes=settings.take_records)
+        self._routing = RoutingAnswers(self._view, heads, backend, records)
         self._sites = SiteAnswers(self._view, blocks, heads, self._me, settings.fetch_limits)
         self._ready = ReadyAnswers()
         self._rules_version = self._view.rules_version
@@ -108,7 +120,7 @@ class GatewayApp:
             found = await self._at_name(found)
         if request.method == "OPTIONS" and not isinstance(found, NodePath):
             return Response(200, [("Allow", "GET, HEAD, OPTIONS"), *OPEN]), None
-        if request.method not in ("GET", "HEAD") and not (request.method == "POST" and isinstance(found, NodePath)):
+        if request.method not in ("GET", "HEAD") and not (isinstance(found, NodePath) and _takes(request, found)):
             raise BadRequest(405, "only GET and HEAD")
         match found:
             case SitePath():

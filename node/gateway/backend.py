@@ -7,6 +7,8 @@ One connection carries one request and its answer; closing it early withdraws th
     {"op": "fetch", "site": 32 bytes, "cid": CID}        → {"ok": true}
     {"op": "identity"}                                   → {"ok": canonical msgpack of [peer id, [address, …]]}
     {"op": "desk", "body": JSON}                         → {"ok": JSON}, see node/casework/desk.py
+    {"op": "find-name", "name": multihash}               → {"ok": true}: its record is in the store
+    {"op": "put-name", "name": multihash, "record": …}   → {"ok": true}: this IPNS record is in the store
     any                                                  → {"error": kind, "reason": text}
 """
 
@@ -76,6 +78,30 @@ class Backend(Protocol):
         ...
 
 
+class NameBackend(Protocol):
+    """The daemon's side of names of others (multihashes of keys)."""
+
+    async def find_name(self, name: bytes) -> None:
+        """Look for the best record of a name, so that the store has it if there is one. Raises Unavailable."""
+        ...
+
+    async def put_name(self, name: bytes, record: bytes) -> None:
+        """Take the record of somebody who published it here. Raises Unavailable."""
+        ...
+
+
+class NoNames:
+    """Where names of others are none of the node's business."""
+
+    async def find_name(self, name: bytes) -> None:
+        """Raises Unavailable."""
+        raise Unavailable("not-found", "this node looks for no names")
+
+    async def put_name(self, name: bytes, record: bytes) -> None:
+        """Raises Unavailable."""
+        raise Unavailable("refused", "this node takes no records")
+
+
 @dataclass(frozen=True, slots=True)
 class Resolve:
     """Ask for the head of a site."""
@@ -119,7 +145,30 @@ class AskDesk:
         return canonical.pack({"body": self.body, "op": "desk"})
 
 
-BackendRequest = Resolve | FetchBlock | AskIdentity | AskDesk
+@dataclass(frozen=True, slots=True)
+class FindName:
+    """Ask for the record of a name."""
+
+    name: bytes
+
+    def encode(self) -> bytes:
+        """The message's bytes, without their length."""
+        return canonical.pack({"name": self.name, "op": "find-name"})
+
+
+@dataclass(frozen=True, slots=True)
+class PutName:
+    """Hand in the record of a name."""
+
+    name: bytes
+    record: bytes
+
+    def encode(self) -> bytes:
+        """The message's bytes, without their length."""
+        return canonical.pack({"name": self.name, "op": "put-name", "record": self.record})
+
+
+BackendRequest = Resolve | FetchBlock | AskIdentity | AskDesk | FindName | PutName
 
 
 def decode_request(raw: bytes) -> BackendRequest:
@@ -127,11 +176,13 @@ def decode_request(raw: bytes) -> BackendRequest:
     fields = _map(raw)
     if fields == {"op": "identity"}:
         return AskIdentity()
-    if fields.get("op") == "desk" and fields.keys() == {"body", "op"}:
-        body = fields["body"]
-        if not isinstance(body, bytes):
-            raise Malformed("body is not a byte string")
-        return AskDesk(body)
+    match fields:
+        case {"op": "desk", "body": bytes() as body, **rest} if not rest:
+            return AskDesk(body)
+        case {"op": "find-name", "name": bytes() as name, **rest} if not rest:
+            return FindName(name)
+        case {"op": "put-name", "name": bytes() as name, "record": bytes() as record, **rest} if not rest:
+            return PutName(name, record)
     site = fields.get("site")
     if not isinstance(site, bytes):
         raise Malformed("site is not a byte string")

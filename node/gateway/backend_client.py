@@ -14,7 +14,9 @@ from node.gateway.backend import (
     AskIdentity,
     BackendRequest,
     FetchBlock,
+    FindName,
     Identity,
+    PutName,
     Resolve,
     Unavailable,
     decode_answer,
@@ -60,6 +62,14 @@ class BackendClient:
     async def desk(self, body: bytes) -> bytes:
         """What the operator's desk says to it."""
         return await self._ask(AskDesk(body)) or b""
+
+    async def find_name(self, name: bytes) -> None:
+        """Returns when the store has the best record that could be found."""
+        await self._ask(FindName(name))
+
+    async def put_name(self, name: bytes, record: bytes) -> None:
+        """Returns when the store has the record."""
+        await self._ask(PutName(name, record))
 
     async def _ask(self, request: BackendRequest) -> bytes | None:
         async with self._slots:

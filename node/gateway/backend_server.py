@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 
 import trio
@@ -15,6 +16,10 @@ from node.gateway.backend import (
     AskIdentity,
     Backend,
     BackendRequest,
+    FindName,
+    NameBackend,
+    NoNames,
+    PutName,
     Resolve,
     Unavailable,
     decode_request,
@@ -39,10 +44,12 @@ async def serve_backend(
     socket_path: Path,
     *,
     desk: AskedDesk | None = None,
+    names: NameBackend | None = None,
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Listens (then task_status is started) and serves until cancelled. SocketPathError if it cannot listen."""
     slots = trio.CapacityLimiter(CONNECTIONS_MAX)
+    answer = partial(_answer, backend, desk, names or NoNames())
     with listening_unix_socket(socket_path) as listener:
         task_status.started()
 
@@ -53,28 +60,28 @@ async def serve_backend(
                 except trio.WouldBlock:
                     return
                 try:
-                    await _serve_one(backend, desk, stream)
+                    await _serve_one(answer, stream)
                 finally:
                     slots.release_on_behalf_of(stream)
 
         await trio.serve_listeners(serve, [trio.SocketListener(trio.socket.from_stdlib_socket(listener))])
 
 
-async def _serve_one(backend: Backend, desk: AskedDesk | None, stream: trio.SocketStream) -> None:
+async def _serve_one(answer: Callable[[BackendRequest], Awaitable[bytes]], stream: trio.SocketStream) -> None:
     try:
         with trio.fail_after(MESSAGE_S):
             request = decode_request(await receive_message(stream))
-        answer = await _unless_gone(stream, lambda: _answer(backend, desk, request))
-        if answer is not None:
+        found = await _unless_gone(stream, lambda: answer(request))
+        if found is not None:
             with trio.fail_after(MESSAGE_S):
-                await stream.send_all(frame(answer))
+                await stream.send_all(frame(found))
     except (DecodeError, trio.TooSlowError) as error:
         log.warning("a gateway worker's request was dropped: %r", error)
     except trio.BrokenResourceError:
         pass  # the worker went away
 
 
-async def _answer(backend: Backend, desk: AskedDesk | None, request: BackendRequest) -> bytes:
+async def _answer(backend: Backend, desk: AskedDesk | None, names: NameBackend, request: BackendRequest) -> bytes:
     try:
         with trio.fail_after(REQUEST_S):
             if isinstance(request, Resolve):
@@ -85,7 +92,12 @@ async def _answer(backend: Backend, desk: AskedDesk | None, request: BackendRequ
                 if desk is None:
                     return encode_failure(Unavailable("not-found", "this node takes no reports"))
                 return encode_success(await desk(request.body))
-            await backend.fetch_block(request.site, request.cid)
+            if isinstance(request, FindName):
+                await names.find_name(request.name)
+            elif isinstance(request, PutName):
+                await names.put_name(request.name, request.record)
+            else:
+                await backend.fetch_block(request.site, request.cid)
             return encode_success(None)
     except Unavailable as error:
         return encode_failure(error)

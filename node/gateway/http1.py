@@ -14,12 +14,14 @@ import httptools
 
 from node.gateway.limits import Limits
 from protocol.errors import PeerError
+from protocol.limits import IPNS_RECORD_MAX_BYTES
 
 _TOKEN = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,32}")
 _VERSION = re.compile(rb"HTTP/[0-9]\.[0-9]")
 _ABSOLUTE = re.compile(rb"https?://([^/?#]*)(.*)", re.IGNORECASE)
-REPORTS_PATH = "/.well-known/fednode/reports"  # the one place that takes bodies
+REPORTS_PATH = "/.well-known/fednode/reports"
 REPORT_BODY_MAX_BYTES = 16 * 1024  # a form with its texts at their limits, most of them ASCII
+RECORDS_PREFIX = "/routing/v1/ipns/"  # with the one above the only places that take bodies
 _FRAMING = ("transferencoding", "contentlength")
 _NO_LETTER = re.compile(r"[^a-z]")
 _LEADING_CRLF_MAX = 2  # RFC 9112, 2.2 asks to skip at least one
@@ -50,10 +52,10 @@ class Request:
     chunks: bool = True
     """The client understands chunks: it speaks HTTP/1.1."""
     body_bytes: int = 0
-    """What follows the head; only of a POST to REPORTS_PATH."""
+    """What follows the head; only of a POST to REPORTS_PATH, or a PUT below RECORDS_PREFIX."""
     body: bytes = b""
     reader: str = ""
-    """The address that a POST comes from."""
+    """The address that a body comes from."""
 
 
 class HeadReader:
@@ -148,9 +150,9 @@ def parse_head(head: bytes, headers_max: int) -> Request:
     method, target, version = _split_request_line(line)
     if rest.count(b"\r\n") - 1 > headers_max:
         raise BadRequest(431, f"more than {headers_max} headers")
-    posts = method == b"POST" and target.partition(b"?")[0].endswith(REPORTS_PATH.encode())
+    takes = _may_take(method, target)
     answered = method in (b"GET", b"HEAD") or (method == b"OPTIONS" and target != b"*")
-    if not answered and not posts:
+    if not answered and not takes:
         raise BadRequest(405, "only GET and HEAD")
     fields = _Fields()
     parser = httptools.HttpRequestParser(fields)
@@ -161,12 +163,10 @@ def parse_head(head: bytes, headers_max: int) -> Request:
     except httptools.HttpParserError as error:
         raise BadRequest(400, f"not HTTP/1.1: {error}") from None
     headers = _index_headers(fields.pairs)
-    if not (fields.headed if posts else fields.complete) or "transfer-encoding" in headers:
+    if not (fields.headed if takes else fields.complete) or "transfer-encoding" in headers:
         raise BadRequest(413, "a request with a body")
     host, origin_form = _split_target(target, headers.get("host"))
-    if posts and origin_form != REPORTS_PATH:
-        raise BadRequest(405, "only GET and HEAD")
-    body_bytes = _body_bytes(headers) if posts else 0
+    body_bytes = _body_bytes(headers, _body_max_bytes(method, origin_form)) if takes else 0
     if host is None and version != b"HTTP/1.0":
         raise BadRequest(400, "no Host header")
     keep_alive = version == b"HTTP/1.1" and not _asks_to_close(headers)
@@ -175,12 +175,29 @@ def parse_head(head: bytes, headers_max: int) -> Request:
     )
 
 
-def _body_bytes(headers: dict[str, str]) -> int:
+def _may_take(method: bytes, target: bytes) -> bool:
+    """A body follows, unless the target turns out to be another one."""
+    path = target.partition(b"?")[0]
+    return (method == b"POST" and path.endswith(REPORTS_PATH.encode())) or (
+        method == b"PUT" and RECORDS_PREFIX.encode() in path
+    )
+
+
+def _body_max_bytes(method: bytes, target: str) -> int:
+    """Raises BadRequest where no body is taken. target: in origin form."""
+    if method == b"POST" and target == REPORTS_PATH:
+        return REPORT_BODY_MAX_BYTES
+    if method == b"PUT" and target.startswith(RECORDS_PREFIX):
+        return IPNS_RECORD_MAX_BYTES
+    raise BadRequest(405, "only GET and HEAD")
+
+
+def _body_bytes(headers: dict[str, str], max_bytes: int) -> int:
     text = headers.get("content-length", "")
     if not (text.isascii() and text.isdigit() and len(text) < 10):
-        raise BadRequest(411, "a report without its length")
-    if not 0 < int(text) <= REPORT_BODY_MAX_BYTES:
-        raise BadRequest(413, f"a report has 1 to {REPORT_BODY_MAX_BYTES} bytes")
+        raise BadRequest(411, "a body without its length")
+    if not 0 < int(text) <= max_bytes:
+        raise BadRequest(413, f"a body has 1 to {max_bytes} bytes here")
     return int(text)
 
 

@@ -1,68 +1,64 @@
 """Delegated routing V1 over HTTP: who has a block, where this node is, and what a site's name stands for.
 
-docs/spec/routing.md. It answers for this node and what it hosts, and asks nobody else.
+docs/spec/routing.md. It answers for this node and what it hosts, and asks nobody else. Records: record_answers.py.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 
 import trio
 
 from node.gateway.backend import Backend, Identity, Unavailable
-from node.gateway.formats import RECORD_TYPE
 from node.gateway.heads import Heads
 from node.gateway.http1 import BadRequest, Request
-from node.gateway.ranges import is_unchanged
-from node.gateway.response import Header, Response
+from node.gateway.record_answers import HEADERS, METHODS, RecordAnswers, text
+from node.gateway.response import Response
 from node.gateway.routing import parse_cid, parse_host
 from node.gateway.view import StoreView
 from protocol import ipns
 from protocol.errors import DecodeError
-from protocol.limits import RELEASE_RECORD_TTL_S
-from protocol.site_id import SiteId
 
 PREFIX = "/routing/v1/"
 IDENTITY_FRESH_S = 60.0  # addresses of a node change when it moves or is opened to the network
 FOUND_MAX_AGE_S = 60
+FOUND_STALE_S = 172_800  # as the specification has it; who follows a stale answer in vain asks again
 EMPTY_MAX_AGE_S = 15  # the site may be on its way here
 _JSON, _NDJSON = "application/json", "application/x-ndjson"
-_OPEN: tuple[Header, ...] = (
-    ("Access-Control-Allow-Origin", "*"),
-    ("Access-Control-Allow-Methods", "GET, HEAD"),
-    ("Vary", "Accept"),
-    ("X-Content-Type-Options", "nosniff"),
-)
 
 
 class RoutingAnswers:
     """Makes answers. Policy is asked as for serving: what is refused here is not said to be here."""
 
-    def __init__(self, view: StoreView, heads: Heads, backend: Backend) -> None:
+    def __init__(self, view: StoreView, heads: Heads, backend: Backend, records: RecordAnswers) -> None:
         self._view = view
         self._heads = heads
         self._backend = backend
+        self._records = records
         self._identity: tuple[float, Identity] | None = None
 
     async def answer(self, request: Request, path: str) -> Response:
         """Raises BadRequest when the daemon does not answer, OperatorError."""
         await self._view.refresh()
         kind, _, name = path.removeprefix(PREFIX).partition("/")
+        if request.method == "OPTIONS":
+            return Response(200, [*HEADERS, ("Allow", METHODS)])
+        if request.method == "PUT" and kind != "ipns":
+            return text(501, "Only records of names are taken.")
         match kind:
             case "providers":
                 return await self._providers(request, name)
             case "peers":
                 return await self._peers(request, name)
             case "ipns":
-                return self._ipns(request, name)
+                return await self._records.answer(request, name)
             case _:
-                return _text(400, "There is nothing at this path of /routing/v1.")
+                return text(400, "There is nothing at this path of /routing/v1.")
 
     async def _providers(self, request: Request, name: str) -> Response:
         cid = parse_cid(name)
         if cid is None:
-            return _text(422, "This is not a CID of content.")
+            return text(422, "This is not a CID of content.")
         has = any(
             self._view.decide(current.site, current.site_root, ("",), (cid,)).allowed
             for current in self._heads.holding(cid)
@@ -73,40 +69,9 @@ class RoutingAnswers:
         try:
             wanted = ipns.name_of(name)
         except DecodeError:
-            return _text(422, "This is not a peer id.")
+            return text(422, "This is not a peer id.")
         me = await self._me(request)
         return _records(request, "Peers", [me] if wanted == ipns.name_of(str(me["ID"])) else [])
-
-    def _ipns(self, request: Request, name: str) -> Response:
-        accept = request.headers.get("accept", RECORD_TYPE).lower()
-        if RECORD_TYPE not in accept and "*/*" not in accept:
-            return _text(406, f"IPNS records are given as {RECORD_TYPE}.")
-        try:
-            wanted = ipns.name_of(name)
-        except DecodeError:
-            return _text(400, "This is not an IPNS name.")
-        record = self._record(wanted)
-        if record is None:
-            return _text(200, "No record of this name is here.", max_age_s=EMPTY_MAX_AGE_S)
-        etag = f'"{hashlib.sha256(record).hexdigest()[:32]}"'
-        freshness = f"public, max-age={RELEASE_RECORD_TTL_S}"
-        headers = [*_OPEN, ("Content-Type", RECORD_TYPE), ("ETag", etag), ("Cache-Control", freshness)]
-        if is_unchanged(request.headers.get("if-none-match"), etag):
-            return Response(304, headers)
-        return Response(200, headers, record)
-
-    def _record(self, name: bytes) -> bytes | None:
-        """Of a site that is hosted here and may be served."""
-        try:
-            site = SiteId.from_multihash(name)
-        except DecodeError:
-            return None
-        row = self._view.site(site)
-        if row is None or row.held is None or row.ended:
-            return None
-        if not self._view.decide(site, row.held.release.root, ("",), ()).allowed:
-            return None
-        return row.held.ipns_record
 
     async def _me(self, request: Request) -> dict[str, object]:
         """This node as a record of the peer schema; the address that it was asked at is its gateway's."""
@@ -136,15 +101,10 @@ def _http_address(request: Request) -> str:
 
 
 def _records(request: Request, key: str, records: list[dict[str, object]]) -> Response:
-    freshness = f"public, max-age={FOUND_MAX_AGE_S if records else EMPTY_MAX_AGE_S}"
+    stale = f", stale-while-revalidate={FOUND_STALE_S}, stale-if-error={FOUND_STALE_S}" if records else ""
+    freshness = f"public, max-age={FOUND_MAX_AGE_S if records else EMPTY_MAX_AGE_S}{stale}"
     if _NDJSON in request.headers.get("accept", "").lower():
         kind, body = _NDJSON, "".join(json.dumps(record) + "\n" for record in records)
     else:
         kind, body = _JSON, json.dumps({key: records})
-    return Response(200, [*_OPEN, ("Content-Type", kind), ("Cache-Control", freshness)], body.encode())
-
-
-def _text(status: int, text: str, *, max_age_s: int = 0) -> Response:
-    freshness = f"public, max-age={max_age_s}" if max_age_s else "no-store"
-    headers = [*_OPEN, ("Content-Type", "text/plain; charset=utf-8"), ("Cache-Control", freshness)]
-    return Response(status, headers, text.encode() + b"\n")
+    return Response(200, [*HEADERS, ("Content-Type", kind), ("Cache-Control", freshness)], body.encode())

@@ -193,7 +193,7 @@ class HttpServer:
         self.stats.requests += 1
         self._check_rate(reader, request)
         try:
-            if request.method == "POST":
+            if request.method in ("POST", "PUT"):
                 request = replace(request, reader=self._proxies.reader(request, reader.host))
             return await self._handler(self._proxies.read(request, reader.host))
         except BadRequest:

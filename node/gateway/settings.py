@@ -25,6 +25,7 @@ class WorkerSettings:
     domains: tuple[str, ...] = ("localhost",)
     fetch_on_miss: bool = True
     list_sites: bool = False
+    take_records: bool = False
     policy_url: str = ""
     hosting_mode: str = "open"
     peer_id: str = ""

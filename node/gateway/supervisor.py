@@ -22,7 +22,7 @@ import node
 from config import Config
 from config.addresses import parse_host_port
 from config.paths import Paths
-from node.gateway.backend import Backend
+from node.gateway.backend import Backend, NameBackend
 from node.gateway.backend_server import AskedDesk, serve_backend
 from node.gateway.handover import LeftWorkers
 from node.gateway.limits import Limits
@@ -75,9 +75,11 @@ class GatewaySupervisor:
         peer_id: str = "",
         addresses: Sequence[str] = (),
         desk: AskedDesk | None = None,
+        names: NameBackend | None = None,
     ) -> None:
         """peer_id, addresses: what readers are told of this node among nodes. desk: where their reports go."""
         self._desk = desk
+        self._names = names
         self._config = config
         settings = worker_settings(config, paths, limits or limits_of(config))
         self._worker = replace(settings, peer_id=peer_id, addresses=tuple(addresses))
@@ -145,7 +147,7 @@ class GatewaySupervisor:
             self._addresses = [bound_address(listener) for listener in listeners]
             self._workers = [WorkerStatus() for _ in range(self.workers_wanted)]
             async with trio.open_nursery() as nursery:
-                serve = partial(serve_backend, desk=self._desk)
+                serve = partial(serve_backend, desk=self._desk, names=self._names)
                 await nursery.start(serve, self._backend, self._worker.backend_socket)
                 async with trio.open_nursery() as starting:
                     for status in self._workers:
@@ -165,6 +167,7 @@ def worker_settings(config: Config, paths: Paths, limits: Limits) -> WorkerSetti
         domains=config.gateway.domains,
         fetch_on_miss=config.gateway.fetch_on_miss != "off",
         list_sites=config.gateway.list_sites,
+        take_records=config.gateway.take_records,
         policy_url=config.node.policy_url,
         hosting_mode=config.hosting.mode,
         dns_servers=config.gateway.dns_servers,

@@ -16,7 +16,7 @@ from node.routing.routers import Routers
 from node.store.port import Store
 from protocol.cid import Cid
 from protocol.errors import DecodeError, PeerError
-from protocol.ipns import IpnsRecord, name_of, name_text
+from protocol.ipns import IpnsRecord, name_of, name_text, read_value
 from protocol.site_id import SiteId
 
 LOOKUP_S = 30.0
@@ -76,7 +76,10 @@ class Names:
             seen.add(name)
             record = await self.record(name, keep=keep)
             fresh_s = min(fresh_s, fresh_for_s(record, self._now_s()))
-            kind, target, path = _read_value(record.value)
+            found = read_value(record.value)
+            if found is None:
+                raise NameNotFound("the record of the name has another value than a path of /ipfs or /ipns")
+            kind, target, path = found
             behind = "/".join(part for part in (path, behind) if part)
             if kind == "ipfs":
                 return Resolved(Cid.from_text(target), behind, record, fresh_s)
@@ -102,6 +105,14 @@ class Names:
             raise NameNotFound(f"no valid record of {name_text(name)} was found")
         await trio.to_thread.run_sync(lambda: self._store.save_name(name, best.raw, kept=keep))
         return best
+
+    async def take(self, name: bytes, record: IpnsRecord) -> None:
+        """Keeps a verified record for a while, unless a better one is known. NameNotFound for a site of this node,
+        whose record its releases bring."""
+        if await trio.to_thread.run_sync(self._own, name) is not None:
+            raise NameNotFound("the site is hosted here, and its releases bring its records")
+        self._absent.pop(name, None)
+        await trio.to_thread.run_sync(self._store.save_name, name, record.raw)
 
     def _own(self, name: bytes) -> IpnsRecord | None:
         """Of a site that is hosted here."""
@@ -163,14 +174,3 @@ def _better(one: IpnsRecord | None, other: IpnsRecord | None) -> IpnsRecord | No
     if one is None or other is None:
         return one or other
     return one if one.order >= other.order else other
-
-
-def _read_value(value: bytes) -> tuple[str, str, str]:
-    """(kind, CID or name, path behind) of a path such as `/ipfs/CID/a/b`. Raises NameNotFound for another value."""
-    try:
-        parts = value.decode().split("/", 3)
-    except UnicodeDecodeError:
-        parts = []
-    if len(parts) < 3 or parts[0] or parts[1] not in ("ipfs", "ipns") or not parts[2]:
-        raise NameNotFound("the record of the name has another value than a path of /ipfs or /ipns")
-    return parts[1], parts[2], parts[3].strip("/") if len(parts) == 4 else ""

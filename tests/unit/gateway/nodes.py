@@ -45,6 +45,8 @@ class Neighbour:
     blocks: dict[Cid, bytes] = field(default_factory=dict)
     resolved: list[SiteId] = field(default_factory=list)
     fetched: list[Cid] = field(default_factory=list)
+    records: dict[bytes, bytes] = field(default_factory=dict)
+    names_asked: list[bytes] = field(default_factory=list)
     hang: bool = False
 
     async def resolve(self, site: SiteId) -> SignedRelease:
@@ -70,6 +72,19 @@ class Neighbour:
         if self.hang:
             raise Unavailable("busy", "no answer")
         return Identity(PEER, (f"/ip4/127.0.0.1/tcp/4101/p2p/{PEER}",))
+
+    async def find_name(self, name: bytes) -> None:
+        self.names_asked.append(name)
+        if self.hang:
+            await trio.sleep_forever()
+        if name not in self.records:
+            raise Unavailable("not-found", "no record of this name was found")
+        self.store.save_name(name, self.records[name])
+
+    async def put_name(self, name: bytes, record: bytes) -> None:
+        if self.hang:
+            raise Unavailable("busy", "no answer")
+        self.store.save_name(name, record)
 
 
 @dataclass
@@ -117,7 +132,7 @@ async def running_node(directory: Path, **settings: Any) -> AsyncIterator[Node]:
     reader = open_reader(directory / "store")
     neighbour = Neighbour(store)
     worker = WorkerSettings(store_dir=directory / "store", backend_socket=directory / "none", **settings)
-    app = GatewayApp(worker, reader, neighbour)
+    app = GatewayApp(worker, reader, neighbour, names=neighbour)
     proxies = TrustedProxies(worker.trusted_proxies)
     server = HttpServer(app.answer, app.error_page, worker.limits, proxies=proxies, access_log=worker.access_log)
     listener = trio.socket.socket()
