@@ -49,7 +49,7 @@ pytestmark = pytest.mark.integration
 
 DEADLINE_S = 15.0
 REFUSED_IN_S = 1.0
-CONNECTIONS = 4  # the system spreads them over the workers, and each column has as many again for every row
+CONNECTIONS = 2  # the system spreads them over the workers, and each column has as many again for every row
 SECRET = "secret/a.txt"
 DHT_PROTOCOL = PROTOCOLS["federation"]
 
@@ -63,7 +63,7 @@ class Case:
         self.secret = f"the secret of {name}".encode()
         tree: Tree = {
             "index.html": f"home of {name}".encode(),
-            "secret": {"a.txt": self.secret, "b.txt": b"b" + self.secret},
+            "secret": {"a.txt": self.secret, "b.txt": f"beside {name}".encode()},
         }
         self.built: Built = build(tree)
         self.signed: SignedRelease = sign(Ed25519PrivateKey.generate(), self.built, domains=(self.domain,))
@@ -294,6 +294,7 @@ OF_A_SITE: dict[str, Probe] = {
     "raw response": reads(on_address, lambda case: f"/ipfs/{case.root}?format=raw"),
     "CAR response": reads(on_address, lambda case: f"/ipfs/{case.root}?format=car"),
     "CAR of the site": reads(on_address, lambda case: f"/ipns/{case.site}?format=car"),
+    "TAR of the site": reads(on_address, lambda case: f"/ipns/{case.site}?format=tar"),
     "IPNS record": reads(on_address, lambda case: f"/ipns/{case.site}?format=ipns-record"),
     "front page": reads(on_address, lambda case: "/", lambda case: str(case.site).encode()),
     "routing: providers": reads(on_address, lambda case: f"/routing/v1/providers/{case.root}", lambda case: b'"ID"'),
@@ -325,6 +326,7 @@ OF_A_PATH: dict[str, Probe] = {
     "CID path": reads(on_address, lambda case: f"/ipfs/{case.root}/{SECRET}"),
     "raw response": reads(on_address, lambda case: f"/ipfs/{case.root}/{SECRET}?format=raw"),
     "CAR response": reads(on_address, lambda case: f"/ipns/{case.site}/{SECRET}?format=car"),
+    "TAR response": reads(on_address, lambda case: f"/ipns/{case.site}/{SECRET}?format=tar"),
     "listing": reads(on_address, lambda case: f"/ipns/{case.site}/secret/", lambda case: b"a.txt"),
 }
 
@@ -332,6 +334,7 @@ OF_A_BLOCK: dict[str, Probe] = OF_A_PATH | {
     "CID": reads(on_address, lambda case: f"/ipfs/{case.secret_cid}"),
     "raw by CID": reads(on_address, lambda case: f"/ipfs/{case.secret_cid}?format=raw"),
     "CAR of the site": reads(on_address, lambda case: f"/ipns/{case.site}?format=car", lambda case: case.secret),
+    "TAR of the site": reads(on_address, lambda case: f"/ipns/{case.site}?format=tar", lambda case: case.secret),
     "routing: providers": reads(
         on_address, lambda case: f"/routing/v1/providers/{case.secret_cid}", lambda case: b'"ID"'
     ),
