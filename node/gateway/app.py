@@ -71,7 +71,7 @@ class GatewayApp:
         self._list_sites = settings.list_sites
         self._view = StoreView(reader, ListFiles(settings.store_dir.parent / "lists"))
         blocks = Blocks(reader, backend)
-        heads = Heads(self._view, backend, fetch_on_miss=settings.fetch_on_miss)
+        heads = Heads(self._view, backend, names, fetch_on_miss=settings.fetch_on_miss)
         self._blocks = blocks
         self._names = Domains(self._view, DnsClient(settings.dns_servers), settings.tree_domains)
         self._about = NodeAnswers(settings, self._view, self._names)

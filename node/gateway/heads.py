@@ -8,8 +8,9 @@ from dataclasses import dataclass, field, replace
 
 import trio
 
-from node.gateway.backend import Backend, Unavailable
+from node.gateway.backend import Backend, NameBackend, NoNames, Unavailable
 from node.gateway.limits import RESOLVED_FRESH_S, SITES_CACHED_MAX, UNRESOLVED_FRESH_S
+from node.gateway.name_lookup import NameLookups
 from node.gateway.routing import Owner, is_name
 from node.gateway.view import StoreView
 from protocol.cid import IDENTITY, RAW, Cid
@@ -56,7 +57,11 @@ class Current:
 class Heads:
     """Finds the release to serve."""
 
-    def __init__(self, view: StoreView, backend: Backend, *, fetch_on_miss: bool) -> None:
+    def __init__(
+        self, view: StoreView, backend: Backend, names: NameBackend | None = None, *, fetch_on_miss: bool
+    ) -> None:
+        """names: whom to ask for names of others, where other nodes are asked at all."""
+        self._lookups = NameLookups(view, names or NoNames()) if fetch_on_miss else None
         self._view = view
         self._backend = backend
         self._fetch_on_miss = fetch_on_miss
@@ -66,7 +71,7 @@ class Heads:
         """Raises SiteEnded, NotHosted, Unavailable. A held release is served until the next one is all here."""
         if isinstance(owner, SiteId):
             return await self._of_site(owner)
-        named = self._named(owner.multihash, None) if is_name(owner) else None
+        named = await self._named(owner.multihash, None) if is_name(owner) else None
         if named is None:
             raise NotHosted
         return named
@@ -77,21 +82,29 @@ class Heads:
             raise SiteEnded(record.head.release)
         if record is not None and record.held is not None:
             return _current(record.held)
-        named = self._named(site.cid.multihash, site)
+        named = await self._named(site.cid.multihash, site) if self._view.name(site.cid.multihash) is not None else None
         if named is not None:
             return named
         if not self._fetch_on_miss:
             raise NotHosted
-        signed = await self._resolve(site)
+        try:
+            signed = await self._resolve(site)
+        except Unavailable as error:  # no site of fednode, perhaps
+            named = await self._named(site.cid.multihash, site) if error.kind == "not-found" else None
+            if named is None:
+                raise
+            return named
         if record is not None and record.head.seq > signed.seq:
             signed = record.head  # other nodes lag behind, or lie
         return _current(signed)
 
-    def _named(self, multihash: bytes, name: SiteId | None) -> Current | None:
-        """What the record of somebody else says that the operator keeps, if it is in a tree that is kept here."""
+    async def _named(self, multihash: bytes, name: SiteId | None) -> Current | None:
+        """What the record of somebody else says, if it is in a tree that is kept here."""
         given, sequence = b"", 0
         inside: tuple[str, ...] = ()
         for _ in range(RECURSION_MAX):
+            if self._lookups is not None:
+                await self._lookups.refresh(multihash)
             row = self._view.name(multihash)
             record = IpnsRecord.decode(row.record) if row is not None else None
             if record is None or not record.is_valid_at(time.time_ns()):
