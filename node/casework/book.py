@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import secrets
 import sqlite3
 import threading
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Final
 
 from node.casework.model import APPEAL, LEVELS, BadReport, Report, rank_s, stricter
+from node.databases import Kind, transaction
 from protocol.errors import OperatorError
 
 Json = dict[str, Any]
@@ -27,7 +27,7 @@ APPEALS_MAX: Final = 5  # of one site within APPEALS_S; more are not taken
 APPEALS_S: Final = 30 * 86400
 OPEN: Final = "open"
 
-_SCHEMA: Final = f"""
+_SCHEMA: Final = """
 CREATE TABLE cases (
     id INTEGER PRIMARY KEY, subject TEXT NOT NULL, category TEXT NOT NULL, first_s INTEGER NOT NULL,
     last_s INTEGER NOT NULL, count INTEGER NOT NULL, due_s INTEGER NOT NULL, rank_s INTEGER NOT NULL,
@@ -42,14 +42,12 @@ CREATE TABLE reports (
     id INTEGER PRIMARY KEY, case_id INTEGER NOT NULL, token BLOB NOT NULL UNIQUE, place TEXT NOT NULL,
     category TEXT NOT NULL, why TEXT NOT NULL, contact TEXT NOT NULL, evidence TEXT NOT NULL, at_s INTEGER NOT NULL
 );
-CREATE INDEX reports_by_case ON reports (case_id);
-PRAGMA user_version = {LAYOUT}
+CREATE INDEX reports_by_case ON reports (case_id)
 """
-_FROM_1: Final = f"""
+_FROM_1: Final = """
 ALTER TABLE cases ADD COLUMN kind TEXT NOT NULL DEFAULT 'report';
 DROP INDEX cases_open;
-CREATE UNIQUE INDEX cases_open ON cases (subject, kind) WHERE state = 'open';
-PRAGMA user_version = {LAYOUT}
+CREATE UNIQUE INDEX cases_open ON cases (subject, kind) WHERE state = 'open'
 """
 
 
@@ -57,6 +55,9 @@ class BookFailed(OperatorError):
     """The queue of reports cannot be read or written."""
 
     code: ClassVar[str] = "reports-failed"
+
+
+FILE: Final = Kind("the reports", LAYOUT, _SCHEMA, BookFailed, upgrades={1: _FROM_1})
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,17 +96,7 @@ class ReportBook:
         self._path = path
         self._now_s = now_s
         self._lock = threading.Lock()
-        with self._translated("opening"):
-            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600))
-            self._database = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-            self._database.execute("PRAGMA journal_mode = WAL")
-            self._database.execute("PRAGMA synchronous = FULL")
-            layout = self._database.execute("PRAGMA user_version").fetchone()[0]
-            if layout not in (0, 1, LAYOUT):
-                self._database.close()
-                raise BookFailed(f"{path} was written by another version of fednode (layout {layout})")
-            if layout != LAYOUT:
-                self._database.executescript(f"BEGIN IMMEDIATE; {_FROM_1 if layout else _SCHEMA}; COMMIT")
+        self._database = FILE.open_for_writing(path)
 
     def close(self) -> None:
         self._database.close()
@@ -177,7 +168,7 @@ class ReportBook:
         """The most urgent first."""
         where = "state = 'open'" if state == OPEN else "state != 'open'"
         order = "rank_s, id" if state == OPEN else "decided_s DESC, id"
-        with self._lock, self._translated("reading"):
+        with self._lock, FILE.translated(self._path, "reading"):
             rows = self._database.execute(
                 f"SELECT * FROM cases WHERE {where} AND (? = '' OR category = ?) ORDER BY {order} LIMIT ? OFFSET ?",  # noqa: S608 - parts of our own
                 (category, category, min(limit, PAGE_MAX), offset),
@@ -186,7 +177,7 @@ class ReportBook:
 
     def case(self, case_id: int) -> tuple[Case, list[Json]] | None:
         """A case and its reports, the first ones; contacts included."""
-        with self._lock, self._translated("reading"):
+        with self._lock, FILE.translated(self._path, "reading"):
             row = self._database.execute("SELECT * FROM cases WHERE id = ?", (case_id,)).fetchone()
             rows = self._database.execute(
                 "SELECT at_s, category, place, why, contact, evidence FROM reports WHERE case_id = ?"
@@ -198,7 +189,7 @@ class ReportBook:
 
     def by_token(self, token: str) -> Case | None:
         """The case that a reporter's token stands for."""
-        with self._lock, self._translated("reading"):
+        with self._lock, FILE.translated(self._path, "reading"):
             row = self._database.execute(
                 "SELECT cases.* FROM cases JOIN reports ON case_id = cases.id WHERE token = ?", (_hashed(token),)
             ).fetchone()
@@ -216,7 +207,7 @@ class ReportBook:
     def backlog(self) -> Backlog:
         """What waits now."""
         now_s = self._now_s()
-        with self._lock, self._translated("reading"):
+        with self._lock, FILE.translated(self._path, "reading"):
             row = self._database.execute(
                 "SELECT count(*), coalesce(sum(due_s < ?), 0), min(due_s) FROM cases WHERE state = 'open'", (now_s,)
             ).fetchone()
@@ -234,24 +225,8 @@ class ReportBook:
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
-        with self._lock, self._translated("writing"):
-            self._database.execute("BEGIN IMMEDIATE")
-            try:
-                yield self._database
-                self._database.execute("COMMIT")
-            except BaseException:
-                if self._database.in_transaction:
-                    self._database.execute("ROLLBACK")
-                raise
-
-    @contextmanager
-    def _translated(self, doing: str) -> Iterator[None]:
-        try:
-            yield
-        except (sqlite3.Error, OSError) as error:
-            raise BookFailed(
-                f"{doing} the reports in {self._path} failed: {error}", hint="free some space, or check the disk"
-            ) from error
+        with self._lock, FILE.translated(self._path, "writing"), transaction(self._database) as database:
+            yield database
 
 
 def _hashed(token: str) -> bytes:

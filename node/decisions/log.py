@@ -16,7 +16,8 @@ from sqlite3 import Connection
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from node.decisions.files import LogFailed, open_for_writing, translated
+from node.databases import transaction
+from node.decisions.files import FILE, LogFailed
 from node.decisions.reader import LogReader, NoSuchEntry
 from node.store.port import RuleRow
 from protocol import merkle
@@ -79,9 +80,9 @@ class DecisionLog:
         self._own = SiteId.of(key)
         self._now_s = now_s
         self._lock = threading.Lock()
-        self._database = open_for_writing(path)
+        self._database = FILE.open_for_writing(path)
         self.reader = LogReader(path, self._database)
-        with translated(path, "reading"):
+        with FILE.translated(path, "reading"):
             rows = self._database.execute("SELECT kind, name, state, number FROM standing").fetchall()
         self._standing: dict[Key, _Standing] = {(kind, name): _Standing(state, n) for kind, name, state, n in rows}
         self._check_or_sign()
@@ -121,7 +122,7 @@ class DecisionLog:
 
     def note_of(self, number: int) -> str:
         """The operator's own note on an entry, or ""."""
-        with self._lock, translated(self._path, "reading"):
+        with self._lock, FILE.translated(self._path, "reading"):
             row = self._database.execute("SELECT text FROM private_notes WHERE number = ?", (number,)).fetchone()
         return str(row[0]) if row else ""
 
@@ -151,7 +152,7 @@ class DecisionLog:
             yield self._like_its_cause(draft), _Change(("rule", target), state)
 
     def _remarks(self) -> dict[str, Remark]:
-        with translated(self._path, "reading"):
+        with FILE.translated(self._path, "reading"):
             rows = self._database.execute("SELECT target, note, withheld FROM remarks").fetchall()
         return {target: Remark(note, bool(withheld)) for target, note, withheld in rows}
 
@@ -251,7 +252,7 @@ class DecisionLog:
 
     def _check_or_sign(self) -> None:
         """A new log gets its first head. What is on disk must be what was signed."""
-        with translated(self._path, "reading"):
+        with FILE.translated(self._path, "reading"):
             row = self._database.execute("SELECT size, signed FROM head").fetchone()
         if row is not None:
             signed = SignedLogHead.decode(row[1]).head
@@ -264,15 +265,8 @@ class DecisionLog:
 
     @contextmanager
     def _transaction(self) -> Iterator[Connection]:
-        with translated(self._path, "writing"):
-            self._database.execute("BEGIN IMMEDIATE")
-            try:
-                yield self._database
-                self._database.execute("COMMIT")
-            except BaseException:
-                if self._database.in_transaction:  # a full disk has rolled back already
-                    self._database.execute("ROLLBACK")
-                raise
+        with FILE.translated(self._path, "writing"), transaction(self._database) as database:
+            yield database
 
 
 @dataclass(frozen=True, slots=True)

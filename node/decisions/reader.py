@@ -6,7 +6,7 @@ import sqlite3
 from dataclasses import dataclass
 from pathlib import Path
 
-from node.decisions.files import open_for_reading, translated
+from node.decisions.files import FILE
 from protocol import merkle
 from protocol.decision import Entry, SignedLogHead
 
@@ -32,20 +32,20 @@ class LogReader:
 
     def __init__(self, path: Path, database: sqlite3.Connection | None = None) -> None:
         self._path = path
-        self._database = open_for_reading(path) if database is None else database
+        self._database = FILE.open_for_reading(path) if database is None else database
 
     def close(self) -> None:
         self._database.close()
 
     def head(self) -> SignedLogHead:
         """The newest; there always is one."""
-        with translated(self._path, "reading"):
+        with FILE.translated(self._path, "reading"):
             (signed,) = self._database.execute("SELECT signed FROM head").fetchone()
             return SignedLogHead.decode(signed)
 
     def size(self) -> int:
         """How many entries there are."""
-        with translated(self._path, "reading"):
+        with FILE.translated(self._path, "reading"):
             return int(self._database.execute("SELECT size FROM head").fetchone()[0])
 
     def entries(self, start: int, end: int) -> list[Published]:
@@ -53,7 +53,7 @@ class LogReader:
         if not 0 <= start <= end:
             raise NoSuchEntry(f"no entries from {start} to {end}")
         end = min(end, start + PAGE_MAX)
-        with translated(self._path, "reading"):
+        with FILE.translated(self._path, "reading"):
             rows = self._database.execute(
                 "SELECT number, entry, withheld FROM entries WHERE number >= ? AND number < ? ORDER BY number",
                 (start, end),
@@ -84,7 +84,7 @@ class LogReader:
     def number_for(self, target: str, list_name: str | None) -> int | None:
         """The entry that put the rule in force which refuses something; None when it is withheld or not there yet."""
         kind, name = ("rule", target) if list_name is None else ("list", list_name)
-        with translated(self._path, "reading"):
+        with FILE.translated(self._path, "reading"):
             row = self._database.execute(
                 "SELECT number FROM standing JOIN entries USING (number) WHERE kind = ? AND name = ? AND NOT withheld",
                 (kind, name),
@@ -93,6 +93,6 @@ class LogReader:
 
     def node(self, level: int, place: int) -> bytes:
         """The hash of a complete subtree (protocol/merkle.py)."""
-        with translated(self._path, "reading"):
+        with FILE.translated(self._path, "reading"):
             row = self._database.execute("SELECT hash FROM nodes WHERE level = ? AND place = ?", (level, place))
             return bytes(row.fetchone()[0])

@@ -6,7 +6,6 @@ until when it holds, what the public log is told. A notice is open as long as wh
 
 from __future__ import annotations
 
-import os
 import sqlite3
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,13 +14,13 @@ from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Final
 
+from node.databases import Kind, transaction
 from node.store.port import RuleRow
 from protocol.errors import OperatorError
 from protocol.notice import SignedNotice
 from protocol.site_id import SiteId
 
 LAYOUT: Final = 2
-BUSY_S: Final = 10.0
 KEPT_PER_SITE: Final = 20
 KEPT_CLOSED: Final = 100_000  # notices that are no longer open; at 1 KB each 100 MB
 OPEN_SHOWN_MAX: Final = 1000
@@ -48,6 +47,15 @@ class NoticesFailed(OperatorError):
     """The notices cannot be read or written."""
 
     code: ClassVar[str] = "notices-failed"
+
+
+FILE: Final = Kind(
+    "the notices",
+    LAYOUT,
+    _SCHEMA,
+    NoticesFailed,
+    upgrades={1: "ALTER TABLE measures ADD COLUMN until_s INTEGER"},
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,29 +108,14 @@ class NoticeBook:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._lock = threading.Lock()
-        with self._translated("opening"):
-            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600))
-            self._database = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
-            self._database.execute("PRAGMA journal_mode = WAL")
-            self._database.execute("PRAGMA synchronous = FULL")
-            layout = self._database.execute("PRAGMA user_version").fetchone()[0]
-            if layout not in (0, 1, LAYOUT):
-                self._database.close()
-                raise NoticesFailed(f"{path} was written by another version of fednode (layout {layout})")
-            if layout == 1:
-                self._database.executescript(
-                    "BEGIN IMMEDIATE; ALTER TABLE measures ADD COLUMN until_s INTEGER;"
-                    f" PRAGMA user_version = {LAYOUT}; COMMIT"
-                )
-            if layout == 0:
-                self._database.executescript(f"BEGIN IMMEDIATE; {_SCHEMA}; PRAGMA user_version = {LAYOUT}; COMMIT")
+        self._database = FILE.open_for_writing(path)
 
     def close(self) -> None:
         self._database.close()
 
     def measures(self) -> list[Measure]:
         """All, by their targets."""
-        with self._lock, self._translated("reading"):
+        with self._lock, FILE.translated(self._path, "reading"):
             rows = self._database.execute("SELECT * FROM measures ORDER BY target").fetchall()
         return [_measure(row) for row in rows]
 
@@ -141,13 +134,13 @@ class NoticeBook:
 
     def standing(self) -> dict[SiteId, Standing]:
         """The open notices."""
-        with self._lock, self._translated("reading"):
+        with self._lock, FILE.translated(self._path, "reading"):
             rows = self._database.execute("SELECT * FROM standing").fetchall()
         return {SiteId(row[0]): Standing(row[1], _cause(row[2:])) for row in rows}
 
     def next_number(self) -> int:
         """The number of the next notice; never one that was given before."""
-        with self._lock, self._translated("reading"):
+        with self._lock, FILE.translated(self._path, "reading"):
             return int(self._database.execute("SELECT next FROM counter").fetchone()[0])
 
     def add(self, given: Sequence[tuple[SignedNotice, Cause | None]]) -> None:
@@ -194,17 +187,17 @@ class NoticeBook:
 
     def answers(self) -> dict[SiteId, str]:
         """By site, as `answer` was told."""
-        with self._lock, self._translated("reading"):
+        with self._lock, FILE.translated(self._path, "reading"):
             return {SiteId(site): reason for site, reason in self._database.execute("SELECT * FROM answers")}
 
     def of_site(self, site: SiteId, limit: int = KEPT_PER_SITE) -> list[bytes]:
         """The signed notices of a site, the newest first."""
-        with self._lock, self._translated("reading"):
+        with self._lock, FILE.translated(self._path, "reading"):
             return signed_notices(self._database, site, limit)
 
     def open(self, limit: int = OPEN_SHOWN_MAX) -> list[bytes]:
         """The open notices of all sites, the newest first."""
-        with self._lock, self._translated("reading"):
+        with self._lock, FILE.translated(self._path, "reading"):
             rows = self._database.execute(
                 "SELECT signed FROM notices WHERE open ORDER BY number DESC LIMIT ?", (limit,)
             )
@@ -212,30 +205,8 @@ class NoticeBook:
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
-        with self._lock, self._translated("writing"):
-            self._database.execute("BEGIN IMMEDIATE")
-            try:
-                yield self._database
-                self._database.execute("COMMIT")
-            except BaseException:
-                if self._database.in_transaction:
-                    self._database.execute("ROLLBACK")
-                raise
-
-    @contextmanager
-    def _translated(self, doing: str) -> Iterator[None]:
-        with translated(self._path, doing):
-            yield
-
-
-@contextmanager
-def translated(path: Path, doing: str) -> Iterator[None]:
-    """Raises what SQLite or the disk says as NoticesFailed."""
-    try:
-        yield
-    except (sqlite3.Error, OSError) as error:
-        hint = "free some space, or check the disk"
-        raise NoticesFailed(f"{doing} the notices in {path} failed: {error}", hint=hint) from error
+        with self._lock, FILE.translated(self._path, "writing"), transaction(self._database) as database:
+            yield database
 
 
 def signed_notices(database: sqlite3.Connection, site: SiteId, limit: int) -> list[bytes]:
@@ -260,12 +231,9 @@ class NoticeReader:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        with translated(path, "opening"):
-            quoted = str(path).replace("%", "%25").replace("?", "%3f").replace("#", "%23")
-            self._database = sqlite3.connect(f"file:{quoted}?mode=ro", uri=True, timeout=BUSY_S, isolation_level=None)
-            self._database.execute("PRAGMA query_only = 1")
+        self._database = FILE.open_for_reading(path)
 
     def of_site(self, site: SiteId) -> list[bytes]:
         """As NoticeBook.of_site."""
-        with translated(self._path, "reading"):
+        with FILE.translated(self._path, "reading"):
             return signed_notices(self._database, site, KEPT_PER_SITE)
