@@ -1,6 +1,7 @@
 """Many nodes' `Keeping` with modelled disks, in steps of some seconds: how hosts come, go and are found again.
 
-Messages arrive at once and statements reach everybody; what is modelled is who is up, who holds what, who lies.
+Messages arrive at once and statements reach everybody who is not cut off; what is modelled is who is up, who holds
+what, who lies, whose clock is wrong and who reaches whom.
 """
 
 import random
@@ -8,6 +9,7 @@ from dataclasses import dataclass, field
 
 from node.core import effects as fx
 from node.core.keeping import Keeping
+from node.core.members import AHEAD_MAX_S
 from protocol.cid import RAW, Cid
 from protocol.release import Band, Release, SignedRelease
 from protocol.site_filter import SiteFilter
@@ -40,6 +42,11 @@ class Node:
     keeping: Keeping | None = None
     changed_s: float | None = 0.0
     stated_s: float = 0.0
+    group: int = 0
+    """Only those of one group reach each other."""
+    clock_off_s: int = 0
+    known: dict[SiteId, SignedStatement] = field(default_factory=dict)
+    """The statements that outlive a restart."""
 
 
 class Town:
@@ -51,6 +58,8 @@ class Town:
         self.statements: dict[SiteId, SignedStatement] = {}
         self.copied = 0
         self.let_go = 0
+        self.asked = 0
+        self.audited = 0
         for number in range(1, count + 1):
             key = SiteId(number.to_bytes(32, "big"))
             self.nodes[key] = Node(key, random.Random(self.rng.random()))
@@ -61,13 +70,50 @@ class Town:
         node.keeping = Keeping(node.key, node.rng, grace_s=self.grace_s)
         for signed in node.held.values():
             node.keeping.hosted(signed, kept=False, restored=True)
-        for stated in self.statements.values():
-            node.keeping.heard(self.now_s, WALL_S + self.now_s, stated, self.nodes[stated.node].network)
+        for stated in node.known.values():
+            self.hear(node, stated)
         for other in self.nodes.values():
-            if other.keeping is not None and other is not node:
-                other.keeping.copies.connected(node.key)
-                node.keeping.copies.connected(other.key)
+            if other is not node and self.reach(node, other):
+                self.meet(node, other)
         self.state(node)
+
+    def reach(self, one: Node, other: Node) -> bool:
+        return one.keeping is not None and other.keeping is not None and one.group == other.group
+
+    def hear(self, node: Node, signed: SignedStatement) -> bool:
+        assert node.keeping is not None
+        network = self.nodes[signed.node].network if signed.node in self.nodes else "?"
+        if not node.keeping.heard(self.now_s, WALL_S + self.now_s + node.clock_off_s, signed, network):
+            return False
+        node.known[signed.node] = signed
+        return True
+
+    def meet(self, one: Node, other: Node) -> None:
+        """They connect, tell each other all that they know, and see each other's clocks."""
+        for node, peer in ((one, other), (other, one)):
+            assert node.keeping is not None
+            node.keeping.connected(self.now_s, peer.key)
+            wall_s = WALL_S + self.now_s
+            node.keeping.clock.heard(peer.key, wall_s + node.clock_off_s, wall_s + peer.clock_off_s)
+            for signed in peer.known.values():
+                self.hear(node, signed)
+
+    def partition(self, groups: int) -> None:
+        """Everybody is put into one of so many groups at random; who is in one group finds each other."""
+        for node in self.nodes.values():
+            node.group = self.rng.randrange(groups)
+        some = list(self.nodes.values())
+        for index, one in enumerate(some):
+            for other in some[:index]:
+                if self.reach(one, other):
+                    self.meet(one, other)
+                else:
+                    self._part(one, other)
+                    self._part(other, one)
+
+    def _part(self, node: Node, other: Node) -> None:
+        if node.keeping is not None:
+            node.keeping.copies.disconnected(self.now_s, other.key)
 
     def kill(self, node: Node, *, disk_too: bool = False) -> None:
         node.keeping = None
@@ -81,17 +127,23 @@ class Town:
         """Signs a statement and brings it to everybody who is up."""
         sites = [signed.site for one in self.nodes.values() for signed in one.held.values()]
         holdings = SiteFilter.of(set(sites) if node.claims_all else list(node.held))
-        made_s = WALL_S + int(self.now_s)
-        if (old := self.statements.get(node.key)) is not None:
-            made_s = max(made_s, old.made_s + 1)
+        assert node.keeping is not None
+        wall_s = node.keeping.clock.now_s(WALL_S + self.now_s + node.clock_off_s)
+        known = node.keeping.members.get(node.key)
+        made_s = int(wall_s)
+        if known is not None and known.signed.made_s > wall_s + AHEAD_MAX_S:
+            node.keeping.members.forget(node.key)
+        elif known is not None:
+            made_s = max(made_s, known.signed.made_s + 1)
         statement = Statement(
             node.key, made_s, (), node.takes, 40 * GIB, len(node.held), holdings, operator=node.operator
         )
         self.statements[node.key] = signed = SignedStatement(statement, bytes(64))
         node.changed_s, node.stated_s = None, self.now_s
+        self.hear(node, signed)
         for other in self.nodes.values():
-            if other.keeping is not None:
-                other.keeping.heard(self.now_s, WALL_S + self.now_s, signed, node.network)
+            if other is not node and self.reach(node, other):
+                self.hear(other, signed)
 
     def publish(self, node: Node, signed: SignedRelease) -> None:
         """To one node, which offers it to all."""
@@ -107,7 +159,7 @@ class Town:
         node.changed_s = node.changed_s or self.now_s
 
     def offer(self, giver: Node, taker: Node, signed: SignedRelease, *, wanted: bool) -> str:
-        if taker.keeping is None:
+        if taker.keeping is None or not self.reach(giver, taker):
             return "silent"
         taker.keeping.stated(self.now_s, signed.site, giver.key)
         if signed.site in taker.held or taker.claims_all:
@@ -128,30 +180,37 @@ class Town:
             for node in self.nodes.values():
                 if node.keeping is None:
                     continue
-                for effect in node.keeping.due(self.now_s, WALL_S + self.now_s):
+                for effect in node.keeping.due(self.now_s, WALL_S + self.now_s + node.clock_off_s):
                     self.carry_out(node, effect)
                 news = node.changed_s is not None and self.now_s > node.changed_s + 60
-                if news or self.now_s > node.stated_s + RESTATE_S:
+                made_s = self.statements[node.key].made_s
+                ahead = made_s > node.keeping.clock.now_s(WALL_S + self.now_s + node.clock_off_s) + AHEAD_MAX_S
+                if news or ahead or self.now_s > node.stated_s + RESTATE_S:
                     self.state(node)
 
     def carry_out(self, node: Node, effect: fx.Effect) -> None:
         assert node.keeping is not None
         match effect:
             case fx.AskToHost(site, other):
-                answer = self.offer(node, self.nodes[other], node.held[site], wanted=True)
+                self.asked += 1
+                target = self.nodes.get(other)
+                answer = "silent" if target is None else self.offer(node, target, node.held[site], wanted=True)
                 if answer == "took":
                     node.keeping.stated(self.now_s, site, other)
                 node.keeping.repair.answered(self.now_s, site, other, answer)  # type: ignore[arg-type]
             case fx.Audit(other, sites):
-                target = self.nodes[other]
-                if target.keeping is not None:
+                self.audited += 1
+                target = self.nodes.get(other)
+                there = target is not None and self.reach(node, target)
+                held = target.held if target is not None else {}
+                if there and target is not None and target.keeping is not None:
                     target.keeping.copies.contact(self.now_s, node.key)
                 node.keeping.auditing.answered(
                     self.now_s,
                     other,
-                    [site for site in sites if site in target.held],
-                    [site for site in sites if site not in target.held],
-                    silent=target.keeping is None,
+                    [site for site in sites if site in held],
+                    [site for site in sites if site not in held],
+                    silent=not there,
                 )
             case fx.LetGo(site):
                 self.let_go += 1
