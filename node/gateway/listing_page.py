@@ -41,7 +41,7 @@ def listing(place: SitePath, rows: Sequence[Row], *, more: bool, me: Self) -> by
     content.append("</table>")
     if more:
         content.append(paragraph(f"There is more; only the first {len(rows)} entries are shown."))
-    return page(f"Index of {place.address}/{place.path}", content, me)
+    return page(f"Index of /{place.path}", content, me)
 
 
 def _row(row: Row, below: str, home: str) -> str:
@@ -81,7 +81,7 @@ def data(place: SitePath, cid: Cid, block: bytes, me: Self) -> bytes:
         facts([("CID", str(cid)), ("Codec", _codec(cid)), ("Size", f"{len(block)} bytes")]),
         f"<pre>{escape(_text(cid, block))}</pre>",
     ]
-    return page(f"Data at {place.address}/{place.path}", content, me)
+    return page("Data", content, me)
 
 
 def _codec(cid: Cid) -> str:
@@ -107,9 +107,9 @@ def size_text(size_bytes: int) -> str:
     """The size with its unit, as HTML; empty for none."""
     if not size_bytes:
         return ""
-    amount, unit = float(size_bytes), "bytes"
+    amount, unit = float(size_bytes), "byte" if size_bytes == 1 else "bytes"
     for larger in ("KiB", "MiB", "GiB", "TiB"):
         if amount < 1024:
             break
         amount, unit = amount / 1024, larger
-    return f"<small>{amount:.0f} {unit}</small>" if unit == "bytes" else f"<small>{amount:.1f} {unit}</small>"
+    return f"<small>{amount:.0f} {unit}</small>" if size_bytes < 1024 else f"<small>{amount:.1f} {unit}</small>"

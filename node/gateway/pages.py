@@ -5,9 +5,11 @@ Everything that comes from outside goes through `escape`; the pages hold no scri
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from hashlib import sha256
 from html import escape
 
 from node.gateway.response import Header
@@ -15,7 +17,6 @@ from node.gateway.routing import Owner, address_of, is_name, owner_text
 from node.policy.model import Verdict
 from protocol.site_id import SiteId
 
-CSP = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 HEADERS: tuple[Header, ...] = (
     ("Content-Type", "text/html; charset=utf-8"),
     ("Cache-Control", "no-store"),
@@ -30,6 +31,8 @@ _STYLE = (
     "td{padding:.15rem .6rem .15rem 0;vertical-align:top}td+td{white-space:nowrap;text-align:right}"
     "ul{padding-left:1.2rem}small,footer{opacity:.7}footer{margin-top:2.5rem}"
 )
+_STYLE_HASH = b64encode(sha256(_STYLE.encode()).digest()).decode()
+CSP = f"default-src 'none'; style-src 'sha256-{_STYLE_HASH}'; base-uri 'none'; form-action 'none'"
 
 
 @dataclass(frozen=True, slots=True)

@@ -164,7 +164,7 @@ async def test_a_domain_of_a_tree(node: Node, server: DnsServer) -> None:
         assert (answer.status, answer.headers["x-ipfs-path"]) == (200, f"/ipns/{DOMAIN}/empty")
         assert "immutable" not in answer.headers["cache-control"]
     listing = await ask(node, "/", DOMAIN)
-    assert f"Index of /ipns/{DOMAIN}/" in listing.text
+    assert f'/ipns/<a href="//{DOMAIN}/">{DOMAIN}</a>' in listing.text
     node.block(UNIXFS.root)  # on the way to the place that the domain stands for
     assert (await ask(node, "/empty", DOMAIN)).status == 410
 
