@@ -15,10 +15,10 @@ from node.bitswap.client import BitswapClient, Blocks, Fetch
 from node.policy.model import Act, Subject
 from node.replication.context import Context
 from node.replication.gate import Refused
+from node.replication.linking import link_known
 from node.routing.providers import find_providers
 from node.routing.routers import Routers
-from node.store.errors import BlockCorrupt, BlockMissing
-from node.store.port import Store, TreeHold, TreeOrigin
+from node.store.port import TreeHold, TreeOrigin
 from protocol.cid import Cid
 from protocol.dag_walk import DagWalk
 from protocol.errors import FednodeError, Malformed, OperatorError
@@ -141,7 +141,7 @@ class _TreeFetch:
             wanted = [cid for cid in self._walk.want(PLAN_BLOCKS) if cid not in self._coming]
             if not wanted:
                 return
-            missing = await self._context.in_store(_link, self._context.store, self._hold, wanted, self._walk)
+            missing = await self._context.in_store(link_known, self._context.store, self._hold, wanted, self._walk)
             check_policy(self._context, self._root, wanted)
             self._coming.update(missing)
             self._fetch.want(missing)
@@ -229,19 +229,3 @@ def check_policy(context: Context, root: Cid, cids: Sequence[Cid]) -> None:
             verdict = policy.decide(act, Subject(root=root, trail=(root, cid), local=True))
             if verdict.kind == "refuse":
                 raise Refused(verdict)
-
-
-def _link(store: Store, hold: TreeHold, cids: list[Cid], walk: DagWalk) -> list[Cid]:
-    """References what is here, and goes on with the walk where inner nodes are; returns what is missing."""
-    missing = store.link_blocks(hold, cids)
-    lacking = set(missing)
-    for cid in cids:
-        if cid in lacking or DagWalk.is_leaf(cid):
-            continue
-        try:
-            block = store.get_block(cid)
-        except (BlockMissing, BlockCorrupt):
-            missing.append(cid)
-        else:
-            walk.feed(cid, block)
-    return missing

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from html import escape
 from pathlib import Path
@@ -11,7 +10,7 @@ from node.decisions.shape import PREFIX as LOG_PREFIX
 from node.gateway import pages
 from node.gateway.http1 import Request
 from node.gateway.pages import Self
-from node.gateway.response import Response
+from node.gateway.response import Response, public_json
 from node.notices.book import NoticeReader, NoticesFailed
 from node.notices.shape import PREFIX, notice_json
 from protocol.errors import DecodeError
@@ -34,11 +33,11 @@ class NoticeAnswers:
         try:
             site = SiteId.from_text(path.removeprefix(f"{PREFIX}/"))
         except DecodeError:
-            return _json(404, {"error": "no such site; see docs/spec/notice.md of fednode"})
+            return public_json(404, {"error": "no such site; see docs/spec/notice.md of fednode"})
         found = [SignedNotice.decode(raw) for raw in self._open().of_site(site)]
         if "text/html" in request.headers.get("accept", ""):
             return self._page(site, found)
-        return _json(200 if found else 404, {"notices": [notice_json(each) for each in found]})
+        return public_json(200 if found else 404, {"notices": [notice_json(each) for each in found]})
 
     def has_notice(self, site: SiteId) -> bool:
         """Whether there is one to be linked."""
@@ -95,13 +94,3 @@ def _heading(notice: Notice) -> str:
 
 def _moment(seconds: int | None) -> str:
     return time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(seconds)) if seconds else ""
-
-
-def _json(status: int, value: object) -> Response:
-    headers = [
-        ("Content-Type", "application/json"),
-        ("Cache-Control", "no-cache"),
-        ("X-Content-Type-Options", "nosniff"),
-        ("Access-Control-Allow-Origin", "*"),
-    ]
-    return Response(status, headers, json.dumps(value, ensure_ascii=False, indent=1).encode() + b"\n")

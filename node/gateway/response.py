@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -65,3 +66,14 @@ def encode_head(response: Response, *, keep_alive: bool, date: str, chunked: boo
     if head.count("\r") != len(lines) - 1 or head.count("\n") != len(lines) - 1 or "\0" in head:
         raise ValueError("line break in a header")
     return f"{head}\r\n\r\n".encode("latin-1")
+
+
+def public_json(status: int, value: object, *, cache_control: str = "no-cache") -> Response:
+    """What the node says of itself, for programs of any origin."""
+    headers = [
+        ("Content-Type", "application/json"),
+        ("Cache-Control", cache_control),
+        ("X-Content-Type-Options", "nosniff"),
+        ("Access-Control-Allow-Origin", "*"),
+    ]
+    return Response(status, headers, json.dumps(value, ensure_ascii=False, indent=1).encode() + b"\n")

@@ -17,14 +17,14 @@ from node.net.channel import FrameChannel
 from node.replication.context import Context
 from node.replication.drawing import LOOK_S, Arrival, Drawing
 from node.replication.gate import Refused
-from node.store.errors import BlockCorrupt, BlockMissing
-from node.store.port import Hold, Store
+from node.replication.linking import link_known
+from node.store.port import Hold
 from protocol import messages as msg
 from protocol.cid import Cid
+from protocol.dag_walk import DagWalk
 from protocol.errors import FednodeError, HashMismatch, Malformed
 from protocol.limits import WANT_MAX_CIDS
 from protocol.release import SignedRelease
-from protocol.walk import DagWalk
 
 BATCH_BYTES = 8 * 1024 * 1024
 BATCH_BLOCKS = 512
@@ -123,7 +123,9 @@ class Pull(Drawing):
                 named = [cid for cid in wanted if cid not in self._in_flight]
                 self._in_flight.update(named)
                 try:
-                    missing = await self._context.in_store(_link, self._context.store, self._hold, named, self._walk)
+                    missing = await self._context.in_store(
+                        link_known, self._context.store, self._hold, named, self._walk
+                    )
                     self._check_policy(named)  # of those that are here already, too
                 except FednodeError as error:
                     await self._fail(error)
@@ -256,19 +258,3 @@ def _bad_ones(batch: list[Arrival]) -> list[Arrival]:
         except HashMismatch:
             bad.append(arrival)
     return bad
-
-
-def _link(store: Store, hold: Hold, cids: list[Cid], walk: DagWalk) -> list[Cid]:
-    """References what is here, and goes on with the walk where inner nodes are; returns what is missing."""
-    missing = store.link_blocks(hold, cids)
-    lacking = set(missing)
-    for cid in cids:
-        if cid in lacking or DagWalk.is_leaf(cid):
-            continue
-        try:
-            block = store.get_block(cid)
-        except (BlockMissing, BlockCorrupt):
-            missing.append(cid)
-        else:
-            walk.feed(cid, block)
-    return missing
