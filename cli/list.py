@@ -10,9 +10,12 @@ import click
 from cli.common import config_options, confirm, echo_json, json_option, yes_option
 from cli.daemon import daemon
 from cli.tables import ago, count, human_size, plain
+from protocol.denylist import NamePath, parse_target
+from protocol.domain_blocks import DomainBlock, format_domain_csv, plain_comment
 
 EPILOG = """\b
-A list (IPIP-383) is a file, an https address or a site of fednode. Modes:
+A list (IPIP-383, or domain blocks as Mastodon exports them) is a file, an
+https address or a site of fednode. Modes:
   enforce  its rules hold
   review   a line holds once you accept it
   observe  nothing holds; `preview` says what would be hit
@@ -139,6 +142,32 @@ _change(
     line=True,
 )
 _change("restore", "Take back an overruling.", "restore", line=True)
+
+
+@command.command("export", epilog=EPILOG)
+@config_options
+@json_option
+def export(config_file: Path | None, data_dir: Path | None, as_json: bool) -> None:
+    """Write your own refusals of domains as Mastodon's CSV, for others to follow.
+
+    Secret rules, rules on a path below a domain, and rules on anything else are left out.
+    """
+    with daemon(config_file, data_dir) as client:
+        blocks = [block for rule in client.rules() if (block := _domain_block(rule)) is not None]
+    if as_json:
+        echo_json({"domains": [{"domain": domain, "comment": comment} for domain, comment in blocks]})
+    else:
+        click.echo(format_domain_csv(blocks), nl=False)
+
+
+def _domain_block(rule: dict[str, Any]) -> DomainBlock | None:
+    target = parse_target(rule["target"])
+    if rule["verdict"] == "allow" or rule["secret"]:
+        return None
+    match target:
+        case NamePath(str() as domain, "", False):
+            return DomainBlock(domain, plain_comment(rule["reason"]))
+    return None
 
 
 def _source(source: str) -> str:

@@ -381,4 +381,5 @@ def _rule_json(row: RuleRow, measure: Measure | None) -> Json:
         "list": row.list_name,
         "until_s": measure.until_s if measure else None,
         "note": measure.note if measure else "",
+        "secret": measure.secret if measure else False,
     }

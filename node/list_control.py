@@ -90,7 +90,7 @@ class ListControl:
             return {"rules": [], "total": 0}
         rules = [
             {"target": text, "verdict": "allow" if text.startswith("!") else "quarantine", "ground": "policy",
-             "reason": reason, "since_s": None, "list": name, "until_s": None, "note": ""}
+             "reason": reason, "since_s": None, "list": name, "until_s": None, "note": "", "secret": False}
             for text, reason in rows
         ]  # fmt: skip
         return {"rules": rules, "total": total}

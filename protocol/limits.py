@@ -119,6 +119,8 @@ DENYLIST_MAX_BYTES: Final = 256 * MIB  # one file: over three million hashed rul
 DENYLIST_HEADER_MAX_BYTES: Final = 1 * MIB  # IPIP-383
 DENYLIST_LINE_MAX_BYTES: Final = 2 * MIB  # IPIP-383
 DENYLIST_ERRORS_MAX: Final = 100  # faulty lines reported one by one; the rest are counted
+DOMAIN_CSV_MAX_BYTES: Final = 16 * MIB  # domain blocks as CSV; the largest public ones have a few thousand lines
+DOMAIN_BLOCKS_MAX: Final = 200_000  # lines of such a file
 RULE_PATH_MAX_CHARS: Final = 4096  # path of one rule after decoding; PATH_MAX of Linux
 
 # Files by which a site steers its answers

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import stat
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Protocol
 from urllib.parse import urlsplit
 
@@ -15,8 +15,11 @@ from node.policy.list_files import Subscription
 from node.store.errors import BlockCorrupt, BlockMissing
 from node.store.port import SiteRecord
 from protocol.cid import Cid
+from protocol.deny_index import Built
+from protocol.denylist import LineError
+from protocol.domain_blocks import denylist_of, is_domain_csv, parse_domain_csv
 from protocol.errors import DecodeError, OperatorError
-from protocol.limits import DENYLIST_MAX_BYTES
+from protocol.limits import DENYLIST_ERRORS_MAX, DENYLIST_MAX_BYTES
 from protocol.site_id import SiteId
 from protocol.walk import DirectoryList, FileCursor, NotFoundInTree, inline_block
 
@@ -59,11 +62,30 @@ class SiteStore(BlockStore, Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """A list's bytes. seen, modified: what tells this state from the next."""
+    """A list's lines as a denylist. seen, modified: what tells this state from the next. errors: lines of a CSV that
+    became no rule, the first DENYLIST_ERRORS_MAX of error_count."""
 
     raw: bytes
     seen: str
     modified: str = ""
+    errors: tuple[LineError, ...] = ()
+    error_count: int = 0
+
+    def with_errors(self, built: Built) -> Built:
+        """What was built of the lines, with what was left out before."""
+        errors = [*self.errors, *built.errors][:DENYLIST_ERRORS_MAX]
+        return replace(built, errors=errors, error_count=self.error_count + built.error_count)
+
+
+def _loaded(source: str, raw: bytes, seen: str, modified: str = "") -> Loaded:
+    """Domain blocks in CSV become lines of a denylist, anything else stays as it is. BlocklistError."""
+    if not is_domain_csv(raw):
+        return Loaded(raw, seen, modified)
+    try:
+        found = parse_domain_csv(raw)
+    except DecodeError as error:
+        raise BlocklistError(f"{source} is no list: {error}") from error
+    return Loaded(denylist_of(found.blocks), seen, modified, tuple(found.errors), found.error_count)
 
 
 def file_state(name: str) -> str:
@@ -94,7 +116,7 @@ def read_file(name: str) -> Loaded:
         raise _too_large(name)
     if _state(before) != _state(after):
         raise Unsettled
-    return Loaded(raw, _state(after))
+    return _loaded(name, raw, _state(after))
 
 
 def _too_large(name: str) -> BlocklistError:
@@ -139,7 +161,8 @@ def _fetch(client: httpx.Client, url: str, headers: dict[str, str]) -> Loaded | 
             if response.status_code != 200:
                 raise BlocklistError(f"{url} answers with status {response.status_code}")
             raw = _body(response, url)
-            return Loaded(raw, response.headers.get("ETag", ""), response.headers.get("Last-Modified", ""))
+            told = response.headers
+            return _loaded(url, raw, told.get("ETag", ""), told.get("Last-Modified", ""))
     raise BlocklistError(f"{url} redirects more than {REDIRECTS_MAX} times")
 
 
@@ -166,7 +189,7 @@ def read_site(store: SiteStore, each: Subscription) -> Loaded | None:
     if seen == each.seen:
         return None
     try:
-        return Loaded(_site_file(store, record.held.release.root), seen)
+        return _loaded(each.source, _site_file(store, record.held.release.root), seen)
     except (DecodeError, NotFoundInTree, BlockMissing, BlockCorrupt) as error:
         raise BlocklistError(f"site {each.source} has no readable list: {error}") from error
 

@@ -204,7 +204,7 @@ class Subscriptions:
             raise BlocklistError(f"{source} is being written to", hint="try again when it is complete") from None
         if loaded is None:
             raise BlocklistError(f"{source} gave nothing")
-        built = self._build(each, loaded.raw, None)
+        built = self._build(each, loaded, None)
         found = preview(self._trial(each, DenyIndex(built.table, loaded.raw)), self._store)
         return found.as_json(), built.rule_count
 
@@ -334,7 +334,7 @@ class Subscriptions:
     def _take(self, each: Subscription, loaded: Loaded) -> bool:
         """Puts what was loaded in force, or lets it wait for the operator; True when rules changed."""
         before = self.files.index(each.current.digest) if each.current.digest else None
-        built = self._build(each, loaded.raw, before)
+        built = self._build(each, loaded, before)
         now_s = self._now_s()
         digest = self.files.save_version(loaded.raw, built.table)
         problems = tuple((error.line, str(error.error)) for error in built.errors[:PROBLEMS_MAX])
@@ -355,10 +355,11 @@ class Subscriptions:
         log.info("list %s: %d rules, %d lines left out", each.name, built.rule_count, built.error_count)
         return True
 
-    def _build(self, each: Subscription, raw: bytes, before: DenyIndex | None) -> Built:
+    def _build(self, each: Subscription, loaded: Loaded, before: DenyIndex | None) -> Built:
         others = sum(one.current.rule_count for one in self._lists.values() if one.name != each.name)
         try:
-            built = build(raw, now_s=self._now_s(), before=before, rules_max=max(0, RULES_MAX - others))
+            most = max(0, RULES_MAX - others)
+            built = loaded.with_errors(build(loaded.raw, now_s=self._now_s(), before=before, rules_max=most))
         except DecodeError as error:
             limit = f"; {RULES_MAX} in all is the limit" if error.code == "unsupported-rule" else ""
             raise BlocklistError(f"{each.source} is no list: {error}{limit}") from error

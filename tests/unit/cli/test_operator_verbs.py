@@ -77,6 +77,27 @@ def test_policy_rules_shows_own_rules_and_those_of_a_list(fednode: Fednode, site
     assert ([rule["target"] for rule in page["rules"]], page["total"]) == ([f"/ipns/{sites[1]}"], 2)
 
 
+def test_own_refusals_of_domains_are_exported_for_others_without_the_secret_ones(
+    fednode: Fednode, sites: list[str], tmp_path: Path
+) -> None:
+    for more in (
+        ["/ipns/bad.example", "--reason", "spam, and worse"],
+        ["/ipns/secret.example", "--secret"],
+        ["/ipns/shop.example/stolen"],
+        [sites[0]],
+    ):
+        assert fednode("block", *more, "--now").code == 0
+    assert fednode("allow", "/ipns/good.example").code == 0
+    shown = fednode("list", "export").out
+    assert shown.splitlines()[1:] == ['bad.example,suspend,False,False,"spam, and worse",False']
+    assert fednode("list", "export", "--json").json == {
+        "domains": [{"domain": "bad.example", "comment": "spam, and worse"}]
+    }
+    path = tmp_path / "blocks.csv"
+    path.write_text(shown)
+    assert fednode("list", "add", path, "--json").json["rule_count"] == 1
+
+
 def test_a_beginning_of_a_site_id_will_do_if_it_fits_one(fednode: Fednode, sites: list[str]) -> None:
     common = common_prefix(sites)
     unique = sites[0][: len(common) + 1]
