@@ -10,6 +10,8 @@ from protocol.errors import DecodeError, PeerError
 from protocol.release import SignedRelease
 from protocol.site_id import SiteId
 
+_REMEMBERED_MAX = 200_000
+
 
 class Refused(PeerError):
     """Policy says no. `verdict` names the rule; its code and reason go to whoever asked."""
@@ -27,6 +29,17 @@ class Gate:
     def __init__(self, policy: Policy) -> None:
         self.policy = policy
 
+    @property
+    def policy(self) -> Policy:
+        """The one in force."""
+        return self._policy
+
+    @policy.setter
+    def policy(self, policy: Policy) -> None:
+        self._policy = policy
+        # Asked of every site whenever heads are compared, and always answered alike until the policy changes.
+        self._announceable: dict[SiteId, tuple[SignedRelease, Verdict]] = {}
+
     def may_host(self, signed: SignedRelease, *, local: bool = False) -> Verdict:
         """May this release be fetched and kept here?"""
         release = signed.release
@@ -43,7 +56,12 @@ class Gate:
 
     def may_announce(self, signed: SignedRelease) -> Verdict:
         """May peers and the DHT be told that this node has the release?"""
-        return self.policy.decide(Act.ANNOUNCE, whole(signed))
+        known = self._announceable.get(signed.site)
+        if known is None or known[0] is not signed:
+            if len(self._announceable) >= _REMEMBERED_MAX:
+                self._announceable.clear()
+            known = self._announceable[signed.site] = (signed, self.policy.decide(Act.ANNOUNCE, whole(signed)))
+        return known[1]
 
     def may_store_block(self, signed: SignedRelease, cid: Cid, *, local: bool = False) -> Verdict:
         """May this block of the release be written? A quarantined block is kept and served to nobody."""
