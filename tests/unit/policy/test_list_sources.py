@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -15,49 +13,15 @@ from node.policy.model import Act, Subject
 from node.policy.subscriptions import FETCH_EVERY_S, STALE_S, Subscriptions
 from node.store.memory import MemoryStore
 from protocol.site_id import SiteId
+from tests.unit.policy.list_server import ListServer, list_server
 
 SITES = [SiteId(bytes([number]) * 32) for number in range(1, 60)]
 
 
-class Server:
-    """What it serves, and with what it was asked."""
-
-    def __init__(self) -> None:
-        self.body = f"/ipns/{SITES[0]}\n".encode()
-        self.status = 200
-        self.etag = '"1"'
-        self.asked: list[str | None] = []
-        self.url = ""
-
-
 @pytest.fixture
-def server() -> Iterator[Server]:
-    state = Server()
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            state.asked.append(self.headers.get("If-None-Match"))
-            same = self.headers.get("If-None-Match") == state.etag
-            self.send_response(304 if same else state.status)
-            if state.status in (301, 302):
-                self.send_header("Location", "http://192.0.2.1/list")
-            self.send_header("ETag", state.etag)
-            body = b"" if same else state.body
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002
-            pass
-
-    http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    state.url = f"http://127.0.0.1:{http.server_port}/list.deny"
-    thread = threading.Thread(target=http.serve_forever, args=(0.01,))
-    thread.start()
-    yield state
-    http.shutdown()
-    thread.join()
-    http.server_close()
+def server() -> Iterator[ListServer]:
+    with list_server(f"/ipns/{SITES[0]}\n".encode()) as found:
+        yield found
 
 
 class Clock:
@@ -82,7 +46,9 @@ def blocked(lists: Subscriptions) -> set[SiteId]:
     return {site for site in SITES if not policy.decide(Act.HTTP_SERVE, Subject(site=site)).allowed}
 
 
-def test_a_list_over_http_is_asked_for_again_with_its_tag(lists: Subscriptions, server: Server, clock: Clock) -> None:
+def test_a_list_over_http_is_asked_for_again_with_its_tag(
+    lists: Subscriptions, server: ListServer, clock: Clock
+) -> None:
     lists.add(server.url)
     assert blocked(lists) == {SITES[0]}
     assert not lists.poll()
@@ -98,7 +64,7 @@ def test_a_list_over_http_is_asked_for_again_with_its_tag(lists: Subscriptions, 
 
 @pytest.mark.parametrize(("status", "body"), [(500, b""), (404, b"x"), (200, b"nonsense"), (302, b"")])
 def test_a_server_that_fails_leaves_the_last_good_version(
-    lists: Subscriptions, server: Server, clock: Clock, status: int, body: bytes
+    lists: Subscriptions, server: ListServer, clock: Clock, status: int, body: bytes
 ) -> None:
     lists.add(server.url)
     server.status, server.body, server.etag = status, body, "other"
@@ -113,7 +79,7 @@ def test_a_server_that_fails_leaves_the_last_good_version(
     assert "stale" in (lists.show()[0].error or "")
 
 
-def test_a_list_that_shrank_waits(lists: Subscriptions, server: Server, clock: Clock) -> None:
+def test_a_list_that_shrank_waits(lists: Subscriptions, server: ListServer, clock: Clock) -> None:
     server.body = "".join(f"/ipns/{site}\n" for site in SITES).encode()
     lists.add(server.url, name="court")
     server.body, server.etag = f"/ipns/{SITES[0]}\n".encode(), "other"
