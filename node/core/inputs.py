@@ -11,8 +11,8 @@ PeerId = str
 # Who is to blame for a fetch that failed decides what the core tries next.
 Blame = Literal["source", "local", "refused"]
 
-# What became of asking a member to host a site.
-Answer = Literal["took", "refused", "silent"]
+# What became of asking a member to host a site. took: it is going to fetch it; has: it hosts it.
+Answer = Literal["has", "took", "refused", "silent"]
 
 
 @dataclass(frozen=True, slots=True)

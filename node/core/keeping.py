@@ -54,6 +54,8 @@ class Keeping:
         self.letting_go = LettingGo(me, self.members.orders, self.copies)
         self.pressed = False
         """The quota has run into its reserve: no more sites than must be, and some must go."""
+        self.room_bytes = math.inf
+        """What there is room for, in the quota and on the disk."""
         self.leaving = False
         """The operator is going to stop this node for good: others shall take its sites."""
         self.handing_over: set[SiteId] = set()
@@ -110,7 +112,7 @@ class Keeping:
     def answered(self, now_s: float, site: SiteId, node: SiteId, answer: Answer) -> None:
         """What became of `AskToHost`."""
         self.repair.answered(now_s, site, node, answer)
-        if answer == "took":
+        if answer == "has":
             self.stated(now_s, site, node)
 
     def concerns(self, node: SiteId, signed: SignedRelease) -> bool:
@@ -145,6 +147,8 @@ class Keeping:
         """
         band = signed.release.band
         order = [member.node for member in self.members.orders.first(signed.site, TOP // 2)]
+        if signed.release.size_bytes > self.room_bytes and signed.site not in self._sites:
+            return False
         if signed.site in self._sites or self._me not in order:
             return signed.site in self._sites or len(order) < band.max_hosts
         place = order.index(self._me)

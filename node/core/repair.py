@@ -122,9 +122,9 @@ class Repair:
         need.not_before_s = now_s
         if site not in self._queued:
             self._wake.set(site, now_s)
-        if answer == "took":
+        if answer in ("has", "took"):
             self._taking.setdefault(site, {})[node] = now_s + TAKING_S
-        wait_s = {"took": TAKING_S, "refused": REFUSED_S, "silent": SILENT_S}[answer]
+        wait_s = {"has": TAKING_S, "took": TAKING_S, "refused": REFUSED_S, "silent": SILENT_S}[answer]
         self._not_before_s.setdefault(site, {})[node] = now_s + wait_s
 
     def _grace_s(self, site: SiteId) -> float:

@@ -75,7 +75,9 @@ class Care:
             log.info("cannot ask %s to host %s: %s", peer, site, error)
             return "silent"
         match answer:
-            case msg.Have() | msg.End():
+            case msg.Have():
+                return "has"
+            case msg.End():
                 log.info("%s lacks hosts; %s takes it", site, peer)
                 return "took"
             case msg.Refuse(code):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from hashlib import sha256
+from shutil import disk_usage
 
 import trio
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -23,7 +24,7 @@ from protocol.statement import Takes
 _TAKES = {"open": Takes.OPEN, "follow": Takes.FOLLOWED, "none": Takes.NONE, "leaving": Takes.LEAVING}
 # Room is stated in steps, or every stored block would make a new statement.
 _ROOM_STEP_BYTES = 1024**3
-# Part of the quota that is kept for sites that lack hosts.
+# Part of the quota, or of a smaller disk, that is kept for sites that lack hosts.
 RESERVE_SHARE = 0.1
 
 
@@ -39,15 +40,17 @@ async def join(
     context = replicator.context
 
     def read_facts() -> Facts:
-        usage = store.usage()
+        usage, disk = store.usage(), disk_usage(config.data_dir)
+        free_bytes = min(usage.free_bytes, disk.free)
         lists = sorted({sha256(row.name.encode()).digest()[:STATEMENT_LIST_BYTES] for row in store.lists()})
         return Facts(
             takes=_TAKES[config.hosting.mode],
-            room_bytes=usage.free_bytes // _ROOM_STEP_BYTES * _ROOM_STEP_BYTES,
+            room_bytes=free_bytes // _ROOM_STEP_BYTES * _ROOM_STEP_BYTES,
             operator=config.node.operator,
             region=config.node.region,
             lists=tuple(lists[:STATEMENT_LISTS_MAX]),
-            pressed=usage.free_bytes < RESERVE_SHARE * usage.quota_bytes,
+            pressed=free_bytes < RESERVE_SHARE * min(usage.quota_bytes, disk.total),
+            free_bytes=free_bytes,
         )
 
     membership = Membership(context, key, read_facts, paths.members)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
+import math
 import random
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import trio
@@ -45,7 +46,10 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What a node states of itself beside its sites. pressed: its quota has run into the reserve."""
+    """What a node states of itself beside its sites, room_bytes in steps.
+
+    free_bytes: what there is room for, exactly. pressed: the quota, or the disk, has run into the reserve.
+    """
 
     takes: Takes
     room_bytes: int
@@ -53,6 +57,7 @@ class Facts:
     region: str = ""
     lists: tuple[bytes, ...] = ()
     pressed: bool = False
+    free_bytes: float = field(default=math.inf, compare=False)
 
 
 class Membership:
@@ -163,6 +168,7 @@ class Membership:
     async def _look_at_facts(self) -> None:
         self._facts = await trio.to_thread.run_sync(self._read_facts)
         self._keeping.pressed = self._facts.pressed
+        self._keeping.room_bytes = self._facts.free_bytes
         self._keeping.leaving = self._facts.takes is Takes.LEAVING
         if self._sites_of != (self._keeping.version, self._context.gate.policy):
             await self._look_at_sites()

@@ -303,7 +303,7 @@ class Replicator:
                 answer = await channel.receive()
         node = key_of(peer)
         if isinstance(answer, msg.Have) and node is not None:
-            self.tell(ins.AskedToHost(signed.site, node, "took"))
+            self.tell(ins.AskedToHost(signed.site, node, "has"))
         if isinstance(answer, msg.Refuse):
             log.info("peer %s refuses %s: %s", peer, signed.site, answer.code)
 

@@ -121,7 +121,23 @@ async def test_a_member_that_is_asked_takes_the_site(tmp_path: Path) -> None:
         nodes[0].replicator._carry_out(fx.AskToHost(site.signed.site, node_id(1)))
         await until(lambda: nodes[1].holds(site))
         keeping = nodes[0].replicator.context.core.keeping
+        nodes[0].replicator._carry_out(fx.AskToHost(site.signed.site, node_id(1)))
         await until(lambda: keeping.copies.counted(0.0, site.signed.site) == [node_id(1)])
+
+
+async def test_who_has_no_room_does_not_take_a_site_and_who_is_asked_counts_only_when_it_has_it(tmp_path: Path) -> None:
+    site = TreeSite({"index.html": b"hello"})
+    async with members(2, tmp_path) as nodes:
+        await connect(nodes[0], nodes[1])
+        await until(lambda: knows(nodes[0], 1))
+        mine, theirs = (node.replicator.context.core.keeping for node in nodes)
+        theirs.room_bytes = 4
+        nodes[0].host(site)
+        assert not theirs.should_take(0.0, site.signed, wanted=True)
+        mine.answered(0.0, site.signed.site, node_id(1), "took")
+        assert mine.copies.counted(0.0, site.signed.site) == []
+        mine.answered(0.0, site.signed.site, node_id(1), "has")
+        assert mine.copies.counted(0.0, site.signed.site) == [node_id(1)]
 
 
 async def test_a_site_that_is_let_go_leaves_its_head(tmp_path: Path) -> None:
