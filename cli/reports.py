@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
 
@@ -12,12 +14,18 @@ from cli.common import config_options, confirm, echo_json, json_option, yes_opti
 from cli.daemon import daemon
 from cli.errors import CommandError, WrongUsage
 from cli.tables import ago, count, plain
+from node.casework.book import REPORTS_MAX
+from node.casework.lines import LINE_MAX_BYTES, read_reports, write_report
+from node.casework.model import BadReport, Report
+from node.gateway.http1 import REPORTS_PATH
+from protocol.errors import FednodeError
 
 if TYPE_CHECKING:
     from node.admin.client import AdminClient
 
 EPILOG = "Exit codes: 0 done; 1 failed, or no such case; 2 wrong usage; 3 no daemon; 130 not confirmed."
 PAGE = 500
+BODY_BYTES = 65_000  # of reports in one request
 
 
 @click.group("reports", epilog=EPILOG)
@@ -49,6 +57,55 @@ def list_(
         click.echo(plain(f"{case['id']}  {case['category']}  {reports}, first {first}  {case['subject']}{outcome}"))
     late = f", {backlog['late']} late" if backlog["late"] else ""
     click.echo(f"{count(backlog['open'], 'open case')}{late}")
+
+
+@command.command("import", epilog=EPILOG)
+@click.argument("file", type=click.File("rb"))
+@config_options
+@json_option
+def import_(file: BinaryIO, config_file: Path | None, data_dir: Path | None, as_json: bool) -> None:
+    """Take in reports that came by other ways: JSON lines from FILE, or - for standard input.
+
+    Each line is an object with what the form takes: where, category, why, and if you like contact and evidence. A line
+    that the form would not take refuses the whole file; nothing of it is taken then.
+    """
+    reports = _read(file)
+    tokens: list[str] = []
+    with daemon(config_file, data_dir) as client:
+        for lines in _bodies(reports):
+            try:
+                tokens += client.take_reports(lines)["tokens"]
+            except FednodeError as error:
+                raise CommandError(f"{len(tokens)} of {count(len(reports), 'report')} taken, then: {error}") from error
+    if as_json:
+        echo_json({"taken": len(tokens), "statuses": [f"{REPORTS_PATH}/{token}" for token in tokens]})
+    else:
+        click.echo(f"{count(len(tokens), 'report')} taken")
+
+
+def _read(file: BinaryIO) -> list[Report]:
+    reports: list[Report] = []
+    try:
+        for report in read_reports(iter(partial(file.readline, LINE_MAX_BYTES + 1), b"")):
+            if len(reports) == REPORTS_MAX:
+                raise CommandError(f"there are more than {REPORTS_MAX} reports", hint="import them in parts")
+            reports.append(report)
+    except BadReport as error:
+        raise CommandError(str(error), hint="docs/operators/reports.md has the format") from error
+    return reports
+
+
+def _bodies(reports: list[Report]) -> Iterator[str]:
+    """As many lines at a time as one request holds."""
+    body, size = "", 0
+    for line in map(write_report, reports):
+        line_size = len(json.dumps(line))
+        if body and size + line_size > BODY_BYTES:
+            yield body
+            body, size = "", 0
+        body, size = body + line, size + line_size
+    if body:
+        yield body
 
 
 @command.command("show", epilog=EPILOG)

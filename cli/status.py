@@ -50,10 +50,17 @@ def _fields(status: dict[str, Any]) -> list[tuple[str, object]]:
         fields.append(("damage", count(store["corrupt_blocks"], "damaged block") + " (fednode doctor)"))
     fields += [("readers", f"http://{address}/") for address in gateway["addresses"]]
     fields += [("nodes", address) for address in status["addresses"]]
+    if status["reports"]["open"]:
+        fields.append(("reports", _reports(status["reports"])))
     for entry in status["blocklists"]:
         trouble = f"; {entry['error']}" if entry["error"] else ""
         fields.append(("blocklist", f"{entry['path']}: {count(entry['rule_count'], 'rule')}{trouble}"))
     return fields
+
+
+def _reports(backlog: dict[str, int]) -> str:
+    late = f", {backlog['late']} late, the oldest by {duration(backlog['oldest_late_s'])}" if backlog["late"] else ""
+    return f"{count(backlog['open'], 'open case')}{late} (fednode reports list)"
 
 
 def _scrub(scrub: dict[str, int]) -> str:

@@ -54,6 +54,9 @@ METRICS: tuple[Metric, ...] = (
     Metric(
         "fednode_blocklist_errors", "gauge", "Blocklists that cannot be read now, so that older rules are in force."
     ),
+    Metric("fednode_reports_open", "gauge", "Cases of reports and appeals that wait for a decision."),
+    Metric("fednode_reports_late", "gauge", "Those that wait for longer than their category should."),
+    Metric("fednode_reports_oldest_late_seconds", "gauge", "For how long the one most overdue is late."),
     Metric("fednode_gateway_workers", "gauge", "Gateway workers that are ready."),
     Metric("fednode_gateway_worker_restarts_total", "counter", "How often a worker had to be started again."),
     Metric("fednode_http_connections", "gauge", "Readers' open connections."),
@@ -114,7 +117,7 @@ def _add_daemon(samples: Samples, status: Mapping[str, Any]) -> None:
     _add(samples, "fednode_sites_lacking_hosts", members["sites_lacking_hosts"])
     for outcome in ("proved", "failed", "silent"):
         _add(samples, "fednode_audits_total", members[f"audits_{outcome}"], outcome=outcome)
-    ipfs = status["ipfs"]
+    ipfs, reports = status["ipfs"], status["reports"]
     for direction in ("sent", "received"):
         _add(samples, "fednode_bitswap_blocks_total", ipfs[f"{direction}_blocks"], direction=direction)
         _add(samples, "fednode_bitswap_bytes_total", ipfs[f"{direction}_bytes"], direction=direction)
@@ -137,6 +140,9 @@ def _add_daemon(samples: Samples, status: Mapping[str, Any]) -> None:
         "fednode_loop_stalls_total": loop["stalls"],
         "fednode_loop_worst_seconds": loop["recent_worst_ms"] / 1000,
         "fednode_blocklist_errors": sum(entry["error"] is not None for entry in status["blocklists"]),
+        "fednode_reports_open": reports["open"],
+        "fednode_reports_late": reports["late"],
+        "fednode_reports_oldest_late_seconds": reports["oldest_late_s"],
         "fednode_gateway_workers": sum(worker["state"] == "ready" for worker in status["gateway"]["workers"]),
     }
     for name, value in plain.items():

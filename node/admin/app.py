@@ -14,7 +14,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from node.admin.cases import CASES, DECISION, NOTICES, NUMBER, CaseControl
+from node.admin.cases import CASES, DECISION, LINES, NOTICES, NUMBER, CaseControl
 from node.admin.control import RULES_PAGE_MAX, SITE_STATES, SITES_MAX, BadRequest, Json, NodeControl, NotFound
 from node.admin.imports import IMPORT, START, ImportControl, addresses_in
 from node.admin.members import SITE_QUERY, MemberControl
@@ -140,6 +140,9 @@ def _case_routes(cases: CaseControl) -> list[Route]:
     async def shown(request: Request) -> Response:
         return JSONResponse(await cases.report(read_query(request.query_params.multi_items(), NUMBER)["number"]))
 
+    async def taken(request: Request) -> Response:
+        return JSONResponse(await cases.take((await _body(request, LINES))["lines"]))
+
     async def decided(request: Request) -> Response:
         body = await _body(request, DECISION)
         return JSONResponse(await cases.decide(body.pop("cases"), **body))
@@ -152,6 +155,7 @@ def _case_routes(cases: CaseControl) -> list[Route]:
 
     table = [
         ("GET", "/v1/reports", listed),
+        ("POST", "/v1/reports", taken),
         ("GET", "/v1/reports/case", shown),
         ("POST", "/v1/reports/decisions", decided),
         ("GET", "/v1/notices", noticed),

@@ -15,6 +15,7 @@ CASES: Shape = {
     "offset": Field(int, default=0),
     "limit": Field(int, default=100, min_value=1, max_value=500),
 }
+LINES: Shape = {"lines": Field(str, max_chars=65_536)}
 NUMBER: Shape = {"number": Field(int)}
 DECISION: Shape = {
     "cases": Field(str, max_chars=CASES_MAX_CHARS),
@@ -35,6 +36,9 @@ class CaseControl(Protocol):
 
     async def report(self, case_id: int) -> Json:
         """A case with its reports, contacts included; NotFound."""
+
+    async def take(self, lines: str) -> Json:
+        """{"tokens": [...]} of reports in JSON lines, all of them taken or none; BadRequest, BookFailed."""
 
     async def decide(
         self, cases: str, *, verdict: str, reason: str, note: str, secret: bool, now: bool = False

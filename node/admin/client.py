@@ -191,6 +191,10 @@ class AdminClient:
         query = {"state": state, "category": category, "offset": str(offset), "limit": str(limit)}
         return self._ask("GET", "/v1/reports", query=query)
 
+    def take_reports(self, lines: str) -> Json:
+        """{"tokens"} of reports in JSON lines; all are taken, or none."""
+        return self._ask("POST", "/v1/reports", body={"lines": lines})
+
     def report(self, number: int) -> Json:
         return self._ask("GET", "/v1/reports/case", query={"number": str(number)})
 

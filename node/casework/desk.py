@@ -13,6 +13,7 @@ import trio
 
 from node.admin.control import BadRequest, NotFound
 from node.casework.book import OPEN, PAGE_MAX, Case, ReportBook
+from node.casework.lines import read_reports
 from node.casework.model import APPEAL, LEVELS, BadReport, Report, read_report
 from node.decisions.log import DecisionLog, Draft
 from node.decisions.reader import NoSuchEntry
@@ -91,6 +92,14 @@ class Desk:
             self._minute, self._in_minute = minute, 0
         self._in_minute += 1
         return self._in_minute <= REPORTS_PER_MINUTE_MAX
+
+    async def take(self, lines: str) -> Json:
+        """The operator's own import: as many as there is room for, whatever strangers send meanwhile."""
+        try:
+            reports = list(read_reports(lines.encode().splitlines()))
+            return {"tokens": await trio.to_thread.run_sync(self._book.add, reports)}
+        except BadReport as error:
+            raise BadRequest(str(error)) from error
 
     async def reports(self, *, state: str, category: str, offset: int, limit: int) -> Json:
         def read() -> list[Case]:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from html import escape
 from typing import Any
 from urllib.parse import parse_qs
@@ -31,6 +33,7 @@ PERIOD_S = 600.0
 REPORTS_MAX = 5  # of one address in a period
 LOCAL_REPORTS_MAX = 120  # of this machine itself, which may be a proxy for everybody
 ADDRESSES_MAX = 10_000
+BUSY_S = 60.0  # until a report makes sense again that the node had no room for
 FIELDS_MAX = 10
 CSP = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'self'"
 _TOKEN = re.compile(rf"{re.escape(REPORTS_PATH)}/([A-Za-z0-9_-]{{10,60}})")
@@ -52,16 +55,16 @@ class RateLimit:
     def __init__(self) -> None:
         self._seen: OrderedDict[str, tuple[float, int]] = OrderedDict()
 
-    def allows(self, address: str, most: int) -> bool:
-        """Counts one more."""
+    def wait_s(self, address: str, most: int) -> float:
+        """Counts one more; 0 when it is allowed, else until when the address must wait."""
         now_s = trio.current_time()
         began_s, count = self._seen.pop(address, (now_s, 0))
-        if now_s - began_s > PERIOD_S:
+        if now_s - began_s >= PERIOD_S:
             began_s, count = now_s, 0
         self._seen[address] = (began_s, count + 1)
         if len(self._seen) > ADDRESSES_MAX:
             self._seen.popitem(last=False)
-        return count < most
+        return 0 if count < most else began_s + PERIOD_S - now_s
 
 
 class ReportAnswers:
@@ -96,11 +99,13 @@ class ReportAnswers:
         except BadReport as error:
             return self._refused(400, str(error), fields, as_json)
         address, local = self._limit_key(request.reader)
-        if not self._limit.allows(address, LOCAL_REPORTS_MAX if local else REPORTS_MAX):
-            return self._refused(429, "there were too many reports from your address; try again later", fields, as_json)
+        if wait_s := self._limit.wait_s(address, LOCAL_REPORTS_MAX if local else REPORTS_MAX):
+            why = "there were too many reports from your address; try again later"
+            return _retry(self._refused(429, why, fields, as_json), wait_s)
         answer = await self._desk({"report": fields})
         if "token" not in answer:
-            return self._refused(503, str(answer.get("error", "this node cannot take reports now")), fields, as_json)
+            why = str(answer.get("error", "this node cannot take reports now"))
+            return _retry(self._refused(503, why, fields, as_json), BUSY_S)
         url = f"{REPORTS_PATH}/{answer['token']}"
         if as_json:
             return _json(201, {"status": url})
@@ -178,6 +183,10 @@ def _form(fields: dict[str, str]) -> str:
         f'<input id="contact" name="contact" maxlength="{CONTACT_MAX_CHARS}" value="{given("contact")}">'
         "<p><button>Send</button></p></form>"
     )
+
+
+def _retry(refused: Response, wait_s: float) -> Response:
+    return replace(refused, headers=[*refused.headers, ("Retry-After", str(max(1, math.ceil(wait_s))))])
 
 
 def _json(status: int, value: Any) -> Response:

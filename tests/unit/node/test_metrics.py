@@ -56,6 +56,7 @@ STATUS = {
     },
     "loop": {"passes": 9, "stalls": 1, "recent_worst_ms": 21.5},
     "blocklists": [{"error": None}, {"error": "gone"}],
+    "reports": {"open": 4, "late": 2, "oldest_late_s": 7200},
     "gateway": {"workers": [{"state": "ready"}, {"state": "waiting"}]},
 }
 
