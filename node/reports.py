@@ -60,7 +60,7 @@ def members_json(core: FederationCore, now_s: float) -> Json:
     keeping = core.keeping
     return {
         "known": len(keeping.members),
-        "alive": sum(keeping.copies.alive(now_s, known.signed.node) for known in keeping.members),
+        "alive": sum(keeping.alive(now_s, known.signed.node) for known in keeping.members),
         "sites_lacking_hosts": len(keeping.repair.needs()),
         "audits_proved": core.audits["proved"],
         "audits_failed": core.audits["failed"],

@@ -103,6 +103,10 @@ class Keeping:
                 self.auditing.met(now_s, signed.node)
         return True
 
+    def alive(self, now_s: float, node: SiteId) -> bool:
+        """This node, or one that is there, or was within the grace period."""
+        return node == self._me or self.copies.alive(now_s, node)
+
     def connected(self, now_s: float, node: SiteId) -> None:
         """The node is there, under its key."""
         self.copies.connected(node)

@@ -82,7 +82,7 @@ class MembersView:
         return {
             "peer": peer,
             "this_node": statement.node == self._me,
-            "alive": statement.node == self._me or keeping.copies.alive(now_s, statement.node),
+            "alive": keeping.alive(now_s, statement.node),
             "operator": statement.operator,
             "region": statement.region,
             "network": known.network,

@@ -16,6 +16,7 @@ from protocol import canonical
 from protocol import messages as msg
 from protocol.cid import DAG_PB, RAW, Cid
 from protocol.frames import encode_message
+from protocol.limits import CREATED_MAX_S
 from protocol.messages import PUBLISH_PROTOCOL, SYNC_PROTOCOL
 from protocol.release import SIGNING_DOMAIN, Band, Release, SignedRelease, sign_release
 from protocol.signing import sign
@@ -80,13 +81,31 @@ async def test_a_lower_or_equal_sequence_is_refused_though_the_publisher_signed_
     async with peer_of(daemon) as (network, peer):
         head = await head_of(network, peer, site.id)
         lower = sign_release(replace(head.release, seq=1, prev=None), key)
-        equal = sign_release(replace(head.release, created_s=head.release.created_s + 1), key)
-        for old in (lower, equal):
+        for old in (lower, lesser_fork(head, key)):
             before = daemon.faults().get("stale-release", 0)
             answer = await say(network, peer, protocol, msg.Offer(old))
             assert isinstance(answer, msg.Refuse)
             assert answer.code == "stale"
             assert daemon.faults()["stale-release"] == before + 1
+        assert (await head_of(network, peer, site.id)).cid == head.cid
+    site.check_on(daemon)
+
+
+def lesser_fork(head: SignedRelease, key: Ed25519PrivateKey) -> SignedRelease:
+    """Another release of the same number, which counts less (docs/spec/release.md, 5)."""
+    made = (sign_release(replace(head.release, created_s=at_s), key) for at_s in range(1000))
+    return next(signed for signed in made if signed.rank < head.rank)
+
+
+async def test_a_publisher_cannot_replace_a_release_by_another_of_its_number(daemon: Daemon, site: Site) -> None:
+    key = load_key(site.key)
+    async with peer_of(daemon) as (network, peer):
+        head = await head_of(network, peer, site.id)
+        greater = sign_release(replace(head.release, created_s=CREATED_MAX_S), key)
+        assert greater.rank > head.rank
+        answer = await say(network, peer, PUBLISH_PROTOCOL, msg.Offer(greater))
+        assert isinstance(answer, msg.Refuse)
+        assert answer.code == "stale"
         assert (await head_of(network, peer, site.id)).cid == head.cid
     site.check_on(daemon)
 
