@@ -137,9 +137,10 @@ def test_names() -> None:
             name_of(text)
     with pytest.raises(UnsupportedHash):
         made().verify(b"\x13\x40" + bytes(64))
-    secp256k1 = bytes.fromhex("0802122102") + bytes(32)
-    with pytest.raises(UnsupportedHash):
-        made().verify(bytes((0, len(secp256k1))) + secp256k1)
+    for key, error in (("0803122102", UnsupportedHash), ("0802122102", Malformed)):  # ECDSA; no point of secp256k1
+        raw = bytes.fromhex(key) + bytes(32)
+        with pytest.raises(error):
+            made().verify(bytes((0, len(raw))) + raw)
 
 
 @pytest.mark.parametrize(
