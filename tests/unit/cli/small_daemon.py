@@ -111,7 +111,9 @@ class SmallDaemon:
                 await nursery.start(replicator.run)
                 await nursery.start(ipfs.run)
                 await nursery.start(self._serve_publish, Intake(replicator.context, replicator))
-                await nursery.start(partial(serve_admin, cases=desk, imports=ipfs.imports), control, self.paths.admin_socket)
+                await nursery.start(
+                    partial(serve_admin, cases=desk, imports=ipfs.imports), control, self.paths.admin_socket
+                )
                 self._ready.set()
                 await trio.sleep_forever()
 
