@@ -130,12 +130,13 @@ async def test_peers_that_a_router_names_are_remembered_if_they_can_be_asked() -
         {**GOOD, "ID": "nobody"},
         {**GOOD, "ID": far, "Addrs": ["/ip4/127.0.0.1/udp/1/quic", "nonsense", 7]},
     ]
-    async with router(response(json.dumps({"Providers": rows}).encode())) as (url, _):
-        async with open_memory_network(Air(), NetSettings(listen=(), private_key=b"1" * 32)) as network:
-            routers = Routers([url])
-            found: list[str] = []
-            complaints = await find_providers(network, routers, CID, ["/ip4/127.0.0.1/tcp/1"], found.append)
-            await routers.aclose()
-            assert found == [PEER]
-            assert network.known_addresses(PEER) == [f"/ip4/127.0.0.1/tcp/4001/p2p/{PEER}"]
-            assert len(complaints) == 1
+    answer = response(json.dumps({"Providers": rows}).encode())
+    settings = NetSettings(listen=(), private_key=b"1" * 32)
+    async with router(answer) as (url, _), open_memory_network(Air(), settings) as network:
+        routers = Routers([url])
+        found: list[str] = []
+        complaints = await find_providers(network, routers, CID, ["/ip4/127.0.0.1/tcp/1"], found.append)
+        await routers.aclose()
+        assert found == [PEER]
+        assert network.known_addresses(PEER) == [f"/ip4/127.0.0.1/tcp/4001/p2p/{PEER}"]
+        assert len(complaints) == 1
