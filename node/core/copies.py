@@ -107,8 +107,8 @@ class Copies:
         """The node has stated which sites it holds; first heard of, it has until the grace period ends to show up."""
         self._contact_s.setdefault(node, now_s)
         (self._leaving.add if leaving else self._leaving.discard)(node)
-        named = {site for site, probe in self._probes.items() if holdings.may_hold(probe)}
-        for site in self._by_node.get(node, {}).keys() - named:
+        named = {site: None for site, probe in self._probes.items() if holdings.may_hold(probe)}  # in a fixed order
+        for site in [site for site in self._by_node.get(node, {}) if site not in named]:
             self._unstate(site, node)
         for site in named:
             self._named(now_s, site, node)

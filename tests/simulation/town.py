@@ -163,7 +163,7 @@ class Town:
             return "silent"
         taker.keeping.stated(self.now_s, signed.site, giver.key)
         if signed.site in taker.held or taker.claims_all:
-            return "took"
+            return "has"
         if taker.takes is not Takes.OPEN or signed.site in taker.refuses:
             return "refused"
         if not taker.keeping.should_take(self.now_s, signed, wanted=wanted):
@@ -171,7 +171,7 @@ class Town:
         self.store(taker, signed)
         taker.keeping.stated(self.now_s, signed.site, giver.key)
         self.copied += 1
-        return "took"
+        return "has"  # copied at once
 
     def run(self, for_s: float) -> None:
         end_s = self.now_s + for_s
@@ -195,9 +195,7 @@ class Town:
                 self.asked += 1
                 target = self.nodes.get(other)
                 answer = "silent" if target is None else self.offer(node, target, node.held[site], wanted=True)
-                if answer == "took":
-                    node.keeping.stated(self.now_s, site, other)
-                node.keeping.repair.answered(self.now_s, site, other, answer)  # type: ignore[arg-type]
+                node.keeping.answered(self.now_s, site, other, answer)  # type: ignore[arg-type]
             case fx.Audit(other, sites):
                 self.audited += 1
                 target = self.nodes.get(other)
