@@ -23,7 +23,6 @@ from protocol.site_id import SiteId
 from tests.unit.replication.kit import TreeSite
 from tests.unit.routing.test_routers import response, router
 
-NOW_S = int(time.time())
 ROOT = Cid.of(RAW, b"what the name stands for")
 
 
@@ -39,7 +38,7 @@ class Name:
         return str(self.site)
 
     def record(self, value: str = f"/ipfs/{ROOT}", *, seq: int = 1, valid_s: int = 3600, ttl_s: int = 300) -> bytes:
-        return create(self.key, value=value.encode(), sequence=seq, validity_s=NOW_S + valid_s, ttl_s=ttl_s)
+        return create(self.key, value=value.encode(), sequence=seq, validity_s=int(time.time()) + valid_s, ttl_s=ttl_s)
 
 
 class Bed:
