@@ -233,6 +233,7 @@ class Connection:
         await self._send_all(head, give_up, socket.MSG_MORE)
         while True:
             self._scope.deadline = give_up
+            piece: bytes | memoryview = b""  # as below
             piece = await body.next_piece()
             sent += len(piece)
             give_up = began + self._limits.send_s(sent)
@@ -262,6 +263,7 @@ class Connection:
         left -= len(piece)
         while left:
             self._scope.deadline = give_up
+            piece = b""  # a reader holds one block at most: not the last one while the next is read
             await trio.lowlevel.checkpoint()  # neither sending nor a piece from memory waits
             piece = await _next_piece(body, left)
             self._scope.deadline = min(trio.current_time() + self._limits.stall_s, give_up)
