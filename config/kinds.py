@@ -21,7 +21,7 @@ from config.addresses import (
 )
 from config.sizes import format_size, parse_size
 from protocol.limits import STATEMENT_TEXT_MAX_CHARS
-from protocol.schema import is_plain_line
+from protocol.plain import is_plain_line
 from protocol.site_id import SiteId
 
 T = TypeVar("T")

@@ -7,9 +7,9 @@ from typing import Final, Literal, TypeAlias, cast, get_args
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from protocol import canonical, signing
+from protocol import canonical, envelope, signing
 from protocol.errors import Malformed, UnknownVersion
-from protocol.limits import CREATED_MAX_S, SEQ_MAX, SIGNATURE_BYTES
+from protocol.limits import CREATED_MAX_S, SEQ_MAX
 from protocol.merkle import HASH_BYTES
 from protocol.site_id import SiteId
 
@@ -136,25 +136,17 @@ class SignedLogHead:
 
     def encode(self) -> bytes:
         """Canonical msgpack [1, payload, signature]."""
-        return canonical.pack([VERSION, self.head.encode(), self.signature])
+        return envelope.wrap(self.head.encode(), self.signature)
 
     @classmethod
     def decode(cls, raw: bytes) -> "SignedLogHead":
         """Raises DecodeError; BadSignature unless the key in it signed it."""
-        match canonical.unpack(raw, max_bytes=HEAD_MAX_BYTES):
-            case [int(version), bytes(payload), bytes(signature)] if version is not True and version is not False:
-                pass
-            case _:
-                raise Malformed("not a signed log head")
-        if version != VERSION:
-            raise UnknownVersion(f"log head version {version}")
+        payload, signature = envelope.unwrap(raw, max_bytes=HEAD_MAX_BYTES, what="log head")
         value = _fields(canonical.unpack(payload, max_bytes=HEAD_MAX_BYTES), _HEAD_KEYS)
         key = value["key"]
         if not isinstance(key, bytes):
             raise Malformed("key is no byte string")
         site = SiteId.from_public_bytes(key)
-        if len(signature) != SIGNATURE_BYTES:
-            raise Malformed("not a signature")
         signing.verify(site, HEAD_DOMAIN, payload, signature)
         size, time_s = _int(value["size"], SEQ_MAX), _int(value["time_s"], CREATED_MAX_S)
         return cls(LogHead(site, size, _hash(value["root"]), time_s), signature)

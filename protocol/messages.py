@@ -29,6 +29,7 @@ from protocol.limits import (
     WANT_MAX_CIDS,
 )
 from protocol.member_messages import MemberMessage
+from protocol.plain import clip_plain, is_plain_line
 from protocol.release import SignedRelease
 from protocol.schema import (
     take_bytes,
@@ -86,15 +87,12 @@ class RefuseCode(StrEnum):
 REFUSE_CODES = frozenset(code.value for code in RefuseCode)
 
 
-# Reasons are shown on terminals and pages: no controls, line breaks, overrides of writing direction or surrogates.
-_NOT_PLAIN = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 _CODE = re.compile("[a-z]+(?:-[a-z]+)*")
 
 
 def clip_reason(text: str) -> str:
     """`text` as a reason may be sent: what is not plain becomes a space, the rest is cut to its limit."""
-    plain = _NOT_PLAIN.sub(" ", text[: REASON_MAX_CHARS + 1])
-    return plain if len(plain) <= REASON_MAX_CHARS else plain[: REASON_MAX_CHARS - 1] + "…"
+    return clip_plain(text, REASON_MAX_CHARS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,7 +191,7 @@ class Refuse:
     def __post_init__(self) -> None:
         if not _CODE.fullmatch(take_str(self.code, "code", REFUSE_CODE_MAX_CHARS)):
             raise Malformed("a refuse code is lower-case words joined by hyphens")
-        if _NOT_PLAIN.search(take_str(self.reason, "reason", REASON_MAX_CHARS)):
+        if not is_plain_line(take_str(self.reason, "reason", REASON_MAX_CHARS)):
             raise Malformed("a reason is one line of plain text")
         take_bytes(self.subject, "subject", SUBJECT_MAX_BYTES)
 

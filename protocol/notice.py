@@ -8,7 +8,7 @@ from typing import Final, Literal, TypeAlias, cast, get_args
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from protocol import canonical, signing
+from protocol import canonical, envelope, signing
 from protocol.errors import Malformed, UnknownVersion, WrongSite
 from protocol.limits import (
     APPEAL_MAX_BYTES,
@@ -20,9 +20,9 @@ from protocol.limits import (
     NOTICE_RULE_MAX_CHARS,
     REASON_MAX_CHARS,
     SEQ_MAX,
-    SIGNATURE_BYTES,
 )
-from protocol.schema import take_bytes, take_int, take_map, take_site, take_str
+from protocol.plain import is_plain_line
+from protocol.schema import take_int, take_map, take_site, take_str
 from protocol.site_id import SiteId
 
 VERSION: Final = 1
@@ -32,15 +32,8 @@ EXPORT_DOMAIN: Final = b"fednode/export-proof/1"
 
 NoticeKind: TypeAlias = Literal["refusal", "lifted", "upheld"]
 
-# Notices are shown on terminals and pages: no controls, line breaks, overrides of writing direction or surrogates.
-_NOT_PLAIN = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+# An appeal may have several lines.
 _NOT_TEXT = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
-
-
-def clip_plain(text: str, max_chars: int) -> str:
-    """`text` as a notice may hold it: what is not plain becomes a space, the rest is cut to its limit."""
-    plain = _NOT_PLAIN.sub(" ", text[: max_chars + 1])
-    return plain if len(plain) <= max_chars else plain[: max_chars - 1] + "…"
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,12 +121,12 @@ class SignedNotice:
 
     def encode(self) -> bytes:
         """Canonical msgpack [1, payload, signature]."""
-        return canonical.pack([VERSION, self.notice.encode(), self.signature])
+        return envelope.wrap(self.notice.encode(), self.signature)
 
     @classmethod
     def decode(cls, raw: bytes) -> "SignedNotice":
         """Raises DecodeError; BadSignature unless the node named in it signed it."""
-        payload, signature = _envelope(raw, NOTICE_MAX_BYTES, "notice")
+        payload, signature = envelope.unwrap(raw, max_bytes=NOTICE_MAX_BYTES, what="notice")
         found = _record(payload, NOTICE_MAX_BYTES, "notice", _NOTICE_KEYS)
         notice = Notice(
             node=take_site(found["node"], "node"),
@@ -212,12 +205,12 @@ class SignedAppeal:
 
     def encode(self) -> bytes:
         """Canonical msgpack [1, payload, signature]."""
-        return canonical.pack([VERSION, self.appeal.encode(), self.signature])
+        return envelope.wrap(self.appeal.encode(), self.signature)
 
     @classmethod
     def decode(cls, raw: bytes) -> "SignedAppeal":
         """Raises DecodeError; BadSignature unless the site's key signed it."""
-        payload, signature = _envelope(raw, APPEAL_MAX_BYTES, "appeal")
+        payload, signature = envelope.unwrap(raw, max_bytes=APPEAL_MAX_BYTES, what="appeal")
         found = _record(payload, APPEAL_MAX_BYTES, "appeal", _APPEAL_KEYS)
         appeal = Appeal(
             node=take_site(found["node"], "node"),
@@ -261,19 +254,6 @@ _NOTICE_KEYS = frozenset(
 _APPEAL_KEYS = frozenset(["contact", "made_s", "node", "notice", "site", "text", "v"])
 
 
-def _envelope(raw: bytes, max_bytes: int, what: str) -> tuple[bytes, bytes]:
-    match canonical.unpack(raw, max_bytes=max_bytes):
-        case [int(version), bytes(payload), bytes(signature)] if version is not True and version is not False:
-            pass
-        case _:
-            raise Malformed(f"not a signed {what}")
-    if version != VERSION:
-        raise UnknownVersion(f"{what} version {version}")
-    if len(signature) != SIGNATURE_BYTES:
-        raise Malformed("not a signature")
-    return payload, take_bytes(signature, "signature")
-
-
 def _record(payload: bytes, max_bytes: int, what: str, keys: frozenset[str]) -> dict[str, object]:
     value = canonical.unpack(payload, max_bytes=max_bytes)
     found = take_map(value, what, keys)
@@ -287,5 +267,5 @@ def _int_or_none(value: object, what: str) -> int | None:
 
 
 def _take_plain(value: str, what: str, max_chars: int) -> None:
-    if _NOT_PLAIN.search(take_str(value, what, max_chars)):
+    if not is_plain_line(take_str(value, what, max_chars)):
         raise Malformed(f"{what} is not one line of plain text")

@@ -1,19 +1,9 @@
 """Checks of decoded values: each returns its value with the type that was found, or raises."""
 
-import re
-
 from protocol.cid import Cid
 from protocol.errors import Malformed, OverLimit
 from protocol.limits import MESSAGE_MAX_BYTES, SIZE_MAX_BYTES
 from protocol.site_id import SiteId
-
-# Shown on terminals and pages: no controls, line breaks, overrides of writing direction or surrogates.
-_NOT_PLAIN = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
-
-
-def is_plain_line(text: str) -> bool:
-    """Text that can be shown as it is, in one line."""
-    return _NOT_PLAIN.search(text) is None
 
 
 def take_map(value: object, what: str, keys: frozenset[str]) -> dict[str, object]:

@@ -7,11 +7,10 @@ from typing import Final
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from protocol import canonical, signing
+from protocol import canonical, envelope, signing
 from protocol.errors import Malformed, UnknownVersion, WrongSite
 from protocol.limits import (
     CREATED_MAX_S,
-    SIGNATURE_BYTES,
     STATEMENT_ADDRESS_MAX_CHARS,
     STATEMENT_ADDRESSES_MAX,
     STATEMENT_LIST_BYTES,
@@ -19,7 +18,8 @@ from protocol.limits import (
     STATEMENT_MAX_BYTES,
     STATEMENT_TEXT_MAX_CHARS,
 )
-from protocol.schema import is_plain_line, take_bytes, take_int, take_list, take_map, take_site, take_str
+from protocol.plain import is_plain_line
+from protocol.schema import take_bytes, take_int, take_list, take_map, take_site, take_str
 from protocol.site_filter import SiteFilter
 from protocol.site_id import SiteId
 
@@ -144,19 +144,12 @@ class SignedStatement:
 
     def encode(self) -> bytes:
         """Canonical msgpack [1, payload, signature]."""
-        return canonical.pack([VERSION, self.statement.encode(), self.signature])
+        return envelope.wrap(self.statement.encode(), self.signature)
 
     @classmethod
     def decode(cls, raw: bytes) -> "SignedStatement":
         """Raises DecodeError; BadSignature unless the node that it is of signed it."""
-        match canonical.unpack(raw, max_bytes=STATEMENT_MAX_BYTES):
-            case [int(version), bytes(payload), bytes(signature)] if type(version) is int:
-                if version != VERSION:
-                    raise UnknownVersion(f"statement envelope version {version}")
-            case _:
-                raise Malformed("a signed statement is an array of version, payload and signature")
-        if len(signature) != SIGNATURE_BYTES:
-            raise Malformed(f"a signature has {SIGNATURE_BYTES} bytes")
+        payload, signature = envelope.unwrap(raw, max_bytes=STATEMENT_MAX_BYTES, what="statement")
         statement = _read(payload)
         signing.verify(statement.node, SIGNING_DOMAIN, payload, signature)
         return cls(statement, signature)

@@ -25,7 +25,8 @@ from node.policy_loader import PolicyLoader
 from node.store.port import Store
 from protocol.errors import OperatorError
 from protocol.limits import CREATED_MAX_S, NOTICE_CONTACT_MAX_CHARS, NOTICE_RULE_MAX_CHARS, REASON_MAX_CHARS
-from protocol.notice import Notice, NoticeKind, SignedNotice, clip_plain, sign_notice
+from protocol.notice import Notice, NoticeKind, SignedNotice, sign_notice
+from protocol.plain import clip_plain
 from protocol.site_id import SiteId
 
 LOOK_S = 30.0  # at the most between two looks at the clock, which somebody may set

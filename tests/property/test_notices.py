@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from protocol.errors import DecodeError
 from protocol.limits import CREATED_MAX_S, SEQ_MAX
-from protocol.notice import Appeal, Notice, SignedAppeal, SignedNotice, clip_plain, sign_appeal, sign_notice
+from protocol.notice import Appeal, Notice, SignedAppeal, SignedNotice, sign_appeal, sign_notice
+from protocol.plain import clip_plain
 from tests.vectors.make_notices import APPEAL, LIFTED, NODE, NODE_KEY, REFUSAL, SITE, SITE_KEY
 
 times = st.integers(0, CREATED_MAX_S)
