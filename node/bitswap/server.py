@@ -184,9 +184,9 @@ class BitswapServer:
                 if not peer.streams:
                     return
                 await peer.queue.changed()
-            if all(info.peer != peer.id for info in self._context.network.peers()):
-                raise PeerGaveUp("the peer has left; it is not dialled to be given blocks")
-            stream = await self._context.network.open(peer.id, peer.protocol, deadline_s=OPEN_DEADLINE_S)
+            # A peer that has left is not dialled to be given blocks.
+            open_stream = self._context.network.open
+            stream = await open_stream(peer.id, peer.protocol, deadline_s=OPEN_DEADLINE_S, dial=False)
             async with stream:
                 while peer.queue:
                     await self._take_turn(peer, stream)

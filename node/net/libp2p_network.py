@@ -219,10 +219,21 @@ class LibP2PNetwork:
         self._book.add(parsed.peer, [parsed])
         return parsed.peer
 
-    async def open(self, peer: PeerId, protocol: str, *, deadline_s: float) -> Stream:
-        return await self._open(peer, protocol, deadline_s, casual=False)
+    async def open(self, peer: PeerId, protocol: str, *, deadline_s: float, dial: bool = True) -> Stream:
+        return await (self._open if dial else self._open_connected)(peer, protocol, deadline_s)
 
-    async def _open(self, peer: PeerId, protocol: str, deadline_s: float, *, casual: bool) -> Stream:
+    async def _open_connected(self, peer: PeerId, protocol: str, deadline_s: float) -> Stream:
+        self._refuse_self(peer)
+        with trio.move_on_after(deadline_s):
+            session = await self._running_session()
+            existing = session.connection(peer)
+            if existing is None:
+                raise PeerUnreachable(f"{peer} is not connected")
+            existing.casual = False
+            return await session.open(existing, [protocol])
+        raise PeerUnreachable(f"{peer} did not answer within {deadline_s:g} s")
+
+    async def _open(self, peer: PeerId, protocol: str, deadline_s: float, *, casual: bool = False) -> Stream:
         self._refuse_self(peer)
         try:
             with trio.fail_after(deadline_s):

@@ -180,8 +180,8 @@ class MemoryNetwork:
         self._book.add_claimed(other.local_peer, other._addresses)
         self._hub.publish(PeerConnected(other.local_peer, inbound))
 
-    async def open(self, peer: PeerId, protocol: str, *, deadline_s: float) -> Stream:
-        other = await self._connect(peer, self._book.of(peer))
+    async def open(self, peer: PeerId, protocol: str, *, deadline_s: float, dial: bool = True) -> Stream:
+        other = await self._connect(peer, self._book.of(peer) if dial else [])
         if protocol not in other._handlers:
             raise ProtocolUnsupported(f"the peer does not speak {protocol}")
         mine, theirs = stream_pair(self._local_peer, peer, protocol, self._settings.limits.write_stall_s)

@@ -204,8 +204,8 @@ class Network(Protocol):
         Returns at once when the peer is connected. Raises BadAddress (also for oneself), PeerUnreachable.
         """
 
-    async def open(self, peer: PeerId, protocol: str, *, deadline_s: float) -> Stream:
-        """Open a stream, dialling the remembered addresses if the peer is not connected.
+    async def open(self, peer: PeerId, protocol: str, *, deadline_s: float, dial: bool = True) -> Stream:
+        """Open a stream; a peer that is not connected is dialled at its remembered addresses, if `dial` allows it.
 
         Raises PeerUnreachable, ProtocolUnsupported, BadAddress (oneself), NetworkStopped.
         """

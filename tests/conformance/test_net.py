@@ -49,6 +49,19 @@ async def test_open_dials_a_remembered_address(opener: Opener) -> None:
         assert await receive_all(stream) == b""
 
 
+async def test_open_leaves_a_peer_alone_that_it_may_not_dial(opener: Opener) -> None:
+    async with two(opener) as (one, other):
+        other.serve("/echo/1", echo)
+        one.remember(other.local_peer, other.addresses())
+        with pytest.raises(PeerUnreachable):
+            await one.open(other.local_peer, "/echo/1", deadline_s=5, dial=False)
+        assert one.peers() == []
+        await one.connect(other.addresses()[0], deadline_s=5)
+        stream = await one.open(other.local_peer, "/echo/1", deadline_s=5, dial=False)
+        await stream.send_eof()
+        assert await receive_all(stream) == b""
+
+
 async def test_unknown_peer_is_unreachable(opener: Opener) -> None:
     async with opener(settings()) as network:
         with pytest.raises(PeerUnreachable):
