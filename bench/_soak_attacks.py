@@ -10,7 +10,8 @@ from libp2p.identity.identify.pb.identify_pb2 import Identify
 from libp2p.kad_dht.pb.kademlia_pb2 import Message
 from libp2p.pubsub.pb import rpc_pb2
 
-from node.net import Address, multistream
+from node.net import multistream
+from node.net.addresses import Address
 from node.net.delimited import delimited
 from node.net.yamux_frames import Flag, FrameType, header
 from protocol.messages import PUBLISH_PROTOCOL, SYNC_PROTOCOL

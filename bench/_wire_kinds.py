@@ -26,7 +26,8 @@ from libp2p.network.stream.exceptions import StreamEOF
 from libp2p.peer.peerinfo import info_from_p2p_addr
 from multiaddr import Multiaddr
 
-from node.net import NetSettings, Stream, open_network
+from node.net.opening import open_network
+from node.net.port import NetSettings, Stream
 
 SINK, ECHO = "/bench/sink/1", "/bench/echo/1"
 _READ_BYTES = 256 * 1024

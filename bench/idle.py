@@ -22,7 +22,9 @@ import trio
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from node.core.machine import RESYNC_S
-from node.net import FrameChannel, NetSettings, Network, Stream, open_network
+from node.net.channel import FrameChannel
+from node.net.opening import open_network
+from node.net.port import NetSettings, Network, Stream
 from node.replication.comparing import Buckets, receive_listing, receive_summary, send_listing
 from protocol import messages as msg
 from protocol.cid import RAW, Cid

@@ -21,8 +21,9 @@ from libp2p.io.exceptions import IOException
 
 from bench._soak_attacks import ATTACKS, Target
 from bench.federation import rss_mb
-from node.net import NetSettings, open_network
 from node.net.libp2p_host import Keys
+from node.net.opening import open_network
+from node.net.port import NetSettings
 from protocol.errors import PeerError
 from tests.integration.daemons import Daemon, daemon_folder
 

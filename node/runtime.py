@@ -34,7 +34,8 @@ from node.logs import set_up_logging
 from node.membership.joining import join
 from node.metrics_server import serve_metrics
 from node.monitor import LoopMonitor
-from node.net import NetSettings, Network, open_network
+from node.net.opening import open_network
+from node.net.port import NetSettings, Network
 from node.notices.book import NoticeBook
 from node.notices.exchange import NoticeExchange
 from node.notices.office import NoticeOffice, Terms

@@ -8,7 +8,9 @@ import trio
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from cli.demo.nodes import DemoFailed
-from node.net import FrameChannel, NetSettings, open_network
+from node.net.channel import FrameChannel
+from node.net.opening import open_network
+from node.net.port import NetSettings
 from protocol import messages as msg
 from protocol.messages import PUBLISH_PROTOCOL
 from protocol.release import SIGNING_DOMAIN, Release, SignedRelease

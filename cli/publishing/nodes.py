@@ -61,7 +61,8 @@ async def remote_nodes(addresses: Sequence[str]) -> AsyncIterator[Sequence[Node]
     """Nodes by multiaddr, over a libp2p host that only dials and has a key for this one run."""
     import secrets
 
-    from node.net import NetSettings, Network, open_network
+    from node.net.opening import open_network
+    from node.net.port import NetSettings, Network
 
     class RemoteNode:
         def __init__(self, network: Network, address: str) -> None:

@@ -112,7 +112,8 @@ def _refused(answer: msg.Message | None) -> Exception:
 @asynccontextmanager
 async def remote_office(address: str) -> AsyncIterator[RemoteOffice]:
     """A node by its multiaddr, over a libp2p host that only dials and has a key for this one run. PeerError."""
-    from node.net import NetSettings, open_network
+    from node.net.opening import open_network
+    from node.net.port import NetSettings
 
     settings = NetSettings(listen=(), private_key=secrets.token_bytes(32), dht=False)
     async with open_network(settings) as network:

@@ -12,9 +12,8 @@ from node.core import inputs as ins
 from node.core.peers import peer_of
 from node.membership.audits import Auditor, Outcome
 from node.membership.membership import Membership
-from node.net import PeerId
 from node.net.channel import FrameChannel
-from node.net.port import ProtocolUnsupported
+from node.net.port import PeerId, ProtocolUnsupported
 from node.replication.context import IDLE_S, OPEN_DEADLINE_S, Context
 from protocol import messages as msg
 from protocol.errors import PeerError

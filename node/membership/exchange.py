@@ -9,8 +9,8 @@ import logging
 from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
-from node.net import PeerId
 from node.net.channel import FrameChannel
+from node.net.port import PeerId
 from node.replication.comparing import Buckets, receive_listing, receive_summary, send_listing
 from protocol.errors import Malformed, OverLimit
 from protocol.member_messages import Of, Stated, Summary

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from node.net import Air, open_memory_network, open_network
+from node.net.memory import Air, open_memory_network
+from node.net.opening import open_network
 from node.store.port import Store
 from tests.conformance.net_kit import Opener
 from tests.conformance.store_check import problems

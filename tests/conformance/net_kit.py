@@ -9,12 +9,7 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontext
 import trio
 import trio.testing
 
-from node.net import (
-    NetLimits,
-    NetSettings,
-    Network,
-    Stream,
-)
+from node.net.port import NetLimits, NetSettings, Network, Stream
 
 LISTEN = ("/ip4/127.0.0.1/tcp/0",)
 Opener = Callable[[NetSettings], AbstractAsyncContextManager[Network]]

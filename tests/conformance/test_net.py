@@ -11,7 +11,8 @@ import trio
 import trio.testing
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from node.net import (
+from node.net.peer_ids import peer_id_of_seed
+from node.net.port import (
     BadAddress,
     ListenFailed,
     NetLimits,
@@ -21,7 +22,6 @@ from node.net import (
     PeerDisconnected,
     PeerUnreachable,
     Stream,
-    peer_id_of_seed,
 )
 from protocol import ipns
 from protocol.errors import PeerError

@@ -8,11 +8,7 @@ import pytest
 import trio
 import trio.testing
 
-from node.net import (
-    NetLimits,
-    ProtocolUnsupported,
-    Stream,
-)
+from node.net.port import NetLimits, ProtocolUnsupported, Stream
 from tests.conformance.net_kit import Opener, echo, open_to, receive_all, two
 
 

@@ -8,8 +8,9 @@ from contextlib import asynccontextmanager
 
 import trio
 
-from node.net import FrameChannel, NetSettings, Network, open_network
-from node.net.port import PeerConnected
+from node.net.channel import FrameChannel
+from node.net.opening import open_network
+from node.net.port import NetSettings, Network, PeerConnected
 from protocol import messages as msg
 from protocol.errors import PeerError
 from protocol.messages import SYNC_PROTOCOL

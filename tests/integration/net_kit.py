@@ -19,7 +19,8 @@ from libp2p.crypto.keys import KeyPair
 from libp2p.io.exceptions import ConnectionClosedError
 from libp2p.peer.id import ID
 
-from node.net import Address, multistream
+from node.net import multistream
+from node.net.addresses import Address
 from node.net.libp2p_host import Keys
 from node.net.libp2p_noise import NoiseSession, secure
 from node.net.libp2p_raw import RawConnection

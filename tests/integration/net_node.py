@@ -14,7 +14,8 @@ from typing import Any
 
 import trio
 
-from node.net import NetLimits, NetSettings, Network, Stream, open_network
+from node.net.opening import open_network
+from node.net.port import NetLimits, NetSettings, Network, Stream
 from protocol.errors import FednodeError
 
 

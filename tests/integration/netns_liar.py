@@ -19,7 +19,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from node.core.inputs import PeerId
 from node.membership import exchange
-from node.net import FrameChannel, NetSettings, Network, Stream, open_network
+from node.net.channel import FrameChannel
+from node.net.opening import open_network
+from node.net.port import NetSettings, Network, Stream
 from node.replication.comparing import receive_listing, send_listing
 from protocol import messages as msg
 from protocol.audit import PROOF_BYTES

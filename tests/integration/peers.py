@@ -8,7 +8,9 @@ from contextlib import asynccontextmanager
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from node.net import FrameChannel, NetSettings, Network, open_network
+from node.net.channel import FrameChannel
+from node.net.opening import open_network
+from node.net.port import NetSettings, Network
 from node.replication.comparing import receive_listing, send_listing
 from protocol import messages as msg
 from protocol.member_messages import Of, Summary

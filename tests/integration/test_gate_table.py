@@ -22,11 +22,12 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from libp2p.kad_dht.pb.kademlia_pb2 import Message
 
 from node.membership.audits import proofs_of
-from node.net import FrameChannel, Network
+from node.net.channel import FrameChannel
 from node.net.delimited import delimited
 from node.net.libp2p_dht import PROTOCOLS
 from node.net.memory import Air
 from node.net.peer_ids import peer_id_bytes
+from node.net.port import Network
 from node.replication.comparing import receive_listing, send_listing
 from protocol import messages as msg
 from protocol import multibase, varint

@@ -13,9 +13,11 @@ import trio
 import trio.lowlevel
 from Crypto.PublicKey import RSA
 
-from node.net import NetSettings, PeerUnreachable, multistream, open_network
+from node.net import multistream
 from node.net.libp2p_host import Keys
 from node.net.libp2p_raw import RawConnection
+from node.net.opening import open_network
+from node.net.port import NetSettings, PeerUnreachable
 from tests.integration.hostile_kit import (
     INVALID_UTF8,
     JUNK,

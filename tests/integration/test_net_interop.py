@@ -8,7 +8,8 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 import trio
 
-from node.net import NetSettings, Network, Stream, open_network
+from node.net.opening import open_network
+from node.net.port import NetSettings, Network, Stream
 from tests.integration.net_kit import NodeProcess
 
 pytestmark = pytest.mark.integration

@@ -21,7 +21,8 @@ node.net.Address.parse("/ip4/127.0.0.1/tcp/1/p2p/" + node.net.peer_id_of_seed(by
 
 TALK = """
 import logging, os, signal, sys, threading, trio
-from node.net import NetSettings, open_network
+from node.net.opening import open_network
+from node.net.port import NetSettings
 
 async def main():
     async with open_network(NetSettings(("/ip4/127.0.0.1/tcp/0",), os.urandom(32))) as one:

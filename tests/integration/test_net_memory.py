@@ -10,9 +10,10 @@ from dataclasses import replace
 import pytest
 import trio
 
-from node.net import NetLimits, NetSettings, Network, Stream, open_network
 from node.net.libp2p_connection import Connection
 from node.net.libp2p_stream import LibP2PStream
+from node.net.opening import open_network
+from node.net.port import NetLimits, NetSettings, Network, Stream
 from tests.integration.net_kit import eventually
 
 pytestmark = pytest.mark.integration

@@ -205,7 +205,7 @@ async def test_only_the_key_opens_an_export(refused: tuple[Daemon, Site]) -> Non
 
 
 async def _answer_to_proof(network: Any, peer: str, site: SiteId, proof: bytes) -> msg.Message | None:
-    from node.net import FrameChannel
+    from node.net.channel import FrameChannel
 
     stream = await network.open(peer, NOTICES_PROTOCOL, deadline_s=10)
     async with FrameChannel(stream, idle_s=10, write_s=10) as channel:

@@ -11,7 +11,8 @@ import trio
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from config.keyfile import load_key
-from node.net import FrameChannel, Stream
+from node.net.channel import FrameChannel
+from node.net.port import Stream
 from protocol import canonical
 from protocol import messages as msg
 from protocol.cid import DAG_PB, RAW, Cid

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from node.net import FrameChannel
+from node.net.channel import FrameChannel
 from protocol import messages as msg
 from protocol.messages import PUBLISH_PROTOCOL, SYNC_PROTOCOL
 from protocol.site_id import SiteId

@@ -15,13 +15,13 @@ from libp2p.io.exceptions import ConnectionClosedError
 from libp2p.kad_dht.pb.kademlia_pb2 import Message
 from libp2p.network.stream.exceptions import StreamEOF
 
-from node.net import PeerId, Stream, peer_id_of_seed
 from node.net.delimited import delimited
 from node.net.libp2p_dht import PROTOCOLS, Dht
 from node.net.libp2p_host import ContainedHost, ContainedSwarm, Keys
 from node.net.libp2p_noise import PLAINTEXT_MAX_BYTES, NoiseSession
 from node.net.memory_stream import stream_pair
-from node.net.peer_ids import peer_id_bytes
+from node.net.peer_ids import peer_id_bytes, peer_id_of_seed
+from node.net.port import PeerId, Stream
 from protocol.errors import PeerError
 from tests.property.fuzzing import examples
 

@@ -13,8 +13,8 @@ import trio
 from node.bitswap.client import FETCHES_MAX, TooManyFetches
 from node.bitswap.server import BitswapServer
 from node.bitswap.tree_fetch import NotProvided, Progress, fetch_tree
-from node.net import NetSettings, Network, Stream
 from node.net.memory import Air, open_memory_network
+from node.net.port import NetSettings, Network, Stream
 from node.policy.model import Hosting, Rule
 from node.replication.gate import Refused
 from node.routing.routers import Routers

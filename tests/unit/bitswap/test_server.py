@@ -11,8 +11,8 @@ import trio.testing
 
 from node.bitswap.server import STREAMS_MAX, BitswapServer
 from node.bitswap.wire import message_begins, receive_rest
-from node.net import NetSettings, Network, Stream
 from node.net.memory import Air, open_memory_network
+from node.net.port import NetSettings, Network, Stream
 from node.policy.model import Rule, Target
 from protocol import bitswap
 from protocol.bitswap import BITSWAP_1_0, BITSWAP_1_1, BITSWAP_1_2, Message, Want

@@ -13,8 +13,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from config import Config
 from config.paths import Paths
 from node.membership.joining import join
-from node.net import NetSettings
 from node.net.memory import Air, open_memory_network
+from node.net.port import NetSettings
 from node.policy.decide import Policy
 from node.replication.driver import Replicator
 from node.replication.gate import Gate

@@ -13,7 +13,8 @@ from node.core.peers import peer_of
 from node.membership import membership, saved
 from node.membership.audits import Auditor, draw_blocks
 from node.membership.care import Care
-from node.net import FrameChannel, Stream
+from node.net.channel import FrameChannel
+from node.net.port import Stream
 from node.policy.model import Rule
 from node.replication import neighbours
 from node.store.memory import MemoryStore

@@ -4,9 +4,10 @@ import os
 
 import pytest
 
-from node.net import Address, BadAddress, NetLimits, parse_peer_id, peer_id_of_seed
 from node.net.address_book import AddressBook
-from node.net.peer_ids import peer_id_bytes, peer_id_text
+from node.net.addresses import Address
+from node.net.peer_ids import parse_peer_id, peer_id_bytes, peer_id_of_seed, peer_id_text
+from node.net.port import BadAddress, NetLimits
 
 PEER = peer_id_of_seed(bytes(32))
 OTHER = peer_id_of_seed(bytes(31) + b"\x01")

@@ -5,7 +5,7 @@ import trio
 import trio.lowlevel
 import trio.testing
 
-from node.net import FrameChannel, PeerGone, PeerTimeout
+from node.net.channel import FrameChannel, PeerGone, PeerTimeout
 from protocol.cid import RAW, Cid
 from protocol.errors import DecodeError, Truncated
 from protocol.messages import Block, End, Message, Missing

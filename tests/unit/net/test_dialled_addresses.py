@@ -10,9 +10,10 @@ from contextlib import ExitStack, contextmanager
 import pytest
 import trio
 
-from node.net import Address, NetSettings, Network, PeerUnreachable, open_network
 from node.net.address_book import AddressBook
-from node.net.port import NetLimits
+from node.net.addresses import Address
+from node.net.opening import open_network
+from node.net.port import NetLimits, NetSettings, Network, PeerUnreachable
 
 V4, V6 = "/ip4/127.0.0.1/tcp/0", "/ip6/::1/tcp/0"
 

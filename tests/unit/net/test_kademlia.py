@@ -3,9 +3,9 @@ from __future__ import annotations
 import random
 from collections import deque
 
-from node.net import PeerId
 from node.net.kademlia import NEAREST, Provider, ProviderTable, RoutingTable, Walk, peer_position, position
 from node.net.peer_ids import peer_id_bytes, peer_id_text
+from node.net.port import PeerId
 
 
 def peer(number: int) -> PeerId:

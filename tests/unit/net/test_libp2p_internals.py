@@ -21,11 +21,12 @@ from libp2p.peer.peerstore import PeerStore
 from libp2p.protocol_muxer.multiselect import Multiselect
 from libp2p.security.noise.patterns import PatternXX
 
-from node.net import libp2p_internals, peer_id_of_seed
+from node.net import libp2p_internals
 from node.net.libp2p_host import ContainedSwarm, Keys
 from node.net.libp2p_noise import NoiseSession, secure
 from node.net.libp2p_peerstore import BoundedPeerStore
 from node.net.libp2p_raw import RawConnection
+from node.net.peer_ids import peer_id_of_seed
 
 
 @pytest.fixture(autouse=True)

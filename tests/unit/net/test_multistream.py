@@ -9,8 +9,9 @@ import trio.testing
 from hypothesis import given
 from hypothesis import strategies as st
 
-from node.net import ProtocolUnsupported, multistream
+from node.net import multistream
 from node.net.multistream import HEADER, NegotiationFailed, encode
+from node.net.port import ProtocolUnsupported
 from tests.property.fuzzing import examples
 
 

@@ -9,8 +9,11 @@ from contextlib import AsyncExitStack, asynccontextmanager
 import pytest
 import trio
 
-from node.net import Address, NetSettings, Network, Stream, open_network, peer_id_of_seed
+from node.net.addresses import Address
+from node.net.opening import open_network
 from node.net.own_key import OwnKeyWatch
+from node.net.peer_ids import peer_id_of_seed
+from node.net.port import NetSettings, Network, Stream
 
 LISTEN = ("/ip4/127.0.0.1/tcp/0",)
 

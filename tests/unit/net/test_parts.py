@@ -8,12 +8,13 @@ import pytest
 import trio
 import trio.testing
 
-from node.net import Address, ListenFailed, NetEvent, NetLimits, PeerConnected, PeerUnreachable
+from node.net.addresses import Address
 from node.net.admission import Admission
 from node.net.dialling import race
 from node.net.event_hub import EventHub
 from node.net.listening import bind_all, check_announced, close_all, dialable
 from node.net.making_room import Candidate, Usefulness, crowding
+from node.net.port import ListenFailed, NetEvent, NetLimits, PeerConnected, PeerUnreachable
 from node.net.receive_budget import ReceiveBudget
 from node.net.turn import Turn
 

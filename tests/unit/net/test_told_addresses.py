@@ -11,8 +11,10 @@ import trio
 from libp2p.identity.identify.pb.identify_pb2 import Identify
 from multiaddr import Multiaddr
 
-from node.net import Address, NetSettings, Network, open_network
+from node.net.addresses import Address
 from node.net.libp2p_network import LibP2PNetwork
+from node.net.opening import open_network
+from node.net.port import NetSettings, Network
 
 LISTEN = ("/ip4/127.0.0.1/tcp/0",)
 PUBLIC = "/dns4/node.example.org/tcp/4101"

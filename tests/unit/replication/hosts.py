@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 
 import trio
 
-from node.net import FrameChannel, Stream
+from node.net.channel import FrameChannel
+from node.net.port import Stream
 from node.replication.comparing import receive_listing, send_listing
 from protocol import messages as msg
 from protocol.cid import Cid

@@ -11,8 +11,8 @@ import trio
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from node.core.inputs import Stored
-from node.net import NetSettings, Network
-from node.net.memory import Air, open_memory_network
+from node.net.memory import Air, MemoryNetwork, open_memory_network
+from node.net.port import NetSettings
 from node.policy.decide import Policy
 from node.policy.model import Hosting, Rule
 from node.replication.driver import Replicator
@@ -35,7 +35,7 @@ DEADLINE_S = 10.0
 class MemoryNode:
     """One node of the ring."""
 
-    network: Network
+    network: MemoryNetwork
     store: MemoryStore
     gate: Gate
     replicator: Replicator

@@ -6,8 +6,8 @@ import pytest
 import trio
 
 from node.core import inputs as ins
-from node.net import FrameChannel, Stream
-from node.net.port import PeerUnreachable
+from node.net.channel import FrameChannel
+from node.net.port import PeerUnreachable, Stream
 from node.policy.model import CidPath, Hosting, Rule
 from node.replication.comparing import receive_listing, send_listing
 from node.replication.standing import SCORE_MAX, WEIGHT_DEFAULT

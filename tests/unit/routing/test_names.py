@@ -10,8 +10,8 @@ from itertools import pairwise
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from node.net import NetSettings
 from node.net.memory import Air, MemoryNetwork, open_memory_network
+from node.net.port import NetSettings
 from node.routing.names import LINKS_MAX, TTL_MAX_S, NameNotFound, Names
 from node.routing.routers import Routers
 from node.store.memory import MemoryStore

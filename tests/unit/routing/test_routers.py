@@ -10,8 +10,8 @@ from functools import partial
 import pytest
 import trio
 
-from node.net import NetSettings
 from node.net.memory import Air, open_memory_network
+from node.net.port import NetSettings
 from node.routing import routers as module
 from node.routing.providers import find_providers
 from node.routing.routers import Routers
