@@ -5,9 +5,10 @@ from __future__ import annotations
 from node.gateway import pages, routing_v1
 from node.gateway.backend import Backend, NameBackend, NoNames
 from node.gateway.blocks import Blocks
+from node.gateway.certificates import Certificates
 from node.gateway.dns import DnsClient
 from node.gateway.domains import Domains, NameFailed
-from node.gateway.failures import bad_request, page, redirect, refused_form
+from node.gateway.failures import NO_CONSENT, bad_request, page, redirect, refused_form
 from node.gateway.formats import TRUSTLESS, FormatError, wanted
 from node.gateway.heads import Heads
 from node.gateway.http1 import BadRequest, Request
@@ -33,7 +34,7 @@ from protocol.errors import OperatorError
 FRONT_LINKS_MAX = 500
 NAME_FAILURES = {
     "no-record": (404, "A site asks for the name {name}, but DNS has no DNSLink record for it (_dnslink.{name})."),
-    "no-consent": (404, "DNS names a site for {name}, but that site does not list this name, or is not hosted here."),
+    "no-consent": (404, NO_CONSENT),
     "too-deep": (400, "The DNSLink records for {name} lead from name to name without an end."),
     "no-answer": (503, "DNS does not answer which site {name} stands for. Try again soon."),
 }
@@ -73,8 +74,14 @@ class GatewayApp:
         blocks = Blocks(reader, backend)
         heads = Heads(self._view, backend, names, fetch_on_miss=settings.fetch_on_miss)
         self._blocks = blocks
-        self._names = Domains(self._view, DnsClient(settings.dns_servers), settings.tree_domains)
-        self._about = NodeAnswers(settings, self._view, self._names)
+        self._names = Domains(
+            self._view,
+            DnsClient(settings.dns_servers),
+            settings.tree_domains,
+            fetch_on_miss=settings.fetch_on_miss,
+        )
+        certificates = Certificates(self._view, heads, settings.workers)
+        self._about = NodeAnswers(settings, self._view, self._names, certificates)
         records = RecordAnswers(self._view, names or NoNames(), limit_key, takes=settings.take_records)
         self._routing = RoutingAnswers(self._view, heads, backend, records)
         self._sites = SiteAnswers(self._view, blocks, heads, self._me, settings.fetch_limits)
@@ -150,7 +157,7 @@ class GatewayApp:
         if isinstance(target, NameFailed):
             status, reason = NAME_FAILURES[target.kind]
             return Nothing(status, reason.format(name=place.name))
-        return place.of_owner(target.owner, target.inside)
+        return place.of_owner(target.owner, target.inside, must_list=target.must_list)
 
     def counts(self) -> dict[str, int]:
         """What is counted here, for the report to the daemon."""

@@ -1,33 +1,30 @@
 """What a domain stands for: DNS names it, and the site's release, or the operator, consents. docs/spec/gateway.md, 11.
 
-DNS is asked only for names that some hosted site or the operator lists: strangers cannot make the node look up what
-they like.
+DNS is asked for names that some hosted site or the operator lists, and, where sites are fetched for readers, for any
+other name, too: from a cache and a budget of their own, so that strangers cannot make the node look up what they like,
+and cannot push out what is known of the others.
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Collection
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import trio
 
-from node.gateway.dns import Dns, NoAnswer, Texts
+from node.gateway.dns import Dns, NoAnswer
+from node.gateway.dns_cache import DnsCache
 from node.gateway.routing import Owner, name_cid
 from node.gateway.view import StoreView
 from node.store.port import SiteRecord
-from protocol.dnslink import RECORDS_AT, RECURSION_MAX, Link, read_records
+from protocol.dnslink import RECURSION_MAX, Link, read_records
 from protocol.limits import PATH_MAX_SEGMENTS
 from protocol.site_id import SiteId
 
-NAMES_CACHED_MAX = 1024
-TTL_MIN_S = 1.0
-TTL_MAX_S = 3600.0  # so that a mistake in somebody's zone does not last for a week
-ABSENT_S = 60.0  # when the servers do not say how long "there is none" holds
-FAILED_S = 5.0  # before servers that do not answer are asked again
-STALE_S = 3600.0  # how long an answer outlives its TTL while no server answers (RFC 8767)
 LISTED_FRESH_S = 1.0  # all releases are looked through at most so often
+STRANGE_PER_S = 10  # questions about names that nobody here lists
+STRANGE_BURST_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,44 +34,46 @@ class NameFailed:
     kind: Literal["no-record", "no-consent", "too-deep", "no-answer"]
 
 
-@dataclass(slots=True)
-class _Entry:
-    answer: Texts | None = None
-    until_s: float = 0.0
-    stale_until_s: float = 0.0
-    lock: trio.Lock = field(default_factory=trio.Lock)
-
-
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What a domain stands for. inside: the place below it."""
+    """What a domain stands for. inside: the place below it.
+
+    must_list: that the site consents is not known here; the release that is served has to list the domain.
+    """
 
     owner: Owner
     inside: tuple[str, ...] = ()
+    must_list: bool = False
 
 
 class Domains:
     """Answers from its cache, else from DNS."""
 
-    def __init__(self, view: StoreView, dns: Dns, tree_domains: Collection[str] = ()) -> None:
-        """tree_domains: those that the operator serves kept trees and names of others under."""
+    def __init__(
+        self, view: StoreView, dns: Dns, tree_domains: Collection[str] = (), *, fetch_on_miss: bool = False
+    ) -> None:
+        """tree_domains: those that the operator serves kept trees and names of others under.
+
+        fetch_on_miss: what is under a domain may be a site that is not hosted here.
+        """
         self._tree_domains = frozenset(tree_domains)
         self._view = view
-        self._dns = dns
-        self._entries: OrderedDict[str, _Entry] = OrderedDict()
+        self._known = DnsCache(dns)
+        self._strange = DnsCache(dns, per_s=STRANGE_PER_S, burst_s=STRANGE_BURST_S) if fetch_on_miss else None
         self._listed: frozenset[str] = frozenset()
         self._listed_at_s = float("-inf")
         self._listed_version: object = None
         self._listing = trio.Lock()
 
     async def target_of(self, name: str) -> Target | NameFailed | None:
-        """What a domain stands for; None for a name that neither a hosted site nor the operator lists.
+        """What a domain stands for; None for a name that neither a hosted site nor the operator lists, unless DNS says
+        that it is one of a site that may be fetched.
 
         Errors of the store go through.
         """
         if name not in self._tree_domains and name not in await self._listed_names():
-            return None
-        target = await self._linked(name, sites_only=name not in self._tree_domains)
+            return await self._of_stranger(name)
+        target = await self._linked(self._known, name, sites_only=name not in self._tree_domains)
         return target if isinstance(target, NameFailed) or self._may(name, target) else NameFailed("no-consent")
 
     def _may(self, name: str, target: Target) -> bool:
@@ -85,11 +84,18 @@ class Domains:
             return name in self._tree_domains and not is_strange
         return consents(record, name) and not target.inside
 
-    async def _linked(self, name: str, *, sites_only: bool) -> Target | NameFailed:
+    async def _of_stranger(self, name: str) -> Target | None:
+        """Without an answer the name is nobody's: a node may be called what it likes where no DNS is."""
+        if self._strange is None:
+            return None
+        target = await self._linked(self._strange, name, sites_only=True)
+        return None if isinstance(target, NameFailed) else replace(target, must_list=True)
+
+    async def _linked(self, dns: DnsCache, name: str, *, sites_only: bool) -> Target | NameFailed:
         inside: tuple[str, ...] = ()
         for _ in range(RECURSION_MAX):
             try:
-                found = read_records((await self._texts(name)).texts, sites_only=sites_only)
+                found = read_records((await dns.texts(name)).texts, sites_only=sites_only)
             except NoAnswer:
                 return NameFailed("no-answer")
             if found is None:
@@ -102,31 +108,6 @@ class Domains:
                 return Target(owner, inside)
             name = found.domain or ""
         return NameFailed("too-deep")
-
-    async def _texts(self, name: str) -> Texts:
-        entry = self._entries.setdefault(name, _Entry())
-        self._entries.move_to_end(name)
-        if len(self._entries) > NAMES_CACHED_MAX:
-            self._entries.popitem(last=False)
-        async with entry.lock:  # one question for all who wait
-            if trio.current_time() >= entry.until_s:
-                await self._ask(name, entry)
-        if entry.answer is None:
-            raise NoAnswer(name)
-        return entry.answer
-
-    async def _ask(self, name: str, entry: _Entry) -> None:
-        try:
-            entry.answer = await self._dns.texts(RECORDS_AT + name)
-        except NoAnswer:
-            now_s = trio.current_time()
-            entry.until_s = now_s + FAILED_S
-            if now_s >= entry.stale_until_s:
-                entry.answer = None
-            return
-        ttl_s = ABSENT_S if entry.answer.ttl_s is None else float(entry.answer.ttl_s)
-        entry.until_s = trio.current_time() + min(max(ttl_s, TTL_MIN_S), TTL_MAX_S)
-        entry.stale_until_s = entry.until_s + STALE_S
 
     async def _listed_names(self) -> frozenset[str]:
         async with self._listing:

@@ -10,7 +10,7 @@ from node.gateway import pages
 from node.gateway.backend import Unavailable
 from node.gateway.blocks import PartMissing
 from node.gateway.formats import FormatError
-from node.gateway.heads import NotHosted, SiteEnded
+from node.gateway.heads import NoConsent, NotHosted, SiteEnded
 from node.gateway.http1 import BadRequest
 from node.gateway.limits import CONTENT_MAX_AGE_S, NAME_MAX_AGE_S
 from node.gateway.pages import Self
@@ -29,12 +29,15 @@ CACHE_CONTROL = f"public, max-age={NAME_MAX_AGE_S}, must-revalidate"
 LISTING_CACHE_CONTROL = "public, max-age=604800, stale-while-revalidate=2678400"
 RETRY_AFTER_S = 10
 
+NO_CONSENT = "DNS names a site for {name}, but that site does not list this name, or is not hosted here."
+
 SITE_ERRORS = (
     FormatError,
     EndsInsideBlock,
     Refused,
     SiteEnded,
     NotHosted,
+    NoConsent,
     Unavailable,
     trio.TooSlowError,
     DecodeError,
@@ -113,6 +116,8 @@ def _describe(error: Exception, place: SitePath, me: Self) -> tuple[int, bytes, 
         case NotHosted():
             text = "This node does not host this site, and does not fetch sites for its readers."
             return 404, pages.unavailable("Not hosted here", text, site, me), []
+        case NoConsent():
+            return 404, pages.plain("Nothing here", NO_CONSENT.format(name=place.name), me), []
         case DecodeError():
             text = "The site's data is not what it should be; its publisher has to mend it."
             return 502, pages.unavailable("Broken site", text, site, me), []

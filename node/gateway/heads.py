@@ -13,6 +13,7 @@ from node.gateway.limits import RESOLVED_FRESH_S, SITES_CACHED_MAX, UNRESOLVED_F
 from node.gateway.name_lookup import NameLookups
 from node.gateway.routing import Owner, is_name
 from node.gateway.view import StoreView
+from node.policy.model import name_key
 from protocol.cid import IDENTITY, RAW, Cid
 from protocol.dnslink import RECURSION_MAX, Link, read_path
 from protocol.ipns import IpnsRecord
@@ -32,13 +33,17 @@ class NotHosted(Exception):
     """The site is not hosted here, and other nodes are not asked."""
 
 
+class NoConsent(Exception):
+    """DNS names the site for a domain that its release does not list."""
+
+
 @dataclass(frozen=True, slots=True)
 class Current:
     """What to serve, of a site or of a kept tree.
 
     may_fetch: other nodes may be asked for its blocks. site_root: of the whole site or tree, where `root` is that of a
-    part of it. record: the IPNS record of its name, b"" for a tree that was asked for by its CID. name: of somebody
-    else, that stands for the tree. domains: that the release lists, or that stand for the tree. inside: where below
+    part of it. record: the IPNS record of its name, b"" for a tree that was asked for by its CID. names: of somebody
+    else, that led to the tree. domains: that the release lists, or that stand for the tree. inside: where below
     `root` the place begins, as a record or a domain says; above: the CIDs that were passed to get there.
     """
 
@@ -48,7 +53,7 @@ class Current:
     may_fetch: bool
     site_root: Cid
     record: bytes = field(repr=False)
-    name: SiteId | None = None
+    names: tuple[SiteId | bytes, ...] = ()
     domains: tuple[str, ...] = ()
     inside: tuple[str, ...] = ()
     above: tuple[Cid, ...] = ()
@@ -71,7 +76,7 @@ class Heads:
         """Raises SiteEnded, NotHosted, Unavailable. A held release is served until the next one is all here."""
         if isinstance(owner, SiteId):
             return await self._of_site(owner)
-        named = await self._named(owner.multihash, None) if is_name(owner) else None
+        named = await self._named(owner.multihash) if is_name(owner) else None
         if named is None:
             raise NotHosted
         return named
@@ -82,7 +87,7 @@ class Heads:
             raise SiteEnded(record.head.release)
         if record is not None and record.held is not None:
             return _current(record.held)
-        named = await self._named(site.cid.multihash, site) if self._view.name(site.cid.multihash) is not None else None
+        named = await self._named(site.cid.multihash) if self._view.name(site.cid.multihash) is not None else None
         if named is not None:
             return named
         if not self._fetch_on_miss:
@@ -90,7 +95,7 @@ class Heads:
         try:
             signed = await self._resolve(site)
         except Unavailable as error:  # no site of fednode, perhaps
-            named = await self._named(site.cid.multihash, site) if error.kind == "not-found" else None
+            named = await self._named(site.cid.multihash) if error.kind == "not-found" else None
             if named is None:
                 raise
             return named
@@ -98,9 +103,10 @@ class Heads:
             signed = record.head  # other nodes lag behind, or lie
         return _current(signed)
 
-    async def _named(self, multihash: bytes, name: SiteId | None) -> Current | None:
+    async def _named(self, multihash: bytes) -> Current | None:
         """What the record of somebody else says, if it is in a tree that is kept here."""
         given, sequence = b"", 0
+        names: tuple[SiteId | bytes, ...] = ()
         inside: tuple[str, ...] = ()
         for _ in range(RECURSION_MAX):
             if self._lookups is not None:
@@ -110,13 +116,14 @@ class Heads:
             if record is None or not record.is_valid_at(time.time_ns()):
                 return None
             given, sequence = given or record.raw, sequence + record.sequence
+            names = (*names, name_key(multihash))
             link = _link(record)
             if link is None:
                 return None
             inside = (*link.path, *inside)
             if link.cid is not None:
                 tree = next(iter(self._trees(cid := link.cid.canonical)), None)
-                return Current(tree, sequence, cid, False, tree, given, name, inside=inside) if tree else None
+                return Current(tree, sequence, cid, False, tree, given, names, inside=inside) if tree else None
             following = link.name or (link.site.cid.multihash if link.site is not None else None)
             if following is None:
                 return None  # DNS is asked for readers' domains only

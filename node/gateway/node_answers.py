@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
 from urllib.parse import parse_qs
 
+from node.gateway.certificates import Certificates
 from node.gateway.domains import Domains, Target
 from node.gateway.failures import blocked_by, page
 from node.gateway.http1 import BadRequest, Request
@@ -34,11 +35,12 @@ _NOSNIFF: Header = ("X-Content-Type-Options", "nosniff")
 class NodeAnswers:
     """Answers on the node's own hosts; a site's origin has its own files under these paths."""
 
-    def __init__(self, settings: WorkerSettings, view: StoreView, domains: Domains) -> None:
+    def __init__(self, settings: WorkerSettings, view: StoreView, domains: Domains, certificates: Certificates) -> None:
         self._settings = settings
         self._me = Self(settings.node_name, settings.contact)
         self._view = view
         self._domains = domains
+        self._certificates = certificates
 
     async def answer(self, request: Request, path: str) -> Response | None:
         """None for a path that is not one of these. Errors of the store go through."""
@@ -106,6 +108,7 @@ class NodeAnswers:
                 roots = (self._view.root_of(site) for site in self._view.sites_of(cid))
                 return cid in roots or cid in self._view.trees_of(cid)
             case NamePath(name=domain):
-                return isinstance(await self._domains.target_of(domain), Target)
+                target = await self._domains.target_of(domain)
+                return isinstance(target, Target) and await self._certificates.may_have(domain, target)
             case _:
                 return False

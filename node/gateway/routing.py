@@ -6,7 +6,7 @@ import functools
 import ipaddress
 import re
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 from urllib.parse import parse_qs, quote, unquote_to_bytes
 
@@ -37,8 +37,8 @@ class SitePath:
     """A place in a site, or in a tree that is kept without one.
 
     site: the site, or the root of the tree. name: the site id, or the domain, as text. inside: where in the tree the
-    place's root is, if a domain stands for that. base: what precedes the place in the URL's path,
-    "" on the site's own origin. home: the node's front page, as a URL.
+    place's root is, if a domain stands for that. must_list: the release has to list the domain. base: what precedes the
+    place in the URL's path, "" on the site's own origin. home: the node's front page, as a URL.
     """
 
     site: Owner
@@ -53,6 +53,7 @@ class SitePath:
     """The place was asked for under this root, whatever site it is of; None: under the site's name."""
     given: Cid | None = None
     """That root as it was written, which may be its version 0."""
+    must_list: bool = False
 
     @property
     def address(self) -> str:
@@ -117,9 +118,10 @@ class NamePath:
     home: str
     otherwise: Route
 
-    def of_owner(self, owner: Owner, inside: tuple[str, ...] = ()) -> SitePath | Nothing:
+    def of_owner(self, owner: Owner, inside: tuple[str, ...] = (), *, must_list: bool = False) -> SitePath | Nothing:
         """The same place, once it is known which site or tree it is in. Raises BadRequest."""
-        return _site_path(owner, self.name, self.path, self.query, base=self.base, home=self.home, inside=inside)
+        place = _site_path(owner, self.name, self.path, self.query, base=self.base, home=self.home, inside=inside)
+        return replace(place, must_list=must_list) if isinstance(place, SitePath) else place
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ class WorkerSettings:
 
     peer_id, addresses: of the node, among nodes.
     fetch_on_miss: ask other nodes for sites that are not hosted here. log_format: "human" or "json".
+    workers: how many there are.
     """
 
     store_dir: Path
@@ -36,6 +37,7 @@ class WorkerSettings:
     access_log: bool = False
     log_level: str = "info"
     log_format: str = "human"
+    workers: int = 1
     limits: Limits = field(default_factory=Limits)
     fetch_limits: FetchLimits = field(default_factory=FetchLimits)
 

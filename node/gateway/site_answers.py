@@ -16,7 +16,7 @@ from node.gateway.blocks import Blocks
 from node.gateway.body import FileBody, Gate, GatedBody, Way
 from node.gateway.failures import CACHE_CONTROL, SITE_ERRORS, listing_freshness, page, redirect, site_failure
 from node.gateway.formats import TAR_TYPE, TRUSTLESS, FormatError, Wanted
-from node.gateway.heads import Current, Heads, NotHosted
+from node.gateway.heads import Current, Heads, NoConsent, NotHosted
 from node.gateway.http1 import BadRequest, Request
 from node.gateway.limits import INLINE_READ_MAX_BYTES, LISTING_ENTRIES_MAX, FetchLimits
 from node.gateway.pages import Self
@@ -117,6 +117,8 @@ class SiteAnswers:
             current = next((each for each in holding if self._decide(each, ("",), ()).allowed), *holding[:1] or (None,))
         if current is None:
             raise NotHosted
+        if place.must_list and place.name not in current.domains:
+            raise NoConsent
         if place.name != owner_text(place.site):
             current = replace(current, domains=(*current.domains, place.name))
         return replace(current, inside=(*current.inside, *place.inside))
@@ -171,10 +173,10 @@ class SiteAnswers:
 
     def _decide(self, current: Current, paths: tuple[str, ...], trail: tuple[Cid, ...]) -> Verdict:
         """On something below the root at hand; if that is only a part of a site, the site's own root counts, too."""
-        site, trail = current.name or current.site, (*current.above, *trail)
-        verdict = self._view.decide(site, current.root, paths, trail, current.domains)
+        site, trail = current.site, (*current.above, *trail)
+        verdict = self._view.decide(site, current.root, paths, trail, current.domains, current.names)
         if verdict.allowed and current.root != current.site_root:
-            return self._view.decide(site, current.site_root, ("",), (), current.domains)
+            return self._view.decide(site, current.site_root, ("",), (), current.domains, current.names)
         return verdict
 
     async def _own_headers(self, current: Current, place: SitePath, load: LoadBlock) -> tuple[Header, ...]:

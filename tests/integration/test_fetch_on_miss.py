@@ -7,6 +7,8 @@ import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from urllib.error import HTTPError
+from urllib.request import urlopen
 
 import pytest
 import trio
@@ -15,6 +17,7 @@ from cli.demo.nodes import fednode
 from protocol.builder import CHUNK_BYTES
 from tests.integration.daemons import Daemon, daemon_folder, eventually, federation, sample_site
 from tests.integration.loopback import DEADLINE_S, on_loopback
+from tests.unit.gateway.dns_server import dns_server
 from tests.unit.replication.hosts import Host
 from tests.unit.replication.kit import TreeSite
 
@@ -23,13 +26,22 @@ pytestmark = [pytest.mark.integration]
 
 def test_a_site_hosted_elsewhere_is_fetched_verified_and_answered(tmp_path: Path) -> None:
     site = sample_site(tmp_path)
-    with federation(1) as (host,), daemon_folder() as folder:
+    with federation(1) as (host,), daemon_folder() as folder, dns_server() as dns:
         # Full of nothing: it may host any site, and has room for none, so that every answer is fetched.
-        reader = Daemon("reader", folder, bootstrap=host.address, hosting_quota_bytes="1 KiB")
+        quota = {"hosting_quota_bytes": "1 KiB", "gateway_dns_servers": dns.address}
+        reader = Daemon("reader", folder, bootstrap=host.address, **quota)
         reader.start()
         try:
-            site.publish(host)
+            dns.txt["_dnslink.blog.example.org"] = [f"dnslink=/ipns/{site.id}"]
+            site.publish(host, "--domain", "blog.example.org")
             site.wait_on(reader)
+            home = site.files()["/index.html"]
+            assert reader.get("blog.example.org", "/").body == home
+            tls = "/.well-known/fednode/tls?domain="
+            with urlopen(f"http://{reader.gateway}{tls}blog.example.org", timeout=DEADLINE_S) as answer:
+                assert answer.read() == b"yes\n"
+            with pytest.raises(HTTPError, match="404"):
+                urlopen(f"http://{reader.gateway}{tls}other.example.org", timeout=DEADLINE_S)
             assert reader.status()["sites"]["hosted"] == 0
             assert reader.status()["store"]["used_bytes"] <= 1024
             site.write("index.html", "second release")
