@@ -89,6 +89,7 @@ class Replicator:
         self.care: Care | None = None
         """Set before `run` by whoever takes part in the membership; without it, all peers are offered everything."""
         network.withholds = self._withholds
+        network.refuses = self._refuses
         self._withheld: frozenset[bytes] = frozenset()
         self._nursery: trio.Nursery | None = None
         self._fetches: dict[SiteId, tuple[SignedRelease, PeerId, trio.CancelScope]] = {}
@@ -141,10 +142,14 @@ class Replicator:
     def policy_changed(self) -> None:
         """To be called after the gate got another policy: takes effect on fetches that run and on the DHT."""
         self._withheld = self._refused_names()
+        self.context.network.leave_refused()
         self.tell(ins.PolicyChanged())
 
     def _withholds(self, multihash: bytes) -> bool:
         return multihash in self._withheld or not self.context.gate.may_point_to(multihash).allowed
+
+    def _refuses(self, peer: PeerId) -> bool:
+        return not self.context.gate.may_deal_with(peer).allowed
 
     def _refused_names(self) -> frozenset[bytes]:
         """Names and roots under which sites were announced that now may not be, whatever part of them a rule is on."""
@@ -356,23 +361,32 @@ class Replicator:
         self._start(self._fetch, signed, source, scope)
 
     async def _fetch(self, signed: SignedRelease, source: PeerId, scope: trio.CancelScope) -> None:
+        """However it ends, the core hears of it, unless it had the fetch stopped itself."""
         outcome: Fetched = "source"
-        with scope:
-            async with self.context.lock_of(signed.site), self._fetch_slots.slot() as slot:
-                with slot.scope:
-                    outcome = await fetch_release(
-                        self.context, signed, source, partial(self._other_hosts, signed), slot
-                    )
-                if slot.scope.cancelled_caught:
-                    log.info("fetching %s waits: it was slow, and others are in line", signed.site)
-        if scope.cancelled_caught:
+        try:
+            with scope:
+                outcome = await self._fetch_in_turn(signed, source)
+        except* OSError:
+            log.exception("fetching %s failed", signed.site)
+            outcome = "local"
+        except* Exception:  # another host's answers may not bring it about
+            log.exception("fetching %s failed", signed.site)
+        if self._fetches.get(signed.site) != (signed, source, scope):
             return
-        if self._fetches.get(signed.site) == (signed, source, scope):
-            del self._fetches[signed.site]
+        del self._fetches[signed.site]
         if outcome == "stored":
             self.tell(ins.Stored(signed))
         else:
             self.tell(ins.FetchFailed(signed, source, outcome))
+
+    async def _fetch_in_turn(self, signed: SignedRelease, source: PeerId) -> Fetched:
+        outcome: Fetched = "source"
+        async with self.context.lock_of(signed.site), self._fetch_slots.slot() as slot:
+            with slot.scope:
+                outcome = await fetch_release(self.context, signed, source, partial(self._other_hosts, signed), slot)
+            if slot.scope.cancelled_caught:
+                log.info("fetching %s waits: it was slow, and others are in line", signed.site)
+        return outcome
 
     def _other_hosts(self, signed: SignedRelease) -> list[PeerId]:
         """Who else may have the release: those that said so, latest first, and connected hosts of the site."""

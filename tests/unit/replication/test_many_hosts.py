@@ -68,7 +68,7 @@ async def test_the_faster_a_host_the_more_it_sends(site: TreeSite) -> None:
 
 async def test_a_small_site_takes_one_host() -> None:
     site = TreeSite({"index.html": b"home"})
-    hosts = [Host(site, pace_s=0.1) for _ in range(3)]
+    hosts = [Host(site) for _ in range(3)]
     async with fetching_from(*hosts) as reader:
         await until(lambda: reader.holds(site))
     assert sorted(host.opened for host in hosts) == [0, 0, 1]
@@ -135,9 +135,9 @@ async def test_a_host_that_has_forgotten_the_release_is_left(site: TreeSite) -> 
 
 async def test_a_host_that_vanishes_costs_what_was_on_its_way(site: TreeSite) -> None:
     async with ring(3) as (air, (reader, one, two)):
-        first = Host(site, pace_s=0.01).on(one)
+        first = Host(site, pace_s=0.05).on(one)
         await connect(reader, one)
-        await until(lambda: len(first.sent) > 20)
+        await until(lambda: len(first.sent) > 10)
         second = Host(site, pace_s=0.01).on(two)
         await connect(reader, two)
         await until(lambda: len(second.sent) > 5)
