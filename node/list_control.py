@@ -132,6 +132,7 @@ class ListControl:
             "root": str(subject.root) if subject.root is not None else None,
             "path": subject.path,
             "acts": rows,
+            "peer": subject.peer,
         }
 
     def _subject(self, target: Target) -> Subject:
@@ -145,8 +146,12 @@ class ListControl:
             case NamePath(SiteId() as site, path, _):
                 return self._of_site(site, path)
             case NamePath(str() as domain, path, _):
+            case PeerTarget():
+                return Subject(peer=target_text(target).removeprefix("/p2p/"))
                 return Subject(domains=(domain,), path=path)
-        raise BadRequest("explain takes a site, a domain, a CID or a path below one")
+            case NamePath(bytes() as name, path, _):
+                return Subject(names=(name,), path=path)
+        raise BadRequest("explain takes a site, another name, a domain, a peer, a CID or a path below one")
 
     def _of_site(self, site: SiteId, path: str) -> Subject:
         record: SiteRecord | None = self._store.site(site)

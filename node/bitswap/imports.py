@@ -12,12 +12,15 @@ import trio
 from node.admin.control import NotFound
 from node.bitswap.client import BitswapClient
 from node.bitswap.tree_fetch import Progress, fetch_tree
+from node.policy.model import Act, Subject, name_key
 from node.replication.context import Context
+from node.replication.gate import Refused
 from node.routing.names import Names
 from node.routing.routers import Routers
 from protocol.cid import IDENTITY, Cid
 from protocol.dag_links import LEAF_CODECS, NODE_CODECS
 from protocol.errors import FednodeError, Malformed, OperatorError, UnsupportedCodec
+from protocol.ipns import name_of
 
 RUNNING_MAX = 4
 ENDED_MAX = 32
@@ -147,6 +150,9 @@ class Imports:
 
     async def _import(self, found: Import, kind: str, name: str) -> None:
         if kind == "ipns":
+            verdict = self._context.gate.policy.decide(Act.FETCH, Subject(local=True, names=(name_key(name_of(name)),)))
+            if not verdict.allowed:
+                raise Refused(verdict)
             resolved = await self._names.resolve(name, keep=True)
             if resolved.path:
                 raise Malformed(f"the name stands for a path below {resolved.cid}; whole trees are imported")

@@ -15,6 +15,7 @@ from node.gateway.http1 import BadRequest, Request
 from node.gateway.ranges import is_unchanged
 from node.gateway.rates import RequestRates
 from node.gateway.response import Header, Response
+from node.gateway.routing import Owner, name_cid
 from node.gateway.view import StoreView
 from protocol import ipns
 from protocol.errors import DecodeError
@@ -89,12 +90,13 @@ class RecordAnswers:
         if known is None or not (known.kept or self._takes):
             return None
         record = IpnsRecord.decode(known.record)
-        return record if record.is_valid_at(time.time_ns()) and self._may_serve(site, record) else None
+        if not record.is_valid_at(time.time_ns()):
+            return None
+        return record if self._may_serve(site or name_cid(name), record) else None
 
-    def _may_serve(self, site: SiteId | None, record: IpnsRecord) -> bool:
+    def _may_serve(self, owner: Owner, record: IpnsRecord) -> bool:
         root = ipns.root_of(record)
-        owner = site or root
-        return owner is None or self._view.decide(owner, root, ("",), (root,) if root is not None else ()).allowed
+        return self._view.decide(owner, root, ("",), (root,) if root is not None else ()).allowed
 
     async def _take(self, request: Request, name: bytes) -> Response:
         if not self._takes:

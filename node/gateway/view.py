@@ -7,7 +7,7 @@ from collections import OrderedDict
 import trio
 
 from node.gateway.limits import FILES_CACHED_MAX, HOLDERS_MAX, SITES_CACHED_MAX
-from node.gateway.routing import Owner
+from node.gateway.routing import Owner, is_name
 from node.policy.decide import Policy
 from node.policy.list_files import ListFiles
 from node.policy.model import ALLOW, Act, Subject, Verdict
@@ -103,15 +103,19 @@ class StoreView:
         paths: tuple[str, ...],
         trail: tuple[Cid, ...],
         domains: tuple[str, ...] = (),
+        names: tuple[SiteId | bytes, ...] = (),
     ) -> Verdict:
         """May this be served? One thing may be reached under several paths: the first refusal counts. domains: that
-        the release lists, where the node has none of the site."""
+        the release lists, where the node has none of the site. names: that led there."""
         of_site = site if isinstance(site, SiteId) else None
-        record = self.site(of_site) if of_site is not None else None
-        if record is not None:
-            domains = (*domains, *(record.held or record.head).release.domains)
+        if isinstance(site, Cid) and is_name(site):
+            names = (site.multihash, *names)
+        for each in (of_site, *names):
+            record = self.site(each) if isinstance(each, SiteId) else None
+            if record is not None:
+                domains = (*domains, *(record.held or record.head).release.domains)
         for path in paths:
-            subject = Subject(site=of_site, root=root, path=path, trail=trail, domains=domains)
+            subject = Subject(site=of_site, root=root, path=path, trail=trail, domains=domains, names=names)
             verdict = self._policy.decide(Act.HTTP_SERVE, subject)
             if not verdict.allowed:
                 return verdict

@@ -88,6 +88,9 @@ class Policy:
             yield rule
         if self._cids:
             yield from self._cid_matches(subject)
+        for name in subject.names:
+            if isinstance(name, SiteId) and (rule := self._sites.get(name)):
+                yield rule
         if subject.root is not None and (self._paths or self._prefixes):
             yield from self._path_matches(subject.root.multihash, subject.path.rstrip("/"))
         if self._keyed:
@@ -139,13 +142,13 @@ class Policy:
 
 
 def questions(subject: Subject) -> Iterator[Question]:
-    """What lists are asked about a subject, in this order: the site, its domains, the root (each with the path), and
-    the other CIDs of the trail."""
+    """What lists are asked about a subject, in this order: the site, other names, domains, the root (each with the
+    path), the other CIDs of the trail, and the peer."""
     path = subject.path.rstrip("/")
     if subject.site is not None:
         yield name_question(subject.site, path)
-    for domain in subject.domains:
-        yield name_question(domain, path)
+    for name in (*subject.names, *subject.domains):
+        yield name_question(name, path)
     root = subject.root
     if root is not None and (question := cid_question(root, path)) is not None:
         yield question

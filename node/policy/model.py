@@ -12,6 +12,7 @@ from typing import Literal
 
 from protocol.cid import Cid
 from protocol.denylist import CidPath, HashTarget, NamePath, Target
+from protocol.errors import DecodeError
 from protocol.site_id import SiteId
 
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
     "Target",
     "Verdict",
     "VerdictKind",
+    "name_key",
 ]
 
 VerdictKind = Literal["allow", "refuse", "quarantine"]
@@ -55,7 +57,8 @@ class Subject:
     path: percent-decoded, no leading slash, of the entry that is read; a caller that answers `docs/` with
     `docs/index.html` asks for both. trail: every CID passed on the way, or the CIDs of the blocks that are to
     be sent. domains: names under which it was asked for, or that the site itself lists. size_bytes: of the whole
-    site. local: the act was asked for over the operator's own sockets.
+    site. local: the act was asked for over the operator's own sockets. names: IPNS names that led there beside the
+    site's own (name_key).
     """
 
     site: SiteId | None = None
@@ -65,6 +68,15 @@ class Subject:
     domains: tuple[str, ...] = ()
     size_bytes: int | None = None
     local: bool = False
+    names: tuple[SiteId | bytes, ...] = ()
+
+
+def name_key(multihash: bytes) -> SiteId | bytes:
+    """An IPNS name as subjects and rules have it: the site, or the multihash itself where the key is no site's."""
+    try:
+        return SiteId.from_multihash(multihash)
+    except DecodeError:
+        return multihash
 
 
 @dataclass(frozen=True, slots=True)

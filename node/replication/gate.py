@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from node.policy.decide import Policy
-from node.policy.model import ALLOW, Act, Subject, Verdict
+from node.policy.model import ALLOW, Act, Subject, Verdict, name_key
 from protocol import varint
 from protocol.cid import RAW, Cid
 from protocol.errors import DecodeError, PeerError
@@ -92,9 +92,12 @@ class Gate:
         return self.policy.decide(Act.FETCH, Subject(site))
 
     def may_point_to(self, multihash: bytes) -> Verdict:
-        """May others be told who has this, the name of a site or a CID?"""
+        """May others be told who has this, the name of a site or another key, or a CID?"""
+        name = name_key(multihash)
+        if isinstance(name, SiteId):
+            return self.policy.decide(Act.ANNOUNCE, Subject(name))
         try:
-            subject = Subject(SiteId.from_multihash(multihash))
+            cid = Cid(b"\x01" + varint.encode(RAW) + multihash)
         except DecodeError:
             try:
                 cid = Cid(b"\x01" + varint.encode(RAW) + multihash)

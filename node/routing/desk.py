@@ -7,13 +7,12 @@ import logging
 import trio
 
 from node.gateway.backend import Unavailable
-from node.policy.model import Act, Subject
+from node.policy.model import Act, Subject, name_key
 from node.replication.context import Context
 from node.routing.names import NameNotFound, Names
 from protocol import ipns
 from protocol.errors import DecodeError, PeerError
 from protocol.ipns import IpnsRecord, name_text
-from protocol.site_id import SiteId
 
 LOOKUPS_MAX = 16
 PUTS_MAX = 4
@@ -78,14 +77,7 @@ class NameDesk:
     def _check(self, act: Act, name: bytes, record: IpnsRecord | None) -> None:
         """Raises Unavailable when a rule is on the name or on the tree that it stands for."""
         root = ipns.root_of(record) if record is not None else None
-        subject = Subject(_site(name), root, trail=(root,) if root is not None else (), local=True)
+        subject = Subject(root=root, trail=(root,) if root is not None else (), local=True, names=(name_key(name),))
         verdict = self._context.gate.policy.decide(act, subject)
         if not verdict.allowed:
             raise Unavailable("refused", verdict.reason)
-
-
-def _site(name: bytes) -> SiteId | None:
-    try:
-        return SiteId.from_multihash(name)
-    except DecodeError:
-        return None

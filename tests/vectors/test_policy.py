@@ -12,17 +12,18 @@ import pytest
 
 from node.policy.active import ActiveList
 from node.policy.decide import Policy
-from node.policy.model import Act, Hosting, Subject, Verdict
+from node.policy.model import Act, Hosting, Subject, Verdict, name_key
 from node.policy.rules import read_target, rule_of, target_text
 from node.store.port import RuleRow
 from protocol.cid import Cid
 from protocol.deny_index import DenyIndex, build
+from protocol.ipns import name_of
 from protocol.site_id import SiteId
 
 HERE = Path(__file__).parent
 SPEC = HERE.parents[1] / "docs/spec/policy.md"
 VECTORS: dict[str, Any] = json.loads((HERE / "policy.json").read_text("utf-8"))
-NAMES: dict[str, str] = VECTORS["sites"] | VECTORS["cids"]
+NAMES: dict[str, str] = VECTORS["sites"] | VECTORS["cids"] | VECTORS["names"]
 
 
 def fill(text: str) -> str:
@@ -59,6 +60,7 @@ def subject_of(given: dict[str, Any]) -> Subject:
         domains=tuple(given.get("domains", [])),
         size_bytes=given.get("size_bytes"),
         local=given.get("local", False),
+        names=tuple(name_key(name_of(fill(name))) for name in given.get("names", [])),
     )
 
 
