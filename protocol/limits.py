@@ -84,7 +84,7 @@ SUBJECT_MAX_BYTES: Final = 64  # what a refusal is about: a site id or one of ou
 # Statements (docs/spec/membership.md)
 STATEMENT_MAX_BYTES: Final = 56 * KIB  # a signed statement; travels in one message
 STATEMENT_VALID_S: Final = 36 * 3600  # renewed every 12 h: two may get lost
-SITE_FILTER_MAX_BYTES: Final = 48 * KIB  # which sites a node holds; 32,000 sites at 12 bits each
+SITE_FILTER_MAX_BYTES: Final = 48 * KIB  # which sites a node holds; 16,000 sites at 24 bits each
 STATEMENT_ADDRESSES_MAX: Final = 8  # multiaddrs of one node
 STATEMENT_ADDRESS_MAX_CHARS: Final = 256  # one of them; a DNS name has at most 253, and ours are far shorter
 STATEMENT_TEXT_MAX_CHARS: Final = 64  # operator and region, each

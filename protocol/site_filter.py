@@ -8,8 +8,9 @@ from protocol.errors import OverLimit
 from protocol.limits import SITE_FILTER_MAX_BYTES
 from protocol.site_id import SiteId
 
-BITS_PER_SITE: Final = 12  # with eight probes, 3 of 1,000 sites are found in a filter that they are not in
-PROBES: Final = 8
+# So one of 100,000 sites is found in a filter that it is not in: 10,000 members name 50 sites wrongly to a node of 500.
+BITS_PER_SITE: Final = 24
+PROBES: Final = 16
 
 _DOMAIN: Final = b"fednode/site-filter/1\0"
 
@@ -36,7 +37,7 @@ class SiteFilter(bytes):
 
     @classmethod
     def of(cls, sites: Collection[SiteId]) -> "SiteFilter":
-        """Above some 32,000 sites the filter grows no more and errs more often."""
+        """Above some 16,000 sites the filter grows no more and errs more often."""
         size = min(-(-len(sites) * BITS_PER_SITE // 8), SITE_FILTER_MAX_BYTES)
         found = bytearray(size)
         for site in sites:

@@ -11,7 +11,7 @@ from protocol.limits import STATEMENT_VALID_S
 from protocol.site_id import SiteId
 from protocol.statement import SignedStatement, Takes
 
-# Some 2 KB each. A federation that grows past this needs another way to know its members.
+# Some 3 KB each with 1,000 sites. A federation that grows past this needs another way to know its members.
 MEMBERS_MAX = 20_000
 # So many of one network are taken in any case; when there are many members, at most this share of them.
 NETWORK_MEMBERS = 8

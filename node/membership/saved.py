@@ -13,7 +13,7 @@ from protocol.statement import SignedStatement
 
 _LENGTH_BYTES = 4
 # Some 20,000 members with 1,000 sites each; what is beyond is learned again.
-FILE_MAX_BYTES = 64 * 1024 * 1024
+FILE_MAX_BYTES = 96 * 1024 * 1024
 
 log = logging.getLogger(__name__)
 
