@@ -11,7 +11,7 @@ from node.core.announcing import AnnouncingReport
 from node.core.keeping import Keeping
 from node.monitor import LoopReport
 from node.net.port import NetHealth
-from node.policy.subscriptions import ListStatus
+from node.policy.list_status import ListStatus
 from node.store.port import ScrubState, Usage
 from node.upkeep import SCRUB_PERIOD_S
 from protocol.site_id import SiteId

@@ -173,6 +173,8 @@ class ListFiles:
     def _sweep(self, lists: Iterable[Subscription]) -> None:
         """Removes the files of versions that nothing refers to; who has them mapped keeps them."""
         used = {version.digest for each in lists for version in (each.current, each.pending) if version is not None}
+        # What is mapped keeps its bytes on disk, though its name is gone.
+        self._open = {digest: index for digest, index in self._open.items() if digest in used}
         for path in self.folder.iterdir():
             if path.suffix in {".deny", ".table", ".new"} and path.stem not in used:
                 path.unlink(missing_ok=True)

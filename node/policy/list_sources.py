@@ -46,6 +46,10 @@ class BlocklistError(OperatorError):
     code: ClassVar[str] = "blocklist-unusable"
 
 
+class NotHere(BlocklistError):
+    """A site of which nothing is kept here yet."""
+
+
 class Unsettled(Exception):
     """The file was written to while it was read."""
 
@@ -89,8 +93,11 @@ def _loaded(source: str, raw: bytes, seen: str, modified: str = "") -> Loaded:
 
 
 def file_state(name: str) -> str:
-    """Differs when the file was written to or replaced. OSError."""
-    return _state(os.stat(name))
+    """Differs when the file was written to, replaced or removed."""
+    try:
+        return _state(os.stat(name))
+    except OSError as error:
+        return f"cannot be read: {error.strerror}"
 
 
 def _state(found: os.stat_result) -> str:
@@ -177,13 +184,20 @@ def _body(response: httpx.Response, url: str) -> bytes:
     return bytes(body)
 
 
+def site_state(store: SiteStore, source: str) -> str:
+    """Differs when another release of the site is kept here; "" when there is none."""
+    record = store.site(SiteId.from_text(source))
+    return str(record.held.cid) if record is not None and record.held is not None else ""
+
+
 def read_site(store: SiteStore, each: Subscription) -> Loaded | None:
     """The list of a site: its file list.deny, or the first that ends in .deny; None when the release is the one that
-    was read. BlocklistError."""
+    was read. NotHere, BlocklistError."""
     record = store.site(SiteId.from_text(each.source))
     if record is None or record.held is None or record.held.release.root is None:
-        ended = record is not None and record.ended
-        raise BlocklistError(f"site {each.source} {'was ended' if ended else 'is not here yet'}")
+        if record is not None and record.ended:
+            raise BlocklistError(f"site {each.source} was ended")
+        raise NotHere(f"site {each.source} is not here yet; it is followed")
     seen = str(record.held.cid)
     if seen == each.seen:
         return None

@@ -21,8 +21,8 @@ DAY = datetime.timedelta(days=1)
 
 
 class ListServer:
-    """What it serves, and with what it was asked. stalls: the body stops before its end until `let_go`; drips: it
-    comes in pieces of one byte."""
+    """What it serves, and with what it was asked. stalls: the body stops before its end until `let_go`, which `stalled`
+    tells; drips: it comes in pieces of one byte."""
 
     def __init__(self, body: bytes) -> None:
         self.body = body
@@ -32,6 +32,7 @@ class ListServer:
         self.url = ""
         self.stalls = False
         self.drips = False
+        self.stalled = threading.Event()
         self.let_go = threading.Event()
 
 
@@ -55,7 +56,9 @@ def list_server(body: bytes, tls: ssl.SSLContext | None = None) -> Iterator[List
         def _send(self, body: bytes) -> None:
             if state.stalls:
                 self.wfile.write(body[:-1])
-                state.let_go.wait(5)
+                state.stalled.set()
+                if state.let_go.wait(60):
+                    self.wfile.write(body[-1:])
             elif state.drips:
                 for byte in body:
                     self.wfile.write(bytes([byte]))

@@ -14,6 +14,7 @@ from node.store.memory import MemoryStore
 from protocol.domain_blocks import parse_domain_csv
 from protocol.errors import DecodeError, OverLimit
 from protocol.limits import DOMAIN_BLOCKS_MAX, DOMAIN_CSV_MAX_BYTES
+from tests.unit.policy.looking import poll
 
 HEADER = "#domain,#severity,#reject_media,#reject_reports,#public_comment,#obfuscate\n"
 CSV = HEADER + (
@@ -67,8 +68,8 @@ def test_a_file_that_breaks_leaves_the_last_good_version(lists: Subscriptions, t
     path.write_text(broken)
     with pytest.raises(BlocklistError):
         lists.add(path)
-    assert not lists.poll()
-    assert not lists.poll()
+    assert not poll(lists)
+    assert not poll(lists)
     (status,) = lists.show()
     assert status.rule_count == 2
     assert status.error

@@ -9,9 +9,12 @@ from pathlib import Path
 import pytest
 
 from node.policy import list_sources
-from node.policy.subscriptions import FETCH_EVERY_S, ListStatus, Subscriptions
+from node.policy.list_looks import FETCH_EVERY_S
+from node.policy.list_status import ListStatus
+from node.policy.subscriptions import Subscriptions
 from node.store.memory import MemoryStore
 from tests.unit.policy.list_server import Authority, ListServer, list_server
+from tests.unit.policy.looking import poll
 
 HERE = "127.0.0.1"
 BODY = b"/ipns/one.example\n/ipns/two.example\n"
@@ -28,7 +31,7 @@ class World:
     def later(self) -> ListStatus:
         """After the next look at the server."""
         self.now_s += 2 * FETCH_EVERY_S
-        self.lists.poll()
+        poll(self.lists)
         (status,) = self.lists.show()
         return status
 

@@ -8,12 +8,16 @@ from pathlib import Path
 import pytest
 
 from node.policy.decide import Policy
+from node.policy.list_looks import FETCH_EVERY_S
 from node.policy.list_sources import BlocklistError, check_url
+from node.policy.list_status import STALE_S
 from node.policy.model import Act, Subject
-from node.policy.subscriptions import FETCH_EVERY_S, STALE_S, Subscriptions
+from node.policy.subscriptions import Subscriptions
 from node.store.memory import MemoryStore
 from protocol.site_id import SiteId
 from tests.unit.policy.list_server import ListServer, list_server
+from tests.unit.policy.looking import poll
+from tests.unit.replication.kit import TreeSite, put
 
 SITES = [SiteId(bytes([number]) * 32) for number in range(1, 60)]
 
@@ -37,8 +41,13 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def lists(tmp_path: Path, clock: Clock) -> Subscriptions:
-    return Subscriptions(MemoryStore(quota_bytes=10**6), tmp_path / "lists", now_s=clock)
+def store() -> MemoryStore:
+    return MemoryStore(quota_bytes=10**6)
+
+
+@pytest.fixture
+def lists(store: MemoryStore, tmp_path: Path, clock: Clock) -> Subscriptions:
+    return Subscriptions(store, tmp_path / "lists", now_s=clock)
 
 
 def blocked(lists: Subscriptions) -> set[SiteId]:
@@ -51,14 +60,14 @@ def test_a_list_over_http_is_asked_for_again_with_its_tag(
 ) -> None:
     lists.add(server.url)
     assert blocked(lists) == {SITES[0]}
-    assert not lists.poll()
+    assert not poll(lists)
     assert server.asked == [None]
     clock.now_s += 2 * FETCH_EVERY_S
-    assert not lists.poll()
+    assert not poll(lists)
     assert server.asked == [None, '"1"']
     server.etag, server.body = '"2"', f"/ipns/{SITES[1]}\n".encode()
     clock.now_s += 2 * FETCH_EVERY_S
-    assert lists.poll()
+    assert poll(lists)
     assert blocked(lists) == {SITES[1]}
 
 
@@ -69,9 +78,9 @@ def test_a_server_that_fails_leaves_the_last_good_version(
     lists.add(server.url)
     server.status, server.body, server.etag = status, body, "other"
     clock.now_s += 2 * FETCH_EVERY_S
-    assert not lists.poll()
+    assert not poll(lists)
     asked = len(server.asked)
-    assert not lists.poll()  # not at once again
+    assert not poll(lists)  # not at once again
     assert len(server.asked) == asked
     assert lists.show()[0].error
     assert blocked(lists) == {SITES[0]}
@@ -84,13 +93,13 @@ def test_a_list_that_shrank_waits(lists: Subscriptions, server: ListServer, cloc
     lists.add(server.url, name="court")
     server.body, server.etag = f"/ipns/{SITES[0]}\n".encode(), "other"
     clock.now_s += 2 * FETCH_EVERY_S
-    assert not lists.poll()
+    assert not poll(lists)
     assert blocked(lists) == set(SITES)
     assert "shrank" in (lists.show()[0].pending or "")
     lists.reject("court")
     clock.now_s += 2 * FETCH_EVERY_S
     server.etag = "again"
-    assert not lists.poll()
+    assert not poll(lists)
     assert (blocked(lists), lists.show()[0].pending) == (set(SITES), None)
 
 
@@ -98,3 +107,38 @@ def test_a_list_that_shrank_waits(lists: Subscriptions, server: ListServer, cloc
 def test_addresses_that_are_not_asked(url: str) -> None:
     with pytest.raises(BlocklistError):
         check_url(url)
+
+
+def test_a_list_of_a_site_holds_once_the_site_is_here(store: MemoryStore, lists: Subscriptions, clock: Clock) -> None:
+    """However long that takes, and whatever the clock says."""
+    listing = TreeSite({"list.deny": f"/ipns/{SITES[0]}\n".encode()})
+    site = str(listing.signed.site)
+    assert "not here yet" in (lists.add(site, name="theirs").error or "")
+    with pytest.raises(BlocklistError, match="nothing was read"):
+        lists.preview("theirs")
+    for _ in range(3):
+        assert not poll(lists)
+    put(store, listing)
+    assert poll(lists)
+    assert (blocked(lists), lists.show()[0].error) == ({SITES[0]}, None)
+    assert not poll(lists)
+    put(store, TreeSite({"list.deny": f"/ipns/{SITES[1]}\n".encode()}, seq=2, key=listing.key))
+    assert poll(lists)
+    assert blocked(lists) == {SITES[1]}
+    # A release without a list leaves the last good one, and the next release is looked at whatever the wait.
+    put(store, TreeSite({"index.html": b"no list"}, seq=3, key=listing.key))
+    assert not poll(lists)
+    assert "no readable list" in (lists.show()[0].error or "")
+    put(store, TreeSite({"other.deny": b""}, seq=4, key=listing.key))
+    assert poll(lists)
+    assert (blocked(lists), lists.show()[0].error) == (set(), None)
+    clock.now_s += 2 * STALE_S
+    assert lists.show()[0].error is None, "a site that publishes nothing new is not stale"
+
+
+def test_a_site_without_a_list_is_none(store: MemoryStore, lists: Subscriptions) -> None:
+    listing = TreeSite({"index.html": b"no list"})
+    put(store, listing)
+    with pytest.raises(BlocklistError, match="no readable list"):
+        lists.add(str(listing.signed.site))
+    assert lists.show() == []

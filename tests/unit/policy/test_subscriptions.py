@@ -12,13 +12,15 @@ import trio
 from node.policy.decide import Policy
 from node.policy.list_files import ListFiles, ListsDamaged
 from node.policy.list_sources import FILE_MAX_BYTES, BlocklistError
+from node.policy.list_status import ListStatus
 from node.policy.model import Act, Subject
 from node.policy.rules import rules_of
-from node.policy.subscriptions import LISTS_MAX, PROBLEMS_MAX, ListStatus, Subscriptions
+from node.policy.subscriptions import LISTS_MAX, PROBLEMS_MAX, Subscriptions
 from node.store.errors import StoreFull
 from node.store.memory import MemoryStore
 from node.store.port import ListRow, RuleRow, Store
 from protocol.site_id import SiteId
+from tests.unit.policy.looking import poll
 
 SITES = [SiteId(bytes([number]) * 32) for number in range(1, 5)]
 
@@ -79,7 +81,7 @@ def blocked(store: Store, lists: Subscriptions) -> set[SiteId]:
 
 def settle(lists: Subscriptions) -> bool:
     """Two looks; True when rules changed in either."""
-    return any([lists.poll(), lists.poll()])
+    return any([poll(lists), poll(lists)])
 
 
 def only(lists: Subscriptions) -> ListStatus:
@@ -94,7 +96,7 @@ def test_add_reads_the_list_and_says_what_it_holds(store: Store, lists: Subscrip
     verdict = Policy(lists=lists.files.active()).decide(Act.STORE, Subject(site=SITES[0]))
     assert (verdict.kind, verdict.ground, verdict.list_name) == ("quarantine", "policy", str(file))
     assert (verdict.since_s, verdict.rule) == (1000, f"/ipns/{SITES[0]}")
-    assert lists.poll() is False
+    assert poll(lists) is False
 
 
 def test_a_list_that_is_replaced_by_rename(store: Store, lists: Subscriptions, file: Path) -> None:
@@ -107,12 +109,12 @@ def test_a_list_that_is_replaced_by_rename(store: Store, lists: Subscriptions, f
 def test_a_list_that_is_written_in_place_counts_once_it_settled(store: Store, lists: Subscriptions, file: Path) -> None:
     lists.add(file)
     file.write_text("")
-    assert lists.poll() is False
+    assert poll(lists) is False
     assert blocked(store, lists) == {SITES[0]}  # the rewrite may be half done
     write(file, SITES[1], SITES[2])
-    assert lists.poll() is False
+    assert poll(lists) is False
     assert blocked(store, lists) == {SITES[0]}
-    assert lists.poll() is True
+    assert poll(lists) is True
     assert blocked(store, lists) == {SITES[1], SITES[2]}
 
 
@@ -189,7 +191,7 @@ def test_rules_and_errors_survive_a_restart(
     file.unlink()
     again = Subscriptions(store, folder, now_s=clock)
     assert only(again).rule_count == 1
-    assert again.poll() is False
+    assert poll(again) is False
     assert blocked(store, lists) == {SITES[0]}
     assert "No such file" in (only(again).error or "")
 
@@ -199,7 +201,7 @@ def test_what_changed_while_the_node_was_off_is_read_at_the_first_look(
 ) -> None:
     lists.add(file)
     write(file, SITES[2])
-    assert Subscriptions(store, folder, now_s=clock).poll() is True
+    assert poll(Subscriptions(store, folder, now_s=clock)) is True
     assert blocked(store, lists) == {SITES[2]}
 
 
@@ -250,7 +252,7 @@ def test_the_number_of_lists_is_bounded(lists: Subscriptions, tmp_path: Path) ->
 def test_the_number_of_rules_is_bounded_over_all_lists(
     store: Store, lists: Subscriptions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("node.policy.subscriptions.RULES_MAX", 3)
+    monkeypatch.setattr("node.policy.list_weighing.RULES_MAX", 3)
     write(tmp_path / "a", *SITES[:2])
     write(tmp_path / "b", SITES[2])
     lists.add(tmp_path / "a")
@@ -299,7 +301,7 @@ def test_a_full_disk_is_tried_again_later(
     assert blocked(store, lists) == {SITES[0]}
     assert not settle(lists)  # not at every look: reading a long list costs
     clock.now_s += 60
-    assert lists.poll()
+    assert poll(lists)
     assert (blocked(store, lists), only(lists).error) == ({SITES[1]}, None)
 
 
@@ -358,3 +360,28 @@ def test_a_catalog_that_is_damaged_is_an_error_and_not_an_empty_one(lists: Subsc
     (lists.files.folder / "catalog.json").write_text("{")
     with pytest.raises(ListsDamaged):
         ListFiles(lists.files.folder).active()
+
+
+def test_files_of_old_versions_are_let_go(lists: Subscriptions, file: Path, folder: Path) -> None:
+    """A file that is mapped keeps its room on disk, though its name is gone."""
+    for number in range(5):
+        file.write_text(f"/ipns/{number}.example\n")
+        lists.add(file)
+        assert lists.rules(str(file), 0, 9)[0] == [(f"/ipns/{number}.example", "")]
+    mapped = [line for line in Path("/proc/self/maps").read_text().splitlines() if f"{folder}/" in line]
+    assert [line for line in mapped if line.endswith("(deleted)")] == []
+
+
+def test_a_source_that_is_as_before_again_leaves_nothing_waiting(
+    lists: Subscriptions, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lists.add(file)
+    before = file.read_text()
+    with monkeypatch.context() as patched:
+        patched.setattr("node.policy.subscriptions.why_wait", lambda *_: "it hits too much")
+        write(file, SITES[1])
+        assert not settle(lists)
+    assert only(lists).pending == "it hits too much"
+    file.write_text(before)
+    assert not settle(lists)
+    assert (only(lists).pending, only(lists).error) == (None, None)
