@@ -4,6 +4,7 @@
                             [--min 3] [--max 6] [--liars 0.0] [--unwilling 0.0] [--seed 1]
     ./dev bench scale death [--nodes 30] [--sites 100] [--seed 1]
     ./dev bench scale cost  [--members 1000] [--sites 500] [--minutes 60] [--churn vps|ipfs] [--seed 1]
+    ./dev bench scale gossip [--nodes 100] [--sites 500] [--minutes 0.25] [--seed 1]
     ./dev bench scale plots
 
 Each run prints its result as one line of JSON and adds it to the file given with --to. `plots` draws docs/scale/*.svg
@@ -17,7 +18,7 @@ import json
 import time
 from pathlib import Path
 
-from bench.scale import cost, death, plots
+from bench.scale import cost, death, gossip, plots
 from bench.scale.churn import CHURNS, DAY_S
 from bench.scale.world import Setting, World
 from protocol.release import Band
@@ -45,7 +46,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         prog="./dev bench scale", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("run", choices=["years", "death", "cost", "plots"])
+    parser.add_argument("run", choices=["years", "death", "cost", "gossip", "plots"])
     parser.add_argument("--nodes", type=int, default=100)
     parser.add_argument("--members", type=int, default=1000)
     parser.add_argument("--sites", type=int, default=10_000)
@@ -64,7 +65,7 @@ def main() -> None:
         plots.draw(RESULTS)
         return
     began_s = time.monotonic()
-    found = {"years": years, "death": death.run, "cost": cost.run}[args.run](args)
+    found = {"years": years, "death": death.run, "cost": cost.run, "gossip": gossip.run}[args.run](args)
     asked = {key: value for key, value in vars(args).items() if key != "to"}
     line = json.dumps({**asked, **found, "wall_s": round(time.monotonic() - began_s, 1)})
     print(line)

@@ -18,6 +18,7 @@ from bench.scale.churn import DAY_S, HOUR_S, YEAR_S, Churn
 from bench.scale.tally import Tally
 from node.core import effects as fx
 from node.core.auditing import EVERY_S
+from node.core.gossip import apart_s
 from node.core.keeping import Keeping
 from node.core.members import Members
 from protocol.cid import RAW, Cid
@@ -28,7 +29,8 @@ from protocol.statement import SignedStatement, Statement, Takes
 
 WALL_S = 1_800_000_000
 GIB = 1024**3
-# A change is stated 15 s later and passed on every 2 s to three peers: a dozen steps reach 10,000 nodes.
+# A change is stated 15 s later, if the last statement is long enough ago, and passed on every 2 s to three peers: a
+# dozen steps reach 10,000 nodes.
 STATED_S = (5.0, 60.0)
 NIGHT_S = 300.0
 # Who takes a site fetches at most two at once.
@@ -77,6 +79,7 @@ class Node:
     stated: set[SiteId] = field(default_factory=set)
     told: list[Node] = field(default_factory=list)
     stating: bool = False
+    stated_s: float = -math.inf
     step_at_s: float = math.inf
     runs: int = 0
 
@@ -128,7 +131,7 @@ class World:
     def start(self, node: Node) -> None:
         """Comes up, with what is on its disk; it and the others find each other again in a while."""
         node.runs += 1
-        node.stating = False
+        node.stating, node.stated_s = False, -math.inf
         node.lines = [self.now_s] * FETCHES
         keeping = node.keeping = Keeping(node.key, node.rng, members=self.members)
         self._state(node)
@@ -217,7 +220,7 @@ class World:
         def arrive() -> None:
             if not node.up or node.runs != runs:
                 return
-            node.stating = False
+            node.stating, node.stated_s = False, self.now_s
             self.tally.statements += 1
             named = set(node.named())
             node.holdings = SiteFilter.of(named)
@@ -231,7 +234,8 @@ class World:
                     self._meet_later(node, other)
             node.told = partners
 
-        self.later(self.rng.uniform(*STATED_S), arrive)
+        wait_s = node.stated_s + apart_s(len(self.nodes)) - self.now_s
+        self.later(max(0.0, wait_s) + self.rng.uniform(*STATED_S), arrive)
 
     def _meet_later(self, one: Node, other: Node) -> None:
         """Audits of both, drawn into the round of the one with fewer nodes to ask."""

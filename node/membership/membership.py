@@ -7,12 +7,13 @@ import math
 import random
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import trio
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from node.core.gossip import RENEW_S, SOON_S, News, Restating
 from node.core.inputs import PeerId
 from node.core.keeping import Keeping
 from node.core.members import AHEAD_MAX_S
@@ -31,13 +32,9 @@ from protocol.site_id import SiteId
 from protocol.statement import SignedStatement, Statement, Takes, sign_statement
 from protocol.summary import Entry
 
-RENEW_S = 12 * 3600.0
-# What has changed is stated so much later, with all that changes meanwhile.
-RESTATE_S = 15.0
+# So often it is looked whether something is to be stated anew.
+RESTATE_S = SOON_S
 SPREAD_EVERY_S = 2.0
-# Each news goes on to so many peers: enough to reach everybody in a few steps, few enough to be cheap.
-SPREAD_PEERS = 3
-NEWS_MAX = 1000
 SAVE_S = 600.0
 _SITES_AT_ONCE = 200
 
@@ -56,7 +53,7 @@ class Facts:
     operator: str = ""
     region: str = ""
     lists: tuple[bytes, ...] = ()
-    pressed: bool = False
+    pressed: bool = field(default=False, compare=False)
     free_bytes: float = field(default=math.inf, compare=False)
 
 
@@ -71,12 +68,12 @@ class Membership:
         self._facts = Facts(Takes.NONE, 0)
         self._file = file
         self._own: SignedStatement | None = None
-        self._stated: tuple[Facts, list[SiteId], tuple[str, ...]] | None = None
-        self._sites: list[SiteId] = []
+        self._stated: tuple[Facts, SiteFilter, tuple[str, ...]] | None = None
+        self._holdings, self._sites = SiteFilter(), 0
         self._sites_of: tuple[int, Policy] | None = None
-        self._renew_s = 0.0
-        self._news: dict[SiteId, PeerId | None] = {}
-        """Members with something new, and who told of it."""
+        rng = random.Random()  # noqa: S311 - spreads timers and news
+        self._restating = Restating(rng, soon_s=RESTATE_S)
+        self._news = News(rng)
 
     @property
     def _keeping(self) -> Keeping:
@@ -124,7 +121,7 @@ class Membership:
 
     def take(self, signed: SignedStatement, sender: PeerId) -> None:
         if signed.node != self._me and self._hear(signed):
-            self._note_news(signed.node, sender)
+            self._news.note(signed.node, sender)
 
     def heard_clock(self, sender: PeerId, now_s: int) -> None:
         node = key_of(sender)
@@ -139,30 +136,29 @@ class Membership:
     def _restate(self) -> SignedStatement:
         """Signs a new statement. It is later than the last one, unless nobody took that: it was made in the future."""
         facts, addresses = self._facts, self._addresses()
-        self._stated = (facts, self._sites, addresses)
+        self._stated = (facts, self._holdings, addresses)
         known = self.get(self._me)
         made_s = self._clock_s()
         if known is not None and known.made_s > made_s + AHEAD_MAX_S:
             self._keeping.members.forget(self._me)
         elif known is not None:
             made_s = max(made_s, known.made_s + 1)
-        sites = self._sites
         statement = Statement(
             node=self._me,
             made_s=made_s,
             addresses=addresses,
             takes=facts.takes,
             room_bytes=facts.room_bytes,
-            sites=len(sites),
-            holdings=SiteFilter.of(sites),
+            sites=self._sites,
+            holdings=self._holdings,
             operator=facts.operator,
             region=facts.region,
             lists=facts.lists,
         )
         self._own = signed = sign_statement(statement, self._key)
-        self._renew_s = trio.current_time() + RENEW_S * random.uniform(0.75, 1.0)  # noqa: S311 - spreads timers
+        self._restating.made(trio.current_time())
         self._hear(signed)
-        self._note_news(self._me, None)
+        self._news.note(self._me, None)
         return signed
 
     async def _look_at_facts(self) -> None:
@@ -184,7 +180,7 @@ class Membership:
             held = state.held if state else None
             if held is not None and self._context.gate.may_announce(held).allowed:
                 found.append(site)
-        self._sites = found
+        self._sites, self._holdings = len(found), await trio.to_thread.run_sync(SiteFilter.of, found)
 
     def _addresses(self) -> tuple[str, ...]:
         found = (address.rpartition("/p2p/")[0] for address in self._context.network.addresses())
@@ -194,9 +190,17 @@ class Membership:
         while True:
             await trio.sleep(RESTATE_S)
             await self._look_at_facts()
-            now = (self._facts, self._sites, self._addresses())
-            if now != self._stated or trio.current_time() >= self._renew_s or self._misdated():
+            if self._misdated() or self._is_due():
                 self._restate()
+
+    def _is_due(self) -> bool:
+        if self._stated is None:
+            return True
+        facts, holdings, addresses = self._stated
+        moved = (replace(facts, room_bytes=0), addresses) != (replace(self._facts, room_bytes=0), self._addresses())
+        changed = holdings != self._holdings or facts != self._facts
+        members = len(self._keeping.members)
+        return self._restating.due(trio.current_time(), members, urgent=moved, changed=changed)
 
     def _clock_s(self) -> int:
         """Unix time, by the clocks of others where this node's is wrong."""
@@ -223,21 +227,13 @@ class Membership:
         """This node itself has only private addresses: so it is in a network where those tell nothing."""
         return network_of(self._addresses(), among_private=True) == ""
 
-    def _note_news(self, node: SiteId, sender: PeerId | None) -> None:
-        self._news[node] = sender
-        if len(self._news) > NEWS_MAX:  # the rest is found when members are compared
-            del self._news[next(iter(self._news))]
-
     async def _spread_forever(self) -> None:
         while True:
             await trio.sleep(SPREAD_EVERY_S)
-            if self._news:
-                news, self._news = self._news, {}
-                peers = [info.peer for info in self._context.network.peers()]
-                random.shuffle(peers)
-                async with trio.open_nursery() as nursery:
-                    for peer in peers[:SPREAD_PEERS]:
-                        nursery.start_soon(self._tell, peer, [node for node, sender in news.items() if sender != peer])
+            told = self._news.take([info.peer for info in self._context.network.peers()])
+            async with trio.open_nursery() as nursery:
+                for peer, nodes in told.items():
+                    nursery.start_soon(self._tell, peer, nodes)
 
     async def _tell(self, peer: PeerId, nodes: list[SiteId]) -> None:
         statements = [signed for node in nodes if (signed := self.get(node)) is not None]
