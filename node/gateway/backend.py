@@ -4,6 +4,7 @@ One connection carries one request and its answer; closing it early withdraws th
 (big-endian) and so many bytes of canonical msgpack:
 
     {"op": "resolve", "site": 32 bytes}                  → {"ok": signed release}
+    {"below": seq, "op": "resolve", "site": 32 bytes}    → the same, an older one than that, since this cannot be had
     {"op": "fetch", "site": 32 bytes, "cid": CID}        → {"ok": true}
     {"op": "identity"}                                   → {"ok": canonical msgpack of [peer id, [address, …]]}
     {"op": "desk", "body": JSON}                         → {"ok": JSON}, see node/casework/desk.py
@@ -21,7 +22,7 @@ from node.gateway.http1 import REPORT_BODY_MAX_BYTES
 from protocol import canonical
 from protocol.cid import Cid
 from protocol.errors import Malformed, PeerError
-from protocol.limits import REASON_MAX_CHARS, RELEASE_MAX_BYTES
+from protocol.limits import REASON_MAX_CHARS, RELEASE_MAX_BYTES, SEQ_MAX
 from protocol.release import SignedRelease
 from protocol.site_id import SiteId
 
@@ -65,8 +66,11 @@ class Identity:
 class Backend(Protocol):
     """The daemon's side. Any may take long: the caller sets deadlines, and cancels what nobody waits for."""
 
-    async def resolve(self, site: SiteId) -> SignedRelease:
-        """The newest head of a site that is not hosted here. Raises Unavailable."""
+    async def resolve(self, site: SiteId, below: int | None = None) -> SignedRelease:
+        """The newest head of a site that is not hosted here. Raises Unavailable.
+
+        below: the release of that number cannot be had; the newest one before it, or the site's end.
+        """
         ...
 
     async def fetch_block(self, site: SiteId, cid: Cid) -> None:
@@ -104,13 +108,15 @@ class NoNames:
 
 @dataclass(frozen=True, slots=True)
 class Resolve:
-    """Ask for the head of a site."""
+    """Ask for the head of a site; below: for the newest release of a lower number."""
 
     site: SiteId
+    below: int | None = None
 
     def encode(self) -> bytes:
         """The message's bytes, without their length."""
-        return canonical.pack({"op": "resolve", "site": self.site})
+        more = {} if self.below is None else {"below": self.below}
+        return canonical.pack({"op": "resolve", "site": self.site, **more})
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,6 +195,11 @@ def decode_request(raw: bytes) -> BackendRequest:
     match fields.get("op"), sorted(fields):
         case "resolve", ["op", "site"]:
             return Resolve(SiteId.from_public_bytes(site))
+        case "resolve", ["below", "op", "site"]:
+            below = fields["below"]
+            if not isinstance(below, int) or isinstance(below, bool) or not 0 <= below <= SEQ_MAX:
+                raise Malformed("below is no sequence number")
+            return Resolve(SiteId.from_public_bytes(site), below)
         case "fetch", ["cid", "op", "site"]:
             cid = fields["cid"]
             if not isinstance(cid, bytes):

@@ -37,9 +37,9 @@ class BackendClient:
         self._path = socket_path
         self._slots = trio.CapacityLimiter(waiting_max)
 
-    async def resolve(self, site: SiteId) -> SignedRelease:
+    async def resolve(self, site: SiteId, below: int | None = None) -> SignedRelease:
         """The newest head that the daemon can find, its signature checked again here."""
-        raw = await self._ask(Resolve(site))
+        raw = await self._ask(Resolve(site, below))
         if raw is None:
             raise self._broken(Malformed("no release in the answer"))
         try:

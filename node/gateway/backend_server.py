@@ -85,7 +85,7 @@ async def _answer(backend: Backend, desk: AskedDesk | None, names: NameBackend, 
     try:
         with trio.fail_after(REQUEST_S):
             if isinstance(request, Resolve):
-                return encode_success(await backend.resolve(request.site))
+                return encode_success(await backend.resolve(request.site, request.below))
             if isinstance(request, AskIdentity):
                 return encode_success(await backend.identity())
             if isinstance(request, AskDesk):

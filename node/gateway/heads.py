@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 import trio
 
 from node.gateway.backend import Backend, NameBackend, NoNames, Unavailable
-from node.gateway.limits import RESOLVED_FRESH_S, SITES_CACHED_MAX, UNRESOLVED_FRESH_S
+from node.gateway.limits import PASSED_OVER_S, RESOLVED_FRESH_S, SITES_CACHED_MAX, UNRESOLVED_FRESH_S
 from node.gateway.name_lookup import NameLookups
 from node.gateway.routing import Owner, is_name
 from node.gateway.view import StoreView
@@ -71,6 +71,7 @@ class Heads:
         self._backend = backend
         self._fetch_on_miss = fetch_on_miss
         self._resolved: OrderedDict[SiteId, tuple[float, SignedRelease | Unavailable]] = OrderedDict()
+        self._passed_over: OrderedDict[SiteId, tuple[int, float]] = OrderedDict()
 
     async def current(self, owner: Owner) -> Current:
         """Raises SiteEnded, NotHosted, Unavailable. A held release is served until the next one is all here."""
@@ -99,9 +100,30 @@ class Heads:
             if named is None:
                 raise
             return named
-        if record is not None and record.head.seq > signed.seq:
+        if record is not None and record.head.seq > signed.seq and not self._is_passed_over(record.head):
             signed = record.head  # other nodes lag behind, or lie
         return _current(signed)
+
+    async def instead_of(self, current: Current) -> Current | None:
+        """An older release of a site that is not held here, since some of this one cannot be had; readers get that
+        for a while, before this one is tried again. None if there is none. Raises SiteEnded."""
+        site = current.site
+        if not self._fetch_on_miss or not isinstance(site, SiteId) or not current.may_fetch or self._view.is_held(site):
+            return None
+        self._passed_over[site] = (current.seq, trio.current_time() + PASSED_OVER_S)
+        self._passed_over.move_to_end(site)
+        if len(self._passed_over) > SITES_CACHED_MAX:
+            self._passed_over.popitem(last=False)
+        try:
+            signed = await self._backend.resolve(site, current.seq)
+        except Unavailable:
+            return None
+        self._remember(site, signed)
+        return _current(signed)
+
+    def _is_passed_over(self, head: SignedRelease) -> bool:
+        seq, until_s = self._passed_over.get(head.site, (0, 0.0))
+        return seq == head.seq and trio.current_time() < until_s
 
     async def _named(self, multihash: bytes) -> Current | None:
         """What the record of somebody else says, if it is in a tree that is kept here."""

@@ -23,6 +23,7 @@ HOLDERS_MAX = 64  # sites that are looked at for one that may serve a block; an 
 NAME_MAX_AGE_S = 60  # how long a cache may show a name's content unasked: IPNS names and fednode heads move rarely
 CONTENT_MAX_AGE_S = 29_030_400  # how long a cache may keep what a CID names; the trustless gateway spec says so
 RESOLVED_FRESH_S = 15  # how long a head that another node gave is used without asking again
+PASSED_OVER_S = 30  # before a release is tried again that could not be had whole
 UNRESOLVED_FRESH_S = 5  # how long "nobody has it" is believed
 
 

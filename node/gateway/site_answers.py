@@ -100,23 +100,30 @@ class SiteAnswers:
         current = await self._current(place)
         try:
             return await self._answer_from(current, request, place, form)
-        except Unavailable:
+        except Unavailable as error:
             # The release may have been replaced, and its blocks freed, while it was being read.
             await self._view.refresh()
-            newer = await self._current(place)
-            if newer.seq == current.seq:
+            other: Current | None = await self._current(place)
+            if other is not None and other.seq == current.seq:
+                other = await self._heads.instead_of(current) if error.kind in ("not-found", "timeout") else None
+                other = self._at(place, other) if other is not None else None
+            if other is None:
                 raise
-            return await self._answer_from(newer, request, place, form)
+            return await self._answer_from(other, request, place, form)
 
     async def _current(self, place: SitePath) -> Current:
         """Of a name, or of the tree that a domain stands for."""
         if is_name(place.site):
-            current = await self._heads.current(place.site)
+            current: Current | None = await self._heads.current(place.site)
         else:
             holding = self._heads.holding(cast(Cid, place.site))
             current = next((each for each in holding if self._decide(each, ("",), ()).allowed), *holding[:1] or (None,))
         if current is None:
             raise NotHosted
+        return self._at(place, current)
+
+    def _at(self, place: SitePath, current: Current) -> Current:
+        """With what the place adds to it. Raises NoConsent."""
         if place.must_list and place.name not in current.domains:
             raise NoConsent
         if place.name != owner_text(place.site):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict
-from dataclasses import dataclass, field
 from functools import partial
 
 import trio
@@ -13,11 +12,12 @@ from node.gateway.backend import Identity, Unavailable
 from node.net.port import PeerId
 from node.replication.context import Context
 from node.replication.lookup import find_heads
+from node.replication.offers import Offers
 from node.replication.reading import Reading, is_readable
 from node.replication.sources import Sources
 from protocol.cid import Cid
 from protocol.errors import PeerError
-from protocol.release import SignedRelease, check_successor
+from protocol.release import SignedRelease
 from protocol.site_id import SiteId
 
 REMEMBERED_MAX = 1024
@@ -35,16 +35,6 @@ ADDRESSES_MAX = 16  # told to readers
 log = logging.getLogger(__name__)
 
 
-@dataclass(slots=True)
-class Found:
-    """A head seen at other hosts, or that none was found."""
-
-    signed: SignedRelease | None
-    hosts: list[PeerId]
-    looked_at_s: float
-    lock: trio.Lock = field(default_factory=trio.Lock)
-
-
 class OnDemand:
     """Implements the gateway's Backend port over the network."""
 
@@ -52,11 +42,14 @@ class OnDemand:
         """`any_site`: fetch whatever no rule refuses, not only what the hosting settings would take."""
         self._context = context
         self._any_site = any_site
-        self._found: OrderedDict[SiteId, Found] = OrderedDict()
+        self._found: OrderedDict[SiteId, Offers] = OrderedDict()
         self._readings: dict[Cid, Reading] = {}
 
-    async def resolve(self, site: SiteId) -> SignedRelease:
-        """The newest head that hosts who answer know. Equal requests at one time cost one lookup."""
+    async def resolve(self, site: SiteId, below: int | None = None) -> SignedRelease:
+        """The newest head that hosts who answer know. Equal requests at one time cost one lookup.
+
+        below: the release of that number cannot be had: it is passed over for a while, for all readers.
+        """
         state = self._context.core.state_of(site)
         if state is not None and state.head is not None and state.head.release.ended:
             return state.head
@@ -64,16 +57,18 @@ class OnDemand:
         if not verdict.allowed:
             raise Unavailable("refused", verdict.reason)
         found = self._remember(site)
+        if below is not None:
+            found.pass_over(below, trio.current_time())
         async with found.lock:
-            age_s = trio.current_time() - found.looked_at_s
-            if age_s > (FRESH_S if found.signed else MISSING_S) or self._is_outdated(site, found):
-                await self._look(site, found)
-        if found.signed is None:
+            await self._look(site, found, below)
+        now_s = trio.current_time()
+        signed = found.best(now_s) if below is None else found.instead_of(below)
+        if signed is None:
             raise Unavailable("not-found", "no host of this site answered")
-        verdict = self._context.gate.may_host(found.signed, local=self._any_site)
+        verdict = self._context.gate.may_host(signed, local=self._any_site)
         if not verdict.allowed:
             raise Unavailable("refused", verdict.reason)
-        return found.signed
+        return signed
 
     async def fetch_block(self, site: SiteId, cid: Cid) -> None:
         """Makes one block of the site readable in the store, and fetches ahead; equal requests cost one fetch."""
@@ -120,41 +115,41 @@ class OnDemand:
         network = self._context.network
         return Identity(network.local_peer, tuple(network.addresses()[:ADDRESSES_MAX]))
 
-    def _is_outdated(self, site: SiteId, found: Found) -> bool:
-        """A peer has offered a newer head meanwhile."""
-        state = self._context.core.state_of(site)
-        if state is None or state.head is None:
-            return False
-        return found.signed is None or state.head.seq > found.signed.seq
-
-    def _remember(self, site: SiteId) -> Found:
-        found = self._found.setdefault(site, Found(None, [], float("-inf")))
+    def _remember(self, site: SiteId) -> Offers:
+        found = self._found.setdefault(site, Offers())
         self._found.move_to_end(site)
         while len(self._found) > REMEMBERED_MAX:
             self._found.popitem(last=False)
         return found
 
-    async def _look(self, site: SiteId, found: Found) -> None:
-        with trio.move_on_after(RESOLVE_DEADLINE_S):
-            await find_heads(self._context, site, lambda peer, signed: self._take(found, peer, signed), hurry=True)
-        found.looked_at_s = trio.current_time()
+    async def _look(self, site: SiteId, found: Offers, below: int | None) -> None:
+        """Asks hosts, unless they were asked a moment ago and no peer has offered a newer head meanwhile.
 
-    def _take(self, found: Found, peer: PeerId, signed: SignedRelease) -> None:
-        try:
-            check_successor(found.signed, signed)
-        except PeerError:
+        below: the first who answers may have what cannot be had; all are waited for.
+        """
+        now_s = trio.current_time()
+        state = self._context.core.state_of(site)
+        known_seq = state.head.seq if state is not None and state.head is not None else 0
+        is_fresh = now_s - found.looked_at_s <= (FRESH_S if found.newest else MISSING_S)
+        newest_seq = found.newest.seq if found.newest is not None else 0
+        if below is not None and found.instead_of(below) is None:
+            is_fresh = now_s - found.looked_widely_at_s <= MISSING_S
+        elif known_seq > max(newest_seq, found.sought_seq):
+            is_fresh = False
+        if is_fresh:
             return
-        if found.signed is None or signed.cid != found.signed.cid:
-            found.signed, found.hosts = signed, []
-        if peer not in found.hosts:
-            found.hosts.append(peer)
+        with trio.move_on_after(RESOLVE_DEADLINE_S):
+            await find_heads(self._context, site, found.take, hurry=below is None)
+        found.looked_at_s, found.sought_seq = trio.current_time(), known_seq
+        if below is not None:
+            found.looked_widely_at_s = found.looked_at_s
 
     async def _sources(self, site: SiteId) -> tuple[SignedRelease, list[PeerId]]:
         """The release whose block is needed, and who may have it: for a site held here, anybody connected."""
         state = self._context.core.state_of(site)
         if state is None or state.held is None:
             signed = await self.resolve(site)
-            return signed, list(self._remember(site).hosts)
+            return signed, self._remember(site).hosts_of(signed)
         peers = [*state.sources, *(info.peer for info in self._context.network.peers())]
         if not peers:
             await find_heads(self._context, site, lambda peer, _: peers.append(peer), hurry=True)

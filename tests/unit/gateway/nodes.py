@@ -42,6 +42,7 @@ class Neighbour:
 
     store: DiskStore
     heads: dict[SiteId, SignedRelease] = field(default_factory=dict)
+    older: dict[SiteId, SignedRelease] = field(default_factory=dict)
     blocks: dict[Cid, bytes] = field(default_factory=dict)
     resolved: list[SiteId] = field(default_factory=list)
     fetched: list[Cid] = field(default_factory=list)
@@ -49,13 +50,15 @@ class Neighbour:
     names_asked: list[bytes] = field(default_factory=list)
     hang: bool = False
 
-    async def resolve(self, site: SiteId) -> SignedRelease:
+    async def resolve(self, site: SiteId, below: int | None = None) -> SignedRelease:
         self.resolved.append(site)
         if self.hang:
             await trio.sleep_forever()
-        if site not in self.heads:
-            raise Unavailable("not-found", "no host of this site answered")
-        return self.heads[site]
+        found = (self.heads.get(site), self.older.get(site))
+        for signed in found:
+            if signed is not None and (below is None or signed.seq < below):
+                return signed
+        raise Unavailable("not-found", "no host of this site answered")
 
     async def fetch_block(self, site: SiteId, cid: Cid) -> None:
         self.fetched.append(cid)

@@ -48,11 +48,13 @@ class Daemon:
         self.answer: SignedRelease | Exception = SIGNED
         self.fetched: list[tuple[SiteId, Cid]] = []
         self.hang = False
+        self.below: int | None = None
         self.asked = trio.Event()
         self.cancelled = trio.Event()
 
-    async def resolve(self, site: SiteId) -> SignedRelease:
+    async def resolve(self, site: SiteId, below: int | None = None) -> SignedRelease:
         self.asked.set()
+        self.below = below
         if self.hang:
             try:
                 await trio.sleep_forever()
@@ -191,6 +193,7 @@ async def test_what_is_in_the_way_is_left_alone(path: Path) -> None:
 
 def test_messages_survive_the_way() -> None:
     assert decode_request(Resolve(SIGNED.site).encode()) == Resolve(SIGNED.site)
+    assert decode_request(Resolve(SIGNED.site, 7).encode()) == Resolve(SIGNED.site, 7)
     assert decode_request(FetchBlock(SIGNED.site, CID).encode()) == FetchBlock(SIGNED.site, CID)
     assert decode_answer(encode_success(None)) is None
     assert decode_answer(encode_success(SIGNED)) == SIGNED.encode()

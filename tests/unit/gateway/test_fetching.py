@@ -129,7 +129,7 @@ async def test_who_waits_too_long_is_told_so(tmp_path: Path) -> None:
 async def test_what_the_daemon_says_reaches_the_reader(
     node: Node, kind: str, status: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def fail(site: SiteId) -> None:
+    async def fail(site: SiteId, below: int | None = None) -> None:
         raise Unavailable(kind, "because <so>")  # type: ignore[arg-type]
 
     monkeypatch.setattr(node.backend, "resolve", fail)
@@ -201,6 +201,45 @@ async def test_a_known_newer_head_beats_what_others_say(node: Node) -> None:
     node.backend.blocks.update(old.blocks | new.blocks)
     node.store.set_head(sign(key, new, seq=5))
     assert (await node.get(site, "/")).body == b"new"
+
+
+@pytest.mark.parametrize("heard_of", [False, True])
+async def test_a_release_that_cannot_be_had_leaves_the_one_before_it(node: Node, heard_of: bool) -> None:
+    key = new_key()
+    old, new = build({"index.html": b"old"}), build({"index.html": b"new"})
+    older, newer = sign(key, old), sign(key, new, seq=2)
+    site = SiteId.of(key)
+    node.backend.blocks.update(old.blocks)
+    if heard_of:  # from a peer that is gone; hosts give the older one
+        node.store.set_head(newer)
+        node.backend.heads[site] = older
+    else:
+        node.backend.heads[site], node.backend.older[site] = newer, older
+    assert (await node.get(site, "/")).body == b"old"
+    assert (await node.get(site, "/")).body == b"old"
+    assert node.backend.fetched.count(new.root) == 1, "the newer one is not tried for each reader"
+
+
+async def test_a_part_of_a_release_that_cannot_be_had(node: Node) -> None:
+    key = new_key()
+    old, new = build({"a.txt": b"old a", "b.txt": b"b"}), build({"a.txt": b"new a", "b.txt": b"b"})
+    site = SiteId.of(key)
+    node.backend.heads[site], node.backend.older[site] = sign(key, new, seq=2), sign(key, old)
+    node.backend.blocks.update(old.blocks | {new.root: new.blocks[new.root]})
+    assert (await node.get(site, "/b.txt")).body == b"b"
+    assert (await node.get(site, "/a.txt")).body == b"old a"
+    node.backend.heads[site] = sign_end(key)
+    node.store.set_head(sign_end(key))
+    assert (await node.get(site, "/a.txt")).status == 410
+
+
+async def test_nothing_can_be_had_of_any_release(node: Node) -> None:
+    key = new_key()
+    old, new = build({"index.html": b"old"}), build({"index.html": b"new"})
+    site = SiteId.of(key)
+    node.backend.heads[site], node.backend.older[site] = sign(key, new, seq=2), sign(key, old)
+    for _ in range(2):
+        assert (await node.get(site, "/")).status == 502
 
 
 async def test_a_malformed_site_is_the_publishers_fault(node: Node) -> None:

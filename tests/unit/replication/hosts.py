@@ -28,6 +28,7 @@ class Host:
     forgotten: bool = False
     sent: list[Cid] = field(default_factory=list)
     opened: int = 0
+    asked: int = 0
 
     def on(self, node: MemoryNode) -> Host:
         """Takes the place of what `node` would say."""
@@ -40,6 +41,7 @@ class Host:
             case Summary() as summary:
                 await self._compare(channel, summary)
             case msg.Ask():
+                self.asked += 1
                 await channel.send(msg.Offer(self.site.signed))
             case msg.Offer():
                 await channel.send(msg.End())
