@@ -1,4 +1,4 @@
-"""fednode block: refuse a site or a CID."""
+"""fednode block: refuse a site, a CID or a peer."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from cli.tables import human_size, moment, plain
 from cli.until import UNTIL
 
 EPILOG = """\b
-TARGET is a site id (a unique beginning will do), /ipns/SITE, a CID, or
-/ipfs/CID[/path].
+TARGET is a site id (a unique beginning will do), /ipns/SITE, a CID,
+/ipfs/CID[/path], or /p2p/PEER for a node, as `fednode peers` shows it.
 
 A rule of yours that ends a hosted site takes effect after the notice period
 (policy.notice_s): the publisher is told at once, and can move. --now and
@@ -55,7 +55,7 @@ def command(
     data_dir: Path | None,
     as_json: bool,
 ) -> None:
-    """Refuse a site or a CID on this node, on every path in and out.
+    """Refuse a site, a CID or a peer on this node, on every path in and out.
 
     Publishers of hosted sites get a signed notice, and time to move unless you say --now. What is stored stays on disk,
     unserved, so that `fednode unblock` undoes it without the network, and the publisher alone can fetch it; --drop
@@ -63,7 +63,7 @@ def command(
     """
     with daemon(config_file, data_dir) as client:
         whole = find_target(client, target)
-        if drop:
+        if drop and not whole.startswith("/p2p/"):
             confirm(f"Delete what this node stores of {whole}?", yes=yes)
         ground = "legal" if legal else "policy"
         done = client.block(
@@ -84,6 +84,8 @@ def command(
 
 
 def _kept(done: dict[str, Any], *, drop: bool) -> str:
+    if done["rule"]["target"].startswith("/p2p/"):
+        return ", no connection with it"
     if drop and done["drop_s"] > time.time():
         return f", kept for its publisher until {moment(done['drop_s'])}, then deleted"
     return f", {human_size(done['freed_bytes'])} deleted" if drop else ", kept on disk"

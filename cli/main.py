@@ -35,7 +35,7 @@ SECTIONS: dict[str, dict[str, str]] = {
         "sites": "List the sites that the local node knows.",
         "show": "Show one site.",
         "resilience": "Show what a site survives, and where it is weakest.",
-        "block": "Refuse a site or a CID.",
+        "block": "Refuse a site, a CID or a peer.",
         "allow": "Allow what lists refuse.",
         "unblock": "Take a rule back.",
         "list": "Follow lists of refusals: files, https or sites.",

@@ -53,7 +53,7 @@ def rules(
 def explain(thing: str, config_file: Path | None, data_dir: Path | None, as_json: bool) -> None:
     """Say for each act whether it is allowed, and which rule of which list decides.
 
-    THING is a site id (a unique beginning will do), /ipns/SITE/path, a CID, /ipfs/CID/path or /ipns/DOMAIN.
+    THING is a site id (a unique beginning will do), /ipns/SITE/path, a CID, /ipfs/CID/path, /ipns/DOMAIN or /p2p/PEER.
     """
     with daemon(config_file, data_dir) as client:
         found = client.explain(find_target(client, thing))

@@ -20,8 +20,10 @@ from node.monitor import LoopMonitor
 from node.net.port import Network
 from node.notices.book import Measure
 from node.notices.office import NoticeOffice
+from node.policy.list_weighing import CAP_SITES
+from node.policy.model import PeerTarget
 from node.policy.rules import read_target, target_text
-from node.policy.subscriptions import CAP_SITES, Subscriptions
+from node.policy.subscriptions import Subscriptions
 from node.policy_loader import PolicyLoader
 from node.replication.driver import Replicator
 from node.reports import fits, fork_json, members_json, order, site_report
@@ -216,8 +218,13 @@ class Control:
     ) -> Json:
         if until_s is not None and until_s <= time.time():
             raise BadRequest("the rule would have ended already", hint="--until takes a time to come")
+        named = read_target(target)
+        if named == read_target(f"/p2p/{self._network.local_peer}") and verdict != "allow":
+            raise BadRequest("that is this node itself")
+        if isinstance(named, PeerTarget) and verdict == "quarantine":
+            verdict = "refuse"  # nothing is kept of a peer
         wanted = Measure(
-            target=target_text(read_target(target)),
+            target=target_text(named),
             verdict=verdict,
             ground="legal" if ground == "legal" else "policy",
             reason=reason,

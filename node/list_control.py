@@ -9,9 +9,10 @@ import trio
 
 from node.admin.control import BadRequest, Json, NotFound
 from node.policy.active import ListMode
-from node.policy.model import Act, CidPath, NamePath, Subject, Target
-from node.policy.rules import read_target
-from node.policy.subscriptions import ListStatus, Subscriptions
+from node.policy.list_status import ListStatus
+from node.policy.model import Act, CidPath, NamePath, PeerTarget, Subject, Target
+from node.policy.rules import read_target, target_text
+from node.policy.subscriptions import Subscriptions
 from node.policy_loader import PolicyLoader
 from node.replication.driver import Replicator
 from node.store.port import SiteRecord, Store
@@ -131,8 +132,8 @@ class ListControl:
             "site": str(subject.site) if subject.site is not None else None,
             "root": str(subject.root) if subject.root is not None else None,
             "path": subject.path,
-            "acts": rows,
             "peer": subject.peer,
+            "acts": rows,
         }
 
     def _subject(self, target: Target) -> Subject:
@@ -145,9 +146,9 @@ class ListControl:
                 return Subject(root=cid, path=path, trail=(cid,))
             case NamePath(SiteId() as site, path, _):
                 return self._of_site(site, path)
-            case NamePath(str() as domain, path, _):
             case PeerTarget():
                 return Subject(peer=target_text(target).removeprefix("/p2p/"))
+            case NamePath(str() as domain, path, _):
                 return Subject(domains=(domain,), path=path)
             case NamePath(bytes() as name, path, _):
                 return Subject(names=(name,), path=path)

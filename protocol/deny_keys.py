@@ -16,7 +16,7 @@ import blake3
 
 from protocol import multibase, varint
 from protocol.cid import BLAKE2B_256, BLAKE3, DAG_PB, LIBP2P_KEY, RAW, SHA2_256, SHA2_512, Cid
-from protocol.denylist import CidPath, HashTarget, NamePath, Target, parse_name
+from protocol.denylist import CidPath, HashTarget, NamePath, PeerTarget, Target, format_target, parse_name
 from protocol.errors import Malformed, UnsupportedHash
 from protocol.limits import RULE_PATH_MAX_CHARS
 from protocol.site_id import SiteId
@@ -68,6 +68,8 @@ def rule_keys(target: Target) -> list[bytes]:
         return _hash_keys(target)
     if isinstance(target, SiteId):
         return [text_key(key_text(target))]
+    if isinstance(target, PeerTarget):
+        return [text_key(format_target(target))]
     base = _base58(target.multihash) if isinstance(target, CidPath) else key_text(target.name)
     if target.is_prefix:
         return [prefix_key(base, target.path), marker_key(base)]
@@ -161,6 +163,12 @@ def name_question(name: SiteId | str | bytes, path: str = "") -> Question:
     return Question(key_text(name), (key,), path)
 
 
+@lru_cache(maxsize=4096)
+def peer_question(peer: str) -> Question:
+    """About a node, by its peer id in base58."""
+    return Question(f"/p2p/{peer}", ())
+
+
 def path_question(text: str) -> Question | None:
     """About `/ipfs/CID[/PATH]` or `/ipns/NAME[/PATH]`. Raises DecodeError; None as cid_question."""
     match text.split("/", 3):
@@ -190,4 +198,4 @@ def _digest(code: int, data: bytes) -> bytes:
     return blake3.blake3(data).digest()
 
 
-__all__ = ["NamePath", "Question", "cid_question", "name_question", "path_question", "rule_keys"]
+__all__ = ["NamePath", "Question", "cid_question", "name_question", "path_question", "peer_question", "rule_keys"]

@@ -42,6 +42,12 @@ class NamePath(NamedTuple):
     is_prefix: bool
 
 
+class PeerTarget(NamedTuple):
+    """A node, by the multihash of its key. IPIP-383 has no such rule: `/p2p/PEER` is fednode's own."""
+
+    multihash: bytes
+
+
 class HashTarget(NamedTuple):
     """What a double-hashed rule names: `text` is the rule's; `multihash` its modern reading, `legacy` the SHA-256
     of the older one. Both when the text can be read either way."""
@@ -51,7 +57,7 @@ class HashTarget(NamedTuple):
     legacy: bytes | None
 
 
-Target: TypeAlias = SiteId | CidPath | NamePath | HashTarget
+Target: TypeAlias = SiteId | CidPath | NamePath | PeerTarget | HashTarget
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +114,7 @@ def parse_line(text: str) -> DenyRule | None:
 
 
 def parse_target(text: str) -> Target:
-    """What `/ipns/NAME[/PATH][*]`, `/ipfs/CID[/PATH][*]` or `//HASH` names. Raises DecodeError."""
+    """What `/ipns/NAME[/PATH][*]`, `/ipfs/CID[/PATH][*]`, `/p2p/PEER` or `//HASH` names. Raises DecodeError."""
     if text.startswith("//"):
         return parse_hash(text[2:])
     match text.split("/", 3):
@@ -121,15 +127,21 @@ def parse_target(text: str) -> Target:
             return CidPath(_parse_cid(cid), "", False)
         case ["", "ipfs", cid, path]:
             return CidPath(_parse_cid(cid), *_parse_path(path))
-    raise Malformed("a rule begins with /ipfs/CID, /ipns/NAME or //HASH")
+        case ["", "p2p", peer] | ["", "p2p", peer, ""]:
+            key = _parse_key(peer)
+            return PeerTarget(key.cid.multihash if isinstance(key, SiteId) else key)
+    raise Malformed("a rule begins with /ipfs/CID, /ipns/NAME, /p2p/PEER or //HASH")
 
 
 def format_target(target: Target) -> str:
-    """The one text of a target, which parse_target reads back; a multihash is written as a raw CID in base32."""
+    """The one text of a target, which parse_target reads back; the multihash of content is written as a raw CID in
+    base32, that of a peer in base58."""
     if isinstance(target, SiteId):
         return f"/ipns/{target}"
     if isinstance(target, HashTarget):
         return f"//{target.text}"
+    if isinstance(target, PeerTarget):
+        return f"/p2p/{multibase.encode_bare('base58btc', target.multihash)}"
     base = f"/ipfs/{_raw_cid(target.multihash)}" if isinstance(target, CidPath) else f"/ipns/{name_text(target.name)}"
     if not target.path and not target.is_prefix:
         return base

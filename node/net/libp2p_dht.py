@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from functools import lru_cache
+from itertools import islice
 from typing import Any, Protocol
 
 import trio
@@ -57,6 +58,7 @@ class Host(Protocol):
     """What the DHT needs of the network that it is a part of."""
 
     withholds: Callable[[bytes], bool]
+    refuses: Callable[[PeerId], bool]
 
     @property
     def local_peer(self) -> PeerId: ...
@@ -143,7 +145,9 @@ class Dht:
 
         def take(providers: Iterable[tuple[PeerId, list[str]]]) -> bool:
             for peer, addresses in providers:
-                if peer != self._host.local_peer and (peer in found or len(found) < limit):
+                if peer == self._host.local_peer or self._host.refuses(peer):
+                    continue
+                if peer in found or len(found) < limit:
                     found[peer] = list(dict.fromkeys([*found.get(peer, ()), *addresses]))
             return len(found) >= limit
 
@@ -228,7 +232,7 @@ class Dht:
                     walk.failed(peer)
                 else:
                     self._table.add(peer)
-                    nearer = _peers_of(reply.closerPeers)
+                    nearer = [item for item in _peers_of(reply.closerPeers) if not self._host.refuses(item[0])]
                     for other, addresses in nearer:
                         self._host.claim(other, addresses)
                     walk.answered(peer, [other for other, _ in nearer])
@@ -333,7 +337,8 @@ class Dht:
     def _add_records(self, reply: Reply, key: bytes, asker: PeerId) -> None:
         """What is kept under the key of the kind that is asked for."""
         if reply.type == Message.GET_PROVIDERS:
-            for provider in self._records.providers(key, time.time())[:NEAREST]:
+            named = (each for each in self._records.providers(key, time.time()) if not self._host.refuses(each.peer))
+            for provider in islice(named, NEAREST):
                 self._add_peer(reply.providerPeers, provider.peer, provider.addresses, asker)
         if reply.type == Message.GET_VALUE and (value := self._values.get(key, time.time())) is not None:
             _set_record(reply, key, value)
@@ -353,7 +358,7 @@ class Dht:
                 wanted = peer_id_text(key)
                 if wanted not in nearest and wanted in self._host.connected_peers():
                     nearest.insert(0, wanted)
-        return [peer for peer in nearest if peer != asker][:NEAREST]
+        return [peer for peer in nearest if peer != asker and not self._host.refuses(peer)][:NEAREST]
 
     def _keep(self, asker: PeerId, request: Reply) -> bool:
         """Store what the asker says of itself; what it says of others is ignored."""

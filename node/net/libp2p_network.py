@@ -57,6 +57,7 @@ class LibP2PNetwork:
         self.handlers: dict[str, Handler] = {}
         self.usefulness = Usefulness()
         self.withholds: Callable[[bytes], bool] = lambda _: False
+        self.refuses: Callable[[PeerId], bool] = lambda _: False
         self._settings = settings
         self._listeners = listeners
         self._keys = Keys(settings.private_key)
@@ -214,7 +215,7 @@ class LibP2PNetwork:
         parsed = Address.parse(address)
         if parsed.peer is None:
             raise BadAddress(f"no peer id in {address}", hint="add /p2p/ and the id that the node prints at its start")
-        self._refuse_self(parsed.peer)
+        self._check_allowed(parsed.peer)
         await self._connected(parsed.peer, [parsed], deadline_s)
         self._book.add(parsed.peer, [parsed])
         return parsed.peer
@@ -223,7 +224,7 @@ class LibP2PNetwork:
         return await (self._open if dial else self._open_connected)(peer, protocol, deadline_s)
 
     async def _open_connected(self, peer: PeerId, protocol: str, deadline_s: float) -> Stream:
-        self._refuse_self(peer)
+        self._check_allowed(peer)
         with trio.move_on_after(deadline_s):
             session = await self._running_session()
             existing = session.connection(peer)
@@ -234,7 +235,7 @@ class LibP2PNetwork:
         raise PeerUnreachable(f"{peer} did not answer within {deadline_s:g} s")
 
     async def _open(self, peer: PeerId, protocol: str, deadline_s: float, *, casual: bool = False) -> Stream:
-        self._refuse_self(peer)
+        self._check_allowed(peer)
         try:
             with trio.fail_after(deadline_s):
                 session = await self._running_session()
@@ -257,9 +258,13 @@ class LibP2PNetwork:
         except trio.TooSlowError:
             raise PeerUnreachable(f"{peer} could not be reached within {deadline_s:g} s") from None
 
-    def _refuse_self(self, peer: PeerId) -> None:
+    def _check_allowed(self, peer: PeerId) -> None:
         if peer == self._local_peer:
             raise BadAddress("that is this node itself")
+        if self.refuses(peer):
+            raise PeerUnreachable(
+                f"{peer} is refused by a rule of this node", hint=f"fednode policy explain /p2p/{peer}"
+            )
         if self.usefulness.banned(peer, trio.current_time()):
             raise PeerUnreachable(f"{peer} is banned for a while, for what it did wrong")
 
@@ -295,6 +300,11 @@ class LibP2PNetwork:
         self.usefulness.ban(peer, trio.current_time() + for_s)
         for connection in self._connections():
             if connection.peer == peer:
+                connection.muxer.abort()
+
+    def leave_refused(self) -> None:
+        for connection in self._connections():
+            if self.refuses(connection.peer):
                 connection.muxer.abort()
 
     async def disconnect(self, peer: PeerId) -> None:

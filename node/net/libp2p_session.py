@@ -6,7 +6,7 @@ import itertools
 import logging
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -50,6 +50,7 @@ class Owner(Protocol):
     counts: Counter[str]
     handlers: dict[str, Handler]
     usefulness: Usefulness
+    refuses: Callable[[PeerId], bool]
 
     def dial_candidates(self, peer: PeerId) -> list[Address]: ...
     def on_connected(self, connection: Connection, *, first: bool) -> None: ...
@@ -108,6 +109,8 @@ class Session:
             await trio.sleep(_TICK_S)
             for connection in self.connections():
                 connection.muxer.tick()
+                if self._owner.refuses(connection.peer):  # since its handshake, which nobody could leave
+                    connection.muxer.abort()
 
     # Inbound
 
@@ -266,7 +269,10 @@ class Session:
             if session.get_remote_public_key() != self._keys.noise.get_public_key():
                 self._owner.on_twin(raw.remote, inbound=inbound)
             raise BadAddress("that is this node itself")
-        if self._owner.usefulness.banned(peer_text(session.get_remote_peer()), trio.current_time()):
+        peer = peer_text(session.get_remote_peer())
+        if self._owner.refuses(peer):
+            raise PeerError("a rule refuses the peer")
+        if self._owner.usefulness.banned(peer, trio.current_time()):
             raise PeerError("the peer is banned for a while")
         await agree(session.read, session.write, [_YAMUX])
         return Connection(session, self._limits, self.budget, self._start_stream, inbound=inbound)

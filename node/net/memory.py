@@ -99,6 +99,7 @@ class MemoryNetwork:
         self.ipfs_records: dict[bytes, dict[PeerId, list[str]]] = {}
         self.names: dict[bytes, IpnsRecord] = {}
         self.withholds: Callable[[bytes], bool] = lambda _: False
+        self.refuses: Callable[[PeerId], bool] = lambda _: False
         self._air = air
         self._settings = settings
         self._local_peer = peer_id_of_seed(settings.private_key)
@@ -232,7 +233,12 @@ class MemoryNetwork:
         self.drop(peer)
 
     def _bans(self, peer: PeerId) -> bool:
-        return self._usefulness.banned(peer, trio.current_time())
+        return self.refuses(peer) or self._usefulness.banned(peer, trio.current_time())
+
+    def leave_refused(self) -> None:
+        for peer in list(self.links):
+            if self.refuses(peer):
+                self.drop(peer)
 
     async def disconnect(self, peer: PeerId) -> None:
         self.drop(peer)
@@ -279,11 +285,15 @@ class MemoryNetwork:
         found: dict[PeerId, list[str]] = {}
         tell = [node for node in [self, *self._reachable()] if not node.withholds(key)]
         for node in tell:
-            found.update(node.records.get(key, {}))
+            found.update(node._named(node.records.get(key, {})))
         for node in self._of_same_network(tell):
-            found.update(node.ipfs_records.get(key, {}))
+            found.update(node._named(node.ipfs_records.get(key, {})))
         found.pop(self._local_peer, None)
-        return list(found.items())[:limit]
+        return list(self._named(found).items())[:limit]
+
+    def _named(self, providers: dict[PeerId, list[str]]) -> dict[PeerId, list[str]]:
+        """Without those that are refused here."""
+        return {peer: addresses for peer, addresses in providers.items() if not self.refuses(peer)}
 
     def _reachable(self) -> list[MemoryNetwork]:
         """Every other node that a walk along connections gets to."""

@@ -191,6 +191,10 @@ class Network(Protocol):
     """Asked whenever others ask the DHT's part in this node about a multihash: True, and it neither tells nor takes
     anything of it. Set by who knows the rules; until then nothing is withheld."""
 
+    refuses: Callable[[PeerId], bool]
+    """Asked about a peer before there is a connection with it, in either direction, and before the DHT's part in this
+    node names it or takes its name from others: True, and it does not. Set like `withholds`; see `leave_refused`."""
+
     @property
     def local_peer(self) -> PeerId:
         """The peer id that belongs to the node key."""
@@ -234,6 +238,9 @@ class Network(Protocol):
 
     def ban(self, peer: PeerId, *, for_s: float) -> None:
         """Close all connections with this peer at once, and have none with it for so long, in neither direction."""
+
+    def leave_refused(self) -> None:
+        """Close all connections with peers that `refuses` names, at once. To be called when its answers changed."""
 
     async def disconnect(self, peer: PeerId) -> None:
         """Close all connections with this peer; unknown peers are fine. Does not forget its addresses."""

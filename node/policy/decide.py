@@ -11,7 +11,7 @@ from node.policy.active import ActiveList, reason, rule_text
 from node.policy.model import ALLOW, Act, CidPath, Hosting, Rule, Subject, Target, Verdict
 from node.policy.rules import target_text
 from protocol.deny_index import Hit
-from protocol.deny_keys import OTHER_HASHES, Question, cid_question, name_question, rule_keys
+from protocol.deny_keys import OTHER_HASHES, Question, cid_question, name_question, peer_question, rule_keys
 from protocol.site_id import SiteId
 
 Key = TypeVar("Key")
@@ -40,7 +40,9 @@ class Policy:
 
     def decide(self, act: Act, subject: Subject) -> Verdict:
         """The verdict on doing `act` with `subject`: the operator's strictest matching rule, else the lists, else the
-        hosting settings."""
+        hosting settings. Readers are no peers: no rule on a peer is about serving them."""
+        if act is Act.HTTP_SERVE and subject.peer is not None:
+            subject = replace(subject, peer=None)
         strictest = min(self._matches(subject), key=strictness, default=None)
         if strictest is not None:
             return _verdict(strictest)
@@ -86,11 +88,11 @@ class Policy:
     def _matches(self, subject: Subject) -> Iterator[Rule]:
         if subject.site is not None and (rule := self._sites.get(subject.site)):
             yield rule
-        if self._cids:
-            yield from self._cid_matches(subject)
         for name in subject.names:
             if isinstance(name, SiteId) and (rule := self._sites.get(name)):
                 yield rule
+        if self._cids:
+            yield from self._cid_matches(subject)
         if subject.root is not None and (self._paths or self._prefixes):
             yield from self._path_matches(subject.root.multihash, subject.path.rstrip("/"))
         if self._keyed:
@@ -155,6 +157,8 @@ def questions(subject: Subject) -> Iterator[Question]:
     for cid in subject.trail:
         if cid != root and (question := cid_question(cid)) is not None:
             yield question
+    if subject.peer is not None:
+        yield peer_question(subject.peer)
 
 
 def _keyed_matches(table: dict[bytes, Rule], question: Question) -> Iterator[Rule]:

@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import Literal
 
 from protocol.cid import Cid
-from protocol.denylist import CidPath, HashTarget, NamePath, Target
+from protocol.denylist import CidPath, HashTarget, NamePath, PeerTarget, Target
 from protocol.errors import DecodeError
 from protocol.site_id import SiteId
 
@@ -24,6 +24,7 @@ __all__ = [
     "Hosting",
     "HostingMode",
     "NamePath",
+    "PeerTarget",
     "Rule",
     "RuleVerdict",
     "Subject",
@@ -58,7 +59,7 @@ class Subject:
     `docs/index.html` asks for both. trail: every CID passed on the way, or the CIDs of the blocks that are to
     be sent. domains: names under which it was asked for, or that the site itself lists. size_bytes: of the whole
     site. local: the act was asked for over the operator's own sockets. names: IPNS names that led there beside the
-    site's own (name_key).
+    site's own (name_key). peer: the node that would be told, asked, taken from or served, in base58.
     """
 
     site: SiteId | None = None
@@ -69,6 +70,7 @@ class Subject:
     size_bytes: int | None = None
     local: bool = False
     names: tuple[SiteId | bytes, ...] = ()
+    peer: str | None = None
 
 
 def name_key(multihash: bytes) -> SiteId | bytes:

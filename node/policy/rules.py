@@ -26,20 +26,24 @@ class BadRuleRow(OperatorError):
     code: ClassVar[str] = "bad-stored-rule"
 
 
+ADDRESSES: Final = ("/ip4/", "/ip6/", "/dns/", "/dns4/", "/dns6/")
 TARGET_HINT: Final = (
-    "write a site id (k51…), a CID, /ipns/SITE/path, /ipns/DOMAIN or /ipfs/CID/path with * at the end for all below it"
+    "write a site id (k51…), a CID, /ipns/SITE/path, /ipns/DOMAIN, /p2p/PEER, or /ipfs/CID/path with * at the end for "
+    "all below it"
 )
 
 
 def target_text(target: Target) -> str:
-    """The one text of a target: `/ipns/k51…` or `/ipfs/bafk…[/path][*]`, %-encoded."""
+    """The one text of a target: `/ipns/k51…`, `/ipfs/bafk…[/path][*]`, %-encoded, or `/p2p/12D3…`."""
     return format_target(target)
 
 
 def read_target(text: str) -> Target:
     """What an operator may type: a site id or a CID in any text form, alone, after /ipns/ or /ipfs/, or as ipns://
-    or ipfs:// address; a path after a CID. BadTarget."""
+    or ipfs:// address; a path after a CID; a node as /p2p/PEER, also at the end of an address. BadTarget."""
     text = text.strip()
+    if text.startswith(ADDRESSES):
+        text = text[max(text.rfind("/p2p/"), 0) :]
     for scheme in ("ipns", "ipfs"):
         if text.lower().startswith(f"{scheme}://"):
             text = f"/{scheme}/" + text[len(scheme) + 3 :]

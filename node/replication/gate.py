@@ -99,12 +99,12 @@ class Gate:
         try:
             cid = Cid(b"\x01" + varint.encode(RAW) + multihash)
         except DecodeError:
-            try:
-                cid = Cid(b"\x01" + varint.encode(RAW) + multihash)
-            except DecodeError:
-                return ALLOW  # the name of nothing that a rule can be on
-            subject = Subject(root=cid, trail=(cid,))
-        return self.policy.decide(Act.ANNOUNCE, subject)
+            return self.policy.decide(Act.ANNOUNCE, Subject(names=(name,)))
+        return self.policy.decide(Act.ANNOUNCE, Subject(root=cid, trail=(cid,), names=(name,)))
+
+    def may_deal_with(self, peer: str) -> Verdict:
+        """May there be a connection with this node (its peer id in base58)?"""
+        return self.policy.decide(Act.FETCH, Subject(peer=peer))
 
     def may_send_block(self, signed: SignedRelease, cid: Cid) -> Verdict:
         """May this block of the site be sent to a peer?"""

@@ -261,3 +261,69 @@ async def test_a_banned_peer_is_out_for_a_while_in_both_directions(opener: Opene
             stream = await one.open(other.local_peer, "/echo/1", deadline_s=5)
             await stream.send_all(b"again")
             assert await stream.receive_some() == b"again"
+
+
+async def test_a_refused_peer_is_out_until_the_answer_changes(opener: Opener) -> None:
+    async with two(opener) as (one, other):
+        other.serve("/echo/1", echo)
+        one.serve("/echo/1", echo)
+        other.remember(one.local_peer, one.addresses())
+        await one.connect(other.addresses()[0], deadline_s=5)
+        gone = one.events()
+        other.refuses = lambda peer: peer == one.local_peer
+        other.leave_refused()
+        assert await gone.receive() == PeerDisconnected(other.local_peer)
+        assert other.peers() == []
+        with pytest.raises(PeerUnreachable):
+            await other.connect(one.addresses()[0], deadline_s=5)
+        with pytest.raises(PeerUnreachable):
+            await other.open(one.local_peer, "/echo/1", deadline_s=5)
+        with pytest.raises(PeerUnreachable):
+            await one.open(other.local_peer, "/echo/1", deadline_s=5)
+        assert other.peers() == []
+        other.refuses = lambda _: False
+        stream = await one.open(other.local_peer, "/echo/1", deadline_s=5)
+        await stream.send_all(b"again")
+        assert await stream.receive_some() == b"again"
+
+
+async def test_the_others_stay_when_one_is_refused(opener: Opener) -> None:
+    async with AsyncExitStack() as stack:
+        one, other, third = [await stack.enter_async_context(opener(settings())) for _ in range(3)]
+        with trio.fail_after(10):
+            third.serve("/echo/1", echo)
+            for peer in (one, other):
+                await peer.connect(third.addresses()[0], deadline_s=5)
+            stream = await other.open(third.local_peer, "/echo/1", deadline_s=5)
+            gone = one.events()
+            third.refuses = lambda peer: peer == one.local_peer
+            third.leave_refused()
+            assert await gone.receive() == PeerDisconnected(third.local_peer)
+            await stream.send_all(b"still here")
+            assert await stream.receive_some() == b"still here"
+
+
+async def test_a_refused_peer_is_named_as_a_provider_neither_to_us_nor_by_us(opener: Opener) -> None:
+    key = bytes((0x12, 0x20)) + os.urandom(32)
+    async with AsyncExitStack() as stack:
+        hub, one, other = [
+            await stack.enter_async_context(opener(NetSettings(LISTEN, os.urandom(32)))) for _ in range(3)
+        ]
+
+        async def named(to: Network) -> list[str]:
+            return [peer for peer, _ in await to.find_providers(key, limit=2, deadline_s=5)]
+
+        with trio.fail_after(20):
+            for node in (one, other):
+                await node.connect(hub.addresses()[0], deadline_s=5)
+            while not await one.provide(key, deadline_s=5):
+                await trio.lowlevel.checkpoint()  # identify has not said yet that the hub takes part
+            while await named(other) != [one.local_peer]:
+                await trio.lowlevel.checkpoint()
+            other.refuses = lambda peer: peer == one.local_peer
+            other.leave_refused()
+            assert await named(other) == []
+            other.refuses = lambda _: False
+            hub.refuses = lambda peer: peer == one.local_peer
+            hub.leave_refused()
+            assert await named(hub) == []

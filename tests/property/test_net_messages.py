@@ -196,6 +196,7 @@ class Host:
 
     def __init__(self, answer: Callable[[Stream], Any] | None = None) -> None:
         self.withholds: Callable[[bytes], bool] = lambda _: False
+        self.refuses: Callable[[str], bool] = lambda _: False
         self.claims: list[tuple[PeerId, list[str]]] = []
         self._answer = answer
         self.nursery: trio.Nursery

@@ -3,7 +3,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protocol.denylist import CidPath, Target, format_target, parse_denylist, parse_line, parse_target
+from protocol.denylist import CidPath, PeerTarget, Target, format_target, parse_denylist, parse_line, parse_target
 from protocol.errors import DecodeError
 from tests.property.protocol_values import mutated, own_cids, sites
 
@@ -11,13 +11,15 @@ segments = st.text(st.characters(exclude_characters="/", exclude_categories=["Cs
     lambda segment: segment not in {".", ".."}
 )
 paths = st.lists(segments, max_size=4).map("/".join)
-targets: st.SearchStrategy[Target] = sites | st.builds(
-    CidPath, own_cids.map(lambda cid: cid.multihash), paths, st.booleans()
+targets: st.SearchStrategy[Target] = (
+    sites
+    | st.builds(CidPath, own_cids.map(lambda cid: cid.multihash), paths, st.booleans())
+    | (sites.map(lambda site: site.cid) | own_cids).map(lambda cid: PeerTarget(cid.multihash))
 )
 # Lines made of what lines are made of.
 likely_lines = st.lists(
     st.sampled_from(
-        ["/", "ipfs", "ipns", "/ipfs/", "/ipns/", "!", "#", "*", " ", "%", "%2F", "..", "-", ":", "a", "---"]
+        ["/", "ipfs", "ipns", "/ipfs/", "/ipns/", "/p2p/", "!", "#", "*", " ", "%", "%2F", "..", "-", ":", "a", "---"]
     )
     | targets.map(format_target)
     | st.text(max_size=5),

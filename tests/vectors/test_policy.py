@@ -23,7 +23,7 @@ from protocol.site_id import SiteId
 HERE = Path(__file__).parent
 SPEC = HERE.parents[1] / "docs/spec/policy.md"
 VECTORS: dict[str, Any] = json.loads((HERE / "policy.json").read_text("utf-8"))
-NAMES: dict[str, str] = VECTORS["sites"] | VECTORS["cids"] | VECTORS["names"]
+NAMES: dict[str, str] = VECTORS["sites"] | VECTORS["cids"] | VECTORS["names"] | VECTORS["peers"]
 
 
 def fill(text: str) -> str:
@@ -60,6 +60,7 @@ def subject_of(given: dict[str, Any]) -> Subject:
         domains=tuple(given.get("domains", [])),
         size_bytes=given.get("size_bytes"),
         local=given.get("local", False),
+        peer=fill(given["peer"]) if "peer" in given else None,
         names=tuple(name_key(name_of(fill(name))) for name in given.get("names", [])),
     )
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from node.policy.model import CidPath, HashTarget, NamePath, Rule, Target
+from node.policy.model import CidPath, HashTarget, NamePath, PeerTarget, Rule, Target
 from node.policy.rules import (
     BadRuleRow,
     BadTarget,
@@ -50,6 +50,38 @@ def test_a_site_in_any_form(text: str) -> None:
 )
 def test_content_in_any_form(text: str, target: Target) -> None:
     assert read_target(text) == target
+
+
+PEER = "12D3KooWK99VoVxNE7XzyBwXEzW7xhK7Gpv85r9F3V3fyKSUKPH5"
+RSA_PEER = "QmbFMke1KXqnYyBBWxB74N4c5SBnJMVAiMNRcGu6x1AwQH"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"/p2p/{PEER}",
+        f"/p2p/{PEER}/",
+        "/p2p/k51qzi5uqu5djmw2yvf8kk5cdjc1ddc00o4d5sjwi6f79xzcay9j3gkddw5uu4",
+        "/p2p/bafzaajaiaejcbcui4poxicprsx6vfwznhs5f24wkm4e36hmucin7g5eiag2a6324",
+        f"/ip4/192.0.2.1/tcp/4101/p2p/{PEER}",
+        f"/ip6/::1/tcp/4101/p2p/{PEER}",
+        f"/dns4/node.example/tcp/4101/p2p/{PEER}",
+    ],
+)
+def test_a_peer_in_any_form(text: str) -> None:
+    target = read_target(text)
+    assert isinstance(target, PeerTarget)
+    assert target_text(target) == f"/p2p/{PEER}"
+
+
+def test_a_peer_whose_key_is_no_ed25519_key() -> None:
+    assert target_text(read_target(f"/p2p/{RSA_PEER}")) == f"/p2p/{RSA_PEER}"
+
+
+@pytest.mark.parametrize("rest", ["", PEER[:-1], f"{PEER}/path", f"{PEER}*", str(CID), "example.org"])
+def test_what_is_no_peer(rest: str) -> None:
+    with pytest.raises(BadTarget):
+        read_target(f"/p2p/{rest}")
 
 
 @pytest.mark.parametrize(
