@@ -102,8 +102,9 @@ class Membership:
                 self._context.standing.count(trio.current_time(), stream.peer, error.code)
 
     async def compare(self, peer: PeerId) -> None:
-        """Learns what the peer knows of members, and tells it what it does not know. Raises PeerError."""
-        stream = await self._context.network.open(peer, MEMBERS_PROTOCOL, deadline_s=OPEN_DEADLINE_S)
+        """Learns what a connected peer knows of members, and tells it what it does not know. Raises PeerError."""
+        open_stream = self._context.network.open
+        stream = await open_stream(peer, MEMBERS_PROTOCOL, deadline_s=OPEN_DEADLINE_S, dial=False)
         async with FrameChannel(stream, idle_s=IDLE_S, write_s=IDLE_S) as channel:
             await exchange.compare(channel, self, peer)
 
@@ -240,7 +241,8 @@ class Membership:
         if not statements:
             return
         try:
-            stream = await self._context.network.open(peer, MEMBERS_PROTOCOL, deadline_s=OPEN_DEADLINE_S)
+            open_stream = self._context.network.open
+            stream = await open_stream(peer, MEMBERS_PROTOCOL, deadline_s=OPEN_DEADLINE_S, dial=False)
             async with FrameChannel(stream, idle_s=IDLE_S, write_s=IDLE_S) as channel:
                 await exchange.tell(channel, statements)
         except FednodeError as error:

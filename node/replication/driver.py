@@ -19,7 +19,7 @@ from node.core.copies import GRACE_S
 from node.core.machine import TICK_S, FederationCore
 from node.core.peers import key_of, peer_of
 from node.net.channel import FrameChannel
-from node.net.port import Network, PeerConnected, PeerDisconnected, PeerId, ProtocolUnsupported
+from node.net.port import Network, PeerConnected, PeerDisconnected, PeerId, PeerUnreachable, ProtocolUnsupported
 from node.replication.announced import AnnouncedThrough
 from node.replication.context import IDLE_S, OPEN_DEADLINE_S, Context
 from node.replication.fetching import Fetched, fetch_release
@@ -291,9 +291,13 @@ class Replicator:
             async with self._exchange_limit:
                 if self.care is not None:
                     await self.care.meet(peer)
-                stream = await self.context.network.open(peer, SYNC_PROTOCOL, deadline_s=OPEN_DEADLINE_S)
+                # Who has left is not dialled: the addresses that a stranger claims to have may be those of others.
+                open_stream = self.context.network.open
+                stream = await open_stream(peer, SYNC_PROTOCOL, deadline_s=OPEN_DEADLINE_S, dial=False)
                 async with FrameChannel(stream, idle_s=IDLE_S, write_s=IDLE_S) as channel:
                     await compare_heads(self.context, channel, peer)
+        except PeerUnreachable as error:
+            log.debug("cannot compare heads with %s: %s", peer, error)
         except ProtocolUnsupported:
             # A publisher that only hands something in, or another kind of libp2p node: nobody to compare heads with.
             self.tell(ins.PeerDown(peer))

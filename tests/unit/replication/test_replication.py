@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import trio
+import trio.testing
 
 from node.core import inputs as ins
 from node.net.channel import FrameChannel
@@ -78,6 +79,15 @@ async def test_a_node_that_was_cut_off_catches_up_when_it_is_back() -> None:
         air.heal(nodes[0].network.local_peer, nodes[1].network.local_peer)
         await connect(nodes[1], nodes[0])
         await until(lambda: nodes[1].holds(second))
+
+
+async def test_who_connects_and_leaves_at_once_is_not_dialled() -> None:
+    async with ring(2) as (_, (node, visitor)):
+        node.host(TreeSite(FILES))
+        await connect(visitor, node)
+        visitor.network.drop(node.network.local_peer)
+        await trio.testing.wait_all_tasks_blocked(0.1)
+        assert not node.network.peers()
 
 
 async def test_a_node_that_knows_a_head_nobody_has_takes_the_best_there_is() -> None:
