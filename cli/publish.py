@@ -15,7 +15,7 @@ signed when it was made and needs no key.
 
 A domain leads to the site once it has a DNS record, too:
   _dnslink.NAME  TXT  "dnslink=/ipns/SITE"
-Domains stay from release to release until --domain or --no-domains says else.
+Domains and named hosts stay from release to release until an option says else.
 
 Names that begin with a dot stay out, except .well-known.
 
@@ -42,6 +42,14 @@ Exit codes:
     "--domain", "domains", metavar="NAME", multiple=True, help="Serve the site under this domain (repeatable)."
 )
 @click.option("--no-domains", is_flag=True, help="Serve the site under no domain any more.")
+@click.option(
+    "--host",
+    "hosts",
+    metavar="NODE",
+    multiple=True,
+    help="Name a node that hosts the site, to be found by (repeatable).",
+)
+@click.option("--no-hosts", is_flag=True, help="Name no host any more.")
 @click.option("--hidden", is_flag=True, help="Publish names that begin with a dot, too.")
 @click.option("--dereference", is_flag=True, help="Publish what symbolic links point to, not the links.")
 @click.option("--force", is_flag=True, help="Sign a new release even if nothing has changed.")
@@ -56,6 +64,8 @@ def command(
     max_hosts: int | None,
     domains: tuple[str, ...],
     no_domains: bool,
+    hosts: tuple[str, ...],
+    no_hosts: bool,
     hidden: bool,
     dereference: bool,
     force: bool,
@@ -72,10 +82,12 @@ def command(
     from cli.publishing.scan import ScanOptions
     from cli.publishing.sequence import Wishes
     from cli.releases import publish_bundle, publish_folder
-    from cli.report import echo_outcome, outcome_json
+    from cli.outcome import echo_outcome, outcome_json
 
     if domains and no_domains:
         raise click.UsageError("--domain and --no-domains exclude each other")
+    if hosts and no_hosts:
+        raise click.UsageError("--host and --no-hosts exclude each other")
     destination = Destination.of(nodes, config_file, data_dir)
     wishes = Wishes(
         seq=seq,
@@ -83,6 +95,7 @@ def command(
         max_hosts=max_hosts,
         force=force,
         domains=domains if domains or no_domains else None,
+        hosts=hosts if hosts or no_hosts else None,
     )
     if path.is_dir():
         scan_options = ScanOptions(hidden=hidden, dereference=dereference)

@@ -81,4 +81,5 @@ def _release(head: dict[str, Any]) -> list[tuple[str, object]]:
         ("size", f"{human_size(head['size_bytes'])} in {count(head['block_count'], 'block')}"),
         ("hosts", f"{head['min_hosts']} to {head['max_hosts']} wished for"),
         ("domains", ", ".join(head["domains"])),
+        *(("found at", address) for address in head["hosts"]),
     ]

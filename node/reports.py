@@ -113,6 +113,7 @@ def _release(signed: SignedRelease) -> Json:
         "min_hosts": release.band.min_hosts,
         "max_hosts": release.band.max_hosts,
         "domains": list(release.domains),
+        "hosts": list(release.hosts),
         "created_s": release.created_s,
         "ended": release.ended,
     }

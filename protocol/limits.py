@@ -62,6 +62,8 @@ RELEASE_MAX_BYTES: Final = 5120  # a signed release; small enough that heads tra
 RELEASE_RECORD_MAX_BYTES: Final = 512  # the IPNS record in it; ours have about 400
 DOMAINS_MAX: Final = 12  # domain names that one release may wish for; what fits the size above
 DOMAIN_MAX_CHARS: Final = 253  # RFC 1035, 2.3.4, as text without the final dot
+HOSTS_NAMED_MAX: Final = 4  # addresses of hosts that one release may name; what fits beside the domains
+HOST_ADDRESS_MAX_CHARS: Final = 180  # one of them; /dns4/NAME/tcp/PORT/p2p/ID has 85 and the name
 BAND_MAX_HOSTS: Final = 10_000  # replica band; more hosts than any federation is planned for
 
 # IPNS
@@ -102,6 +104,7 @@ NOTICES_MAX: Final = 4  # notices in one message
 APPEAL_MAX_BYTES: Final = 20 * KIB  # a signed appeal
 APPEAL_TEXT_MAX_CHARS: Final = 4000  # about two pages; who has more to say can link it
 EXPORT_NONCE_BYTES: Final = 32  # no two are ever the same
+REPORT_PROOF_BITS_MAX: Final = 28  # of work for a report: minutes of one core
 
 # Bitswap (docs/spec/bitswap.md)
 BITSWAP_MESSAGE_MAX_BYTES: Final = 4 * MIB  # one message that is read; what Kubo and Helia take
@@ -135,7 +138,11 @@ assert BLOCK_MAX_BYTES <= FOREIGN_BLOCK_MAX_BYTES
 assert FRAME_MAX_BYTES < 2**32
 assert MESSAGE_MAX_BYTES < FRAME_MAX_BYTES
 assert (
-    DOMAINS_MAX * (DOMAIN_MAX_CHARS + 2) + 4 * CID_BYTES + SIGNATURE_BYTES + 2 * _MAP_KEYS_BYTES
+    DOMAINS_MAX * (DOMAIN_MAX_CHARS + 2)
+    + HOSTS_NAMED_MAX * (HOST_ADDRESS_MAX_CHARS + 2)
+    + 4 * CID_BYTES
+    + SIGNATURE_BYTES
+    + 2 * _MAP_KEYS_BYTES
     <= RELEASE_MAX_BYTES - RELEASE_RECORD_MAX_BYTES
 )
 assert RELEASE_RECORD_MAX_BYTES <= IPNS_RECORD_MAX_BYTES

@@ -14,6 +14,8 @@ from protocol.limits import (
     CREATED_MAX_S,
     DOMAIN_MAX_CHARS,
     DOMAINS_MAX,
+    HOST_ADDRESS_MAX_CHARS,
+    HOSTS_NAMED_MAX,
     RELEASE_MAX_BYTES,
     SEQ_MAX,
     SIGNATURE_BYTES,
@@ -38,6 +40,9 @@ _LABEL = "[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
 # The last label begins with a letter: 127.0.0.1 is no name.
 _DOMAIN_NAME = re.compile(rf"(?:{_LABEL}\.)+(?=[a-z]){_LABEL}")
 
+# A multiaddr with the host's peer id. Nodes make of it what they can: the parts between are not looked at here.
+_HOST = re.compile(r"(?:/[\x21-\x2e\x30-\x7e]+)+/p2p/[0-9A-Za-z]+")
+
 
 @dataclass(frozen=True, slots=True)
 class Band:
@@ -61,6 +66,7 @@ class Release:
     `size_bytes` and `block_count` sum up the unique blocks under `root`, without the release's own. A release
     that ends its site has `ended` set, no root, zero sizes, and the highest sequence there is: it comes after
     all others, and none comes after it (docs/spec/release.md, 5). `created_s` is Unix time, informative only.
+    `hosts` are addresses at which hosts of the site may be found, each ending in /p2p/ID: hints, and no more.
     """
 
     site: SiteId
@@ -73,6 +79,7 @@ class Release:
     domains: tuple[str, ...] = ()
     created_s: int = 0
     ended: bool = False
+    hosts: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         take_site(self.site)
@@ -83,6 +90,7 @@ class Release:
         _check_prev(self.prev, self.seq)
         _check_content(self)
         _check_domains(self.domains)
+        _check_hosts(self)
 
     @classmethod
     def end_of(cls, site: SiteId, *, prev: Cid | None, created_s: int) -> "Release":
@@ -90,9 +98,11 @@ class Release:
         return cls(site, SEQ_MAX, prev, None, 0, 0, DEFAULT_BAND, (), created_s, ended=True)
 
     def encode(self) -> bytes:
-        """The payload: a canonical map of all fields."""
+        """The payload: a canonical map of all fields, `hosts` only if there are any."""
+        hosts: dict[str, canonical.Packable] = {"hosts": self.hosts} if self.hosts else {}
         return canonical.pack(
-            {
+            hosts
+            | {
                 "band": [self.band.min_hosts, self.band.max_hosts],
                 "block_count": self.block_count,
                 "created_s": self.created_s,
@@ -112,11 +122,16 @@ class Release:
 
         Types are checked here, ranges where a Release is constructed.
         """
-        found = take_map(canonical.unpack(payload, max_bytes=RELEASE_MAX_BYTES), "release", _FIELDS)
+        value = canonical.unpack(payload, max_bytes=RELEASE_MAX_BYTES)
+        names_hosts = isinstance(value, dict) and "hosts" in value
+        found = take_map(value, "release", _FIELDS if names_hosts else _FIELDS - {"hosts"})
         band = take_list(found["band"], "band", 2)
         if len(band) != 2:
             raise Malformed("band is not a pair")
         domains = take_list(found["domains"], "domains", DOMAINS_MAX)
+        hosts = take_list(found["hosts"], "hosts", HOSTS_NAMED_MAX) if names_hosts else []
+        if names_hosts and not hosts:
+            raise Malformed("hosts are named, and there are none")
         prev, root = found["prev"], found["root"]
         return cls(
             site=take_site(found["site"]),
@@ -129,6 +144,7 @@ class Release:
             domains=tuple(take_str(name, "domain") for name in domains),
             created_s=take_int(found["created_s"], "created_s"),
             ended=take_bool(found["ended"], "ended"),
+            hosts=tuple(take_str(address, "host") for address in hosts),
         )
 
 
@@ -167,6 +183,17 @@ def _check_domains(domains: tuple[str, ...]) -> None:
     for name in domains:
         if not _DOMAIN_NAME.fullmatch(take_str(name, "domain", DOMAIN_MAX_CHARS)):
             raise Malformed("a domain is not a lower-case DNS name of two labels or more")
+
+
+def _check_hosts(release: Release) -> None:
+    take_list(list(release.hosts), "hosts", HOSTS_NAMED_MAX)
+    if release.hosts and release.ended:
+        raise Malformed("a release that ends its site names hosts")
+    if list(release.hosts) != sorted(set(release.hosts)):
+        raise Malformed("hosts are not sorted, or not unique")
+    for address in release.hosts:
+        if not _HOST.fullmatch(take_str(address, "host", HOST_ADDRESS_MAX_CHARS)):
+            raise Malformed("a host is no multiaddr that ends in /p2p/ID")
 
 
 @dataclass(frozen=True, slots=True)

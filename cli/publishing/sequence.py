@@ -8,8 +8,10 @@ from dataclasses import dataclass
 
 from cli.errors import CommandError
 from cli.publishing.source import BlockSource
+from node.net.addresses import Address
+from node.net.port import BadAddress
 from protocol.dnslink import is_domain
-from protocol.limits import DOMAINS_MAX, SEQ_MAX
+from protocol.limits import DOMAINS_MAX, HOST_ADDRESS_MAX_CHARS, HOSTS_NAMED_MAX, SEQ_MAX
 from protocol.release import DEFAULT_BAND, Band, Release, SignedRelease
 from protocol.site_id import SiteId
 
@@ -19,6 +21,7 @@ class Wishes:
     """What the publisher asks for: at least this sequence number, this replica band, a new release in any case.
 
     domains: under which the site may be served, instead of those of the last release; None: those.
+    hosts: addresses at which it may be found; likewise.
     """
 
     seq: int | None = None
@@ -26,6 +29,7 @@ class Wishes:
     max_hosts: int | None = None
     force: bool = False
     domains: tuple[str, ...] | None = None
+    hosts: tuple[str, ...] | None = None
 
 
 def newest(releases: Iterable[SignedRelease | None]) -> SignedRelease | None:
@@ -62,6 +66,27 @@ def domains_of(last: SignedRelease | None, wishes: Wishes) -> tuple[str, ...]:
     return tuple(names)
 
 
+def hosts_of(last: SignedRelease | None, wishes: Wishes) -> tuple[str, ...]:
+    """The wish, else what the last release had. CommandError for what is no address of a node."""
+    if wishes.hosts is None:
+        return last.release.hosts if last is not None else ()
+    for text in wishes.hosts:
+        try:
+            address = Address.parse(text)
+        except BadAddress as error:
+            raise CommandError(str(error), hint=error.hint) from None
+        if address.peer is None or len(text) > HOST_ADDRESS_MAX_CHARS:
+            raise CommandError(
+                f"{text!r} cannot be named as a host",
+                hint=f"write /dns4/NAME/tcp/PORT/p2p/ID with at most {HOST_ADDRESS_MAX_CHARS} characters; "
+                "`fednode status` on the host shows it",
+            )
+    names = sorted(set(wishes.hosts))
+    if len(names) > HOSTS_NAMED_MAX:
+        raise CommandError(f"a release can name {HOSTS_NAMED_MAX} hosts, not {len(names)}")
+    return tuple(names)
+
+
 def unchanged(last: SignedRelease | None, source: BlockSource, wishes: Wishes) -> bool:
     """Whether the last release says already what a new one would say."""
     return (
@@ -69,6 +94,7 @@ def unchanged(last: SignedRelease | None, source: BlockSource, wishes: Wishes) -
         and last.release.root == source.root
         and last.release.band == band_of(last, wishes)
         and last.release.domains == domains_of(last, wishes)
+        and last.release.hosts == hosts_of(last, wishes)
         and not wishes.force
         and (wishes.seq is None or wishes.seq <= last.seq)
     )
@@ -87,6 +113,7 @@ def next_release(site: SiteId, last: SignedRelease | None, source: BlockSource, 
         band=band_of(last, wishes),
         domains=domains_of(last, wishes),
         created_s=int(time.time()),
+        hosts=hosts_of(last, wishes),
     )
 
 

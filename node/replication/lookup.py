@@ -1,9 +1,9 @@
-"""Finding hosts of a site: the peers that are connected, then what the DHT says."""
+"""Finding hosts of a site: the peers that are connected and those that its releases name, then what the DHT says."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import trio
 
@@ -46,17 +46,35 @@ async def ask(context: Context, peer: PeerId, site: SiteId) -> SignedRelease | m
 Take = Callable[[PeerId, SignedRelease], None]
 
 
-async def find_heads(context: Context, site: SiteId, take: Take, *, hurry: bool = False) -> None:
-    """Asks connected peers, then hosts found in the DHT; `take(peer, signed)` is called for each head as it comes.
+def named_hosts(context: Context, site: SiteId, more: Iterable[SignedRelease] = ()) -> list[PeerId]:
+    """The nodes that the known releases of a site, and `more` of them, name as its hosts; remembers where they are."""
+    state = context.core.state_of(site)
+    known = [signed for signed in (state.head, state.held) if signed is not None] if state is not None else []
+    found: dict[PeerId, None] = {}
+    for signed in (*known, *more):
+        for address in signed.release.hosts:
+            peer = address.rpartition("/p2p/")[2]
+            context.network.remember(peer, [address])
+            found[peer] = None
+    # One that cannot be dialled, such as this node itself, is not in the address book.
+    return [peer for peer in found if context.network.known_addresses(peer)]
 
-    With `hurry` (a reader waits) the first head shortens the wait for others to GRACE_S and spares the DHT.
+
+async def find_heads(
+    context: Context, site: SiteId, take: Take, *, hurry: bool = False, known: Iterable[SignedRelease] = ()
+) -> None:
+    """Asks connected peers and named hosts, then those that the DHT finds; `take(peer, signed)` gets each head at once.
+
+    With `hurry` (a reader waits) the first head shortens the wait for others to GRACE_S and spares the DHT. known:
+    releases of the site that the core does not know of.
     """
-    connected = [info.peer for info in context.network.peers()][:PEERS_ASKED_MAX]
-    found = await _ask_all(context, connected, site, take, hurry)
+    first = [info.peer for info in context.network.peers()][:PEERS_ASKED_MAX]
+    first += [peer for peer in named_hosts(context, site, known) if peer not in first]
+    found = await _ask_all(context, first, site, take, hurry)
     if found and hurry:
         return
     providers = await context.network.find_providers(dht_key(site), limit=PROVIDERS_MAX, deadline_s=LOOKUP_DEADLINE_S)
-    fresh = [peer for peer, _ in providers if peer not in connected and peer != context.network.local_peer]
+    fresh = [peer for peer, _ in providers if peer not in first and peer != context.network.local_peer]
     for peer, addresses in providers:
         context.network.remember(peer, addresses)
     await _ask_all(context, fresh, site, take, hurry)

@@ -1,4 +1,5 @@
-"""Staying connected: bootstrap nodes first, then peers remembered from earlier runs, then members in other networks."""
+"""Staying connected: bootstrap nodes first, then peers remembered from earlier runs, then members in other networks,
+and, alone, the hosts that releases name."""
 
 from __future__ import annotations
 
@@ -11,6 +12,7 @@ import trio
 from node.core.peers import peer_of
 from node.net.port import NetEvent, PeerConnected, PeerId
 from node.replication.context import Context
+from node.replication.lookup import named_hosts
 from protocol.errors import FednodeError, PeerError
 
 # Enough that the loss of a few cuts nobody off; each costs memory and keep-alives.
@@ -18,6 +20,7 @@ NEIGHBOURS_MIN = 8
 DIALS_AT_ONCE = 4
 DIAL_DEADLINE_S = 10.0
 ROUND_S = 5.0
+SITES_LOOKED_AT = 64
 BACKOFF_MAX_S = 120.0
 
 log = logging.getLogger(__name__)
@@ -53,6 +56,8 @@ class Neighbours:
             rows = await self._context.in_store(self._context.store.peers)
             wanted += [row.peer for row in rows if row.peer not in connected and row.peer not in wanted]
             wanted += [peer for peer in self._members(connected) if peer not in wanted]
+        if not connected:
+            wanted += [peer for peer in self._named() if peer not in wanted]
         now_s = trio.current_time()
         due = [peer for peer in wanted if self._next_dial_s.get(peer, 0) <= now_s and peer != network.local_peer]
         limit = trio.CapacityLimiter(DIALS_AT_ONCE)
@@ -68,6 +73,13 @@ class Neighbours:
         drawn = random.sample(others, min(len(others), 8 * NEIGHBOURS_MIN))
         drawn.sort(key=lambda known: known.network in near)
         return [peer_of(known.signed.node) for known in drawn[:NEIGHBOURS_MIN]]
+
+    def _named(self) -> list[PeerId]:
+        """Hosts named in the releases of some sites that are known here."""
+        context, sites = self._context, self._context.core.sites()
+        drawn = random.sample(sites, min(len(sites), SITES_LOOKED_AT))
+        found = dict.fromkeys(peer for site in drawn for peer in named_hosts(context, site))
+        return list(found)[:NEIGHBOURS_MIN]
 
     async def _dial(self, peer: PeerId, limit: trio.CapacityLimiter) -> None:
         network = self._context.network

@@ -139,7 +139,8 @@ class OnDemand:
         if is_fresh:
             return
         with trio.move_on_after(RESOLVE_DEADLINE_S):
-            await find_heads(self._context, site, found.take, hurry=below is None)
+            known = [found.newest] if found.newest is not None else []
+            await find_heads(self._context, site, found.take, hurry=below is None, known=known)
         found.looked_at_s, found.sought_seq = trio.current_time(), known_seq
         if below is not None:
             found.looked_widely_at_s = found.looked_at_s

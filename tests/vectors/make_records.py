@@ -110,6 +110,7 @@ def _fields(signed: SignedRelease) -> dict[str, object]:
         "domains": list(release.domains),
         "created_s": release.created_s,
         "ended": release.ended,
+        "hosts": list(release.hosts),
     }
 
 
@@ -133,13 +134,25 @@ def second_release() -> SignedRelease:
     return sign_release(release, KEYS[0])
 
 
+HOSTS = (
+    "/dns4/host.example/tcp/4101/p2p/12D3KooWDpJ7As7BWAwRMfu1VU2WCqNjvq387JEYKDBj4kx6nXTN",
+    "/ip6/2001:db8::7/tcp/4101/p2p/12D3KooWEyoppNCUx8Yx66oV9fJnriXwCcXwDDUA2kj6vnc6iDEp",
+)
+
+
+def hosts_release() -> SignedRelease:
+    """As the first one, and names hosts."""
+    return sign_release(Release(SITES[0], 1, None, ROOT, 1234, 3, Band(3, 12), (), 1_800_000_000, hosts=HOSTS), KEYS[0])
+
+
 def end_release() -> SignedRelease:
     return sign_release(Release.end_of(SITES[0], prev=second_release().cid, created_s=1_800_172_800), KEYS[0])
 
 
 def releases() -> dict[str, object]:
     valid = []
-    for name, signed in (("first", first_release()), ("second", second_release()), ("end", end_release())):
+    made = {"first": first_release(), "second": second_release(), "end": end_release(), "hosts": hosts_release()}
+    for name, signed in made.items():
         valid.append(
             {
                 "name": name,
@@ -288,6 +301,14 @@ def _bad_payloads() -> list[dict[str, str]]:
         ("created before 1970", {"created_s": -1}, "malformed"),
         ("created after 9999", {"created_s": 253_402_300_800}, "over-limit"),
         ("ended as integer", {"ended": 1}, "malformed"),
+        ("hosts, but none", {"hosts": []}, "malformed"),
+        ("hosts not sorted", {"hosts": list(reversed(HOSTS))}, "malformed"),
+        ("a host twice", {"hosts": [HOSTS[0], HOSTS[0]]}, "malformed"),
+        ("a host without a peer id", {"hosts": ["/ip4/192.0.2.1/tcp/4101"]}, "malformed"),
+        ("a host that is no multiaddr", {"hosts": ["host.example:4101"]}, "malformed"),
+        ("a host as byte string", {"hosts": [HOSTS[0].encode()]}, "malformed"),
+        ("five hosts", {"hosts": [HOSTS[0] + letter for letter in "abcde"]}, "over-limit"),
+        ("a host over 180 characters", {"hosts": ["/dns4/" + "a" * 150 + HOSTS[0][18:]]}, "over-limit"),
     ]
     made += [(why, _envelope(canonical.pack(good | change)), error) for why, change, error in changes]
     ends: list[tuple[str, dict[str, canonical.Packable], str]] = [
@@ -295,6 +316,7 @@ def _bad_payloads() -> list[dict[str, str]]:
         ("an end with a size", {"size_bytes": 1}, "malformed"),
         ("an end with blocks", {"block_count": 1}, "malformed"),
         ("an end with an ordinary seq", {"seq": 3}, "malformed"),
+        ("an end with hosts", {"hosts": list(HOSTS)}, "malformed"),
     ]
     made += [(why, _envelope(canonical.pack(end | change)), error) for why, change, error in ends]
     return [_bad(why, raw, error) for why, raw, error in made]

@@ -122,10 +122,9 @@ def test_bytes_that_are_not_canonical(entry: dict[str, str]) -> None:
 
 def release_of(fields: dict[str, Any]) -> Release:
     optional = {name: None if fields[name] is None else Cid.from_text(fields[name]) for name in ("prev", "root")}
+    lists = {name: tuple(fields[name]) for name in ("domains", "hosts")}
     site = SiteId.from_text(fields["site"])
-    return Release(
-        **(fields | optional | {"site": site, "band": Band(*fields["band"]), "domains": tuple(fields["domains"])})
-    )
+    return Release(**(fields | optional | lists | {"site": site, "band": Band(*fields["band"])}))
 
 
 @pytest.mark.parametrize("entry", entries("releases.json", "valid"))

@@ -14,8 +14,9 @@ from cli.errors import CommandError, FolderChanged
 from cli.publishing.exchange import NodeResult
 from cli.publishing.flow import NoNodeListens, NoNodeReached, Outcome, Silent, publish
 from cli.publishing.folder import FolderSource, read_folder
-from cli.publishing.sequence import Wishes, band_of, newest, next_end, next_release, unchanged
+from cli.publishing.sequence import Wishes, band_of, hosts_of, newest, next_end, next_release, unchanged
 from node.net.channel import FrameChannel
+from node.net.peer_ids import peer_id_of_seed
 from protocol import messages as msg
 from protocol.builder import leaf
 from protocol.errors import PeerError
@@ -191,6 +192,20 @@ def test_wishes_and_bands(source: FolderSource) -> None:
     assert not unchanged(last, source, Wishes(seq=4))
     assert not unchanged(last, source, Wishes(force=True))
     assert not unchanged(last, source, Wishes(min_hosts=4))
+
+
+def test_named_hosts_stay_until_others_are_named(source: FolderSource) -> None:
+    named = [f"/ip4/192.0.2.{number}/tcp/4101/p2p/{peer_id_of_seed(bytes([number]) * 32)}" for number in range(1, 6)]
+    wishes = Wishes(hosts=(named[1], named[0]))
+    first = sign_release(next_release(SITE, None, source, wishes), KEY)
+    assert first.release.hosts == tuple(named[:2])
+    assert unchanged(first, source, Wishes())
+    assert hosts_of(first, Wishes()) == tuple(named[:2])
+    assert hosts_of(first, Wishes(hosts=())) == ()
+    assert not unchanged(first, source, Wishes(hosts=(named[0],)))
+    for wrong in (named, ["/ip4/192.0.2.1/tcp/4101"], ["host.example"], [f"/dns4/{'a.' * 60}b/tcp/1{named[0][22:]}"]):
+        with pytest.raises(CommandError):
+            hosts_of(None, Wishes(hosts=tuple(wrong)))
 
 
 def test_sequence_numbers_end(source: FolderSource) -> None:

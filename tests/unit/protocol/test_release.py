@@ -9,7 +9,16 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from protocol import canonical
 from protocol.cid import DAG_PB, RAW, Cid
 from protocol.errors import BadSignature, DecodeError, Malformed, OverLimit, StaleRelease, WrongSite
-from protocol.limits import BAND_MAX_HOSTS, BLOCK_MAX_BYTES, CREATED_MAX_S, DOMAINS_MAX, RELEASE_MAX_BYTES, SEQ_MAX
+from protocol.limits import (
+    BAND_MAX_HOSTS,
+    BLOCK_MAX_BYTES,
+    CREATED_MAX_S,
+    DOMAINS_MAX,
+    HOST_ADDRESS_MAX_CHARS,
+    HOSTS_NAMED_MAX,
+    RELEASE_MAX_BYTES,
+    SEQ_MAX,
+)
 from protocol.release import Band, Release, SignedRelease, check_may_hold, check_successor, sign_release
 from protocol.site_id import SiteId
 
@@ -89,7 +98,10 @@ def test_the_largest_release_fits() -> None:
         domains=domains,
         created_s=CREATED_MAX_S,
         ended=False,
+        hosts=tuple(f"/dns4/{letter * (HOST_ADDRESS_MAX_CHARS - 12)}/p2p/Q" for letter in "abcd"),
     )
+    assert {len(address) for address in release.hosts} == {HOST_ADDRESS_MAX_CHARS}
+    assert len(release.hosts) == HOSTS_NAMED_MAX
     raw = sign_release(release, KEY).encode()
     assert len(raw) <= RELEASE_MAX_BYTES
     assert SignedRelease.decode(raw).release == release
@@ -120,6 +132,23 @@ def test_names_that_are_domains(domain: str) -> None:
 def test_names_that_are_no_domains(domain: str) -> None:
     with pytest.raises(Malformed):
         replace(FIRST, domains=(domain,))
+
+
+@pytest.mark.parametrize("host", ["/ip4/192.0.2.1/tcp/1/p2p/12D3KooW", "/dns4/a.b/p2p/Qm", "/p2p-circuit/p2p/k2k4"])
+def test_addresses_that_a_release_may_name(host: str) -> None:
+    assert SignedRelease.decode(sign_release(replace(FIRST, hosts=(host,)), KEY).encode()).release.hosts == (host,)
+
+
+@pytest.mark.parametrize(
+    "host", ["", "/", "/p2p/Qm", "a/p2p/Qm", "/ip4//p2p/Qm", "/a b/p2p/Qm", "/a/p2p/Qm/tcp/1", "/a/p2p/"]
+)
+def test_addresses_that_no_release_names(host: str) -> None:
+    with pytest.raises(Malformed):
+        replace(FIRST, hosts=(host,))
+
+
+def test_a_release_that_names_no_host_has_the_bytes_of_one_that_could_not() -> None:
+    assert b"hosts" not in FIRST.encode()
 
 
 def test_a_band() -> None:
