@@ -71,7 +71,7 @@ def command(
         return 0
     from cli.destination import Destination
     from cli.releases import publish_bundle
-    from cli.report import echo_outcome, outcome_json
+    from cli.outcome import echo_outcome, outcome_json
 
     destination = Destination.of((), config_file, data_dir)
     outcome = publish_bundle(file, destination)

@@ -35,7 +35,7 @@ def command(
     """End a site for good, everywhere, signed by its key."""
     from cli.destination import Destination
     from cli.releases import end_site, site_of
-    from cli.report import echo_outcome, outcome_json
+    from cli.outcome import echo_outcome, outcome_json
 
     destination = Destination.of(nodes, config_file, data_dir)
     if not yes:
