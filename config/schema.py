@@ -118,7 +118,8 @@ class GatewaySettings:
         kinds.choice("off", "sites", "all"),
         "sites",
         "What is fetched from its hosts, verified and cached when a reader asks for a site that is not kept here. "
-        "sites: what the hosting settings would accept; all: whatever no rule refuses; off: nothing.",
+        "sites: what the hosting settings would accept; all: whatever no rule refuses, and trees of the IPFS "
+        "network under their CIDs and IPNS names, too; off: nothing.",
     )
     list_sites: bool = setting(kinds.BOOL, False, "List the hosted sites on the gateway's front page.")
     take_records: bool = setting(

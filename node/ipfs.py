@@ -9,6 +9,7 @@ import trio
 
 from config.schema import GatewaySettings
 from node.bitswap.imports import Imports
+from node.bitswap.reading import TreeReadings
 from node.bitswap.server import BitswapServer
 from node.replication.context import Context
 from node.routing.desk import NameDesk
@@ -26,12 +27,14 @@ class Ipfs:
         self._server = BitswapServer(context)
         self.names = Names(context.store, context.network, self._routers)
         self.trees = Trees(context)
+        self._readings = TreeReadings(context, self._server.client, self._routers)
         self.imports = Imports(context, self._server.client, self._routers, self.names)
 
     def name_desk(self, settings: GatewaySettings) -> NameDesk:
-        """For readers who ask for names of others."""
+        """For readers who ask for names of others, and for trees."""
         finds = settings.fetch_on_miss != "off"
-        return NameDesk(self._context, self.names, finds=finds, takes=settings.take_records)
+        trees = self._readings if settings.fetch_on_miss == "all" else None
+        return NameDesk(self._context, self.names, trees, finds=finds, takes=settings.take_records)
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Until cancelled."""

@@ -46,7 +46,8 @@ class UnwantedBlock(PeerError):
 class Fetch:
     """One tree being fetched. `want` blocks, `add_peer` whoever may have them, and `receive` what comes."""
 
-    def __init__(self, context: Context, root: Cid, nursery: trio.Nursery) -> None:
+    def __init__(self, context: Context, root: Cid, nursery: trio.Nursery, *, for_readers: bool) -> None:
+        self.for_readers = for_readers
         self._context = context
         self._wants = Wants(root)
         self._nursery = nursery
@@ -78,6 +79,11 @@ class Fetch:
         self._wants.add(cids)
         if len(self._wants) > WANTED_MAX:
             raise OverLimit(f"more than {WANTED_MAX} blocks are wanted at a time")
+        self._wake()
+
+    def forget(self, cids: Iterable[Cid]) -> None:
+        """Blocks that nobody waits for any more."""
+        self._wants.forget(cids)
         self._wake()
 
     def add_peer(self, peer: PeerId) -> None:
@@ -233,15 +239,15 @@ class BitswapClient:
                         fetch.reconnect(event.peer)
 
     @asynccontextmanager
-    async def fetch(self, root: Cid) -> AsyncIterator[Fetch]:
-        """A fetch of the tree under `root`; it ends with the block. Raises TooManyFetches."""
-        if len(self._fetches) >= FETCHES_MAX:
+    async def fetch(self, root: Cid, *, for_readers: bool = False) -> AsyncIterator[Fetch]:
+        """A fetch of the tree under `root`; it ends with the block. Raises TooManyFetches, but not for readers."""
+        if not for_readers and sum(not each.for_readers for each in self._fetches) >= FETCHES_MAX:
             raise TooManyFetches(
                 f"{FETCHES_MAX} imports from the network are under way", hint="wait until one has ended"
             )
         failure: FednodeError | None = None
         async with trio.open_nursery() as nursery:
-            found = Fetch(self._context, root, nursery)
+            found = Fetch(self._context, root, nursery, for_readers=for_readers)
             self._fetches.append(found)
             nursery.start_soon(found.watch)
             try:

@@ -105,6 +105,14 @@ class Wants:
                 self._wanted[cid.multihash] = _Wanted(cid)
                 self._queue[cid.multihash] = None
 
+    def forget(self, cids: Iterable[Cid]) -> None:
+        """Wants them no more, and takes back what was asked of peers."""
+        for cid in cids:
+            wanted = self._wanted.pop(cid.multihash, None)
+            self._queue.pop(cid.multihash, None)
+            for peer in wanted.asked if wanted is not None else ():
+                self._take_back(self._peers[peer], cid)
+
     def take_block(self, now_s: float, peer: PeerId, cid: Cid) -> Cid | None:
         """The CID under which the block was wanted; None for one that is not wanted any more.
 

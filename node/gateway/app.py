@@ -71,8 +71,10 @@ class GatewayApp:
         self._domains = settings.domains
         self._list_sites = settings.list_sites
         self._view = StoreView(reader, ListFiles(settings.store_dir.parent / "lists"))
-        blocks = Blocks(reader, backend)
-        heads = Heads(self._view, backend, names, fetch_on_miss=settings.fetch_on_miss)
+        blocks = Blocks(reader, backend, names)
+        heads = Heads(
+            self._view, backend, names, fetch_on_miss=settings.fetch_on_miss, fetch_trees=settings.fetch_trees
+        )
         self._blocks = blocks
         self._names = Domains(
             self._view,

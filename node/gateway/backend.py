@@ -9,6 +9,7 @@ One connection carries one request and its answer; closing it early withdraws th
     {"op": "identity"}                                   → {"ok": canonical msgpack of [peer id, [address, …]]}
     {"op": "desk", "body": JSON}                         → {"ok": JSON}, see node/casework/desk.py
     {"op": "find-name", "name": multihash}               → {"ok": true}: its record is in the store
+    {"op": "fetch-tree", "root": CID, "cid": CID}        → {"ok": true}: the store has the block
     {"op": "put-name", "name": multihash, "record": …}   → {"ok": true}: this IPNS record is in the store
     any                                                  → {"error": kind, "reason": text}
 """
@@ -83,7 +84,7 @@ class Backend(Protocol):
 
 
 class NameBackend(Protocol):
-    """The daemon's side of names of others (multihashes of keys)."""
+    """The daemon's side of names of others (multihashes of keys), and of the trees that they lead to."""
 
     async def find_name(self, name: bytes) -> None:
         """Look for the best record of a name, so that the store has it if there is one. Raises Unavailable."""
@@ -91,6 +92,10 @@ class NameBackend(Protocol):
 
     async def put_name(self, name: bytes, record: bytes) -> None:
         """Take the record of somebody who published it here. Raises Unavailable."""
+        ...
+
+    async def fetch_tree_block(self, root: Cid, cid: Cid) -> None:
+        """As Backend.fetch_block, for a tree that is no site's. Raises Unavailable."""
         ...
 
 
@@ -104,6 +109,10 @@ class NoNames:
     async def put_name(self, name: bytes, record: bytes) -> None:
         """Raises Unavailable."""
         raise Unavailable("refused", "this node takes no records")
+
+    async def fetch_tree_block(self, root: Cid, cid: Cid) -> None:
+        """Raises Unavailable."""
+        raise Unavailable("not-found", "this node fetches no trees for readers")
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +172,18 @@ class FindName:
 
 
 @dataclass(frozen=True, slots=True)
+class FetchTreeBlock:
+    """Ask for a block of a tree."""
+
+    root: Cid
+    cid: Cid
+
+    def encode(self) -> bytes:
+        """The message's bytes, without their length."""
+        return canonical.pack({"cid": self.cid, "op": "fetch-tree", "root": self.root})
+
+
+@dataclass(frozen=True, slots=True)
 class PutName:
     """Hand in the record of a name."""
 
@@ -174,7 +195,7 @@ class PutName:
         return canonical.pack({"name": self.name, "op": "put-name", "record": self.record})
 
 
-BackendRequest = Resolve | FetchBlock | AskIdentity | AskDesk | FindName | PutName
+BackendRequest = Resolve | FetchBlock | AskIdentity | AskDesk | FindName | PutName | FetchTreeBlock
 
 
 def decode_request(raw: bytes) -> BackendRequest:
@@ -189,6 +210,8 @@ def decode_request(raw: bytes) -> BackendRequest:
             return FindName(name)
         case {"op": "put-name", "name": bytes() as name, "record": bytes() as record, **rest} if not rest:
             return PutName(name, record)
+        case {"op": "fetch-tree", "root": bytes() as root, "cid": bytes() as block, **rest} if not rest:
+            return FetchTreeBlock(Cid.from_bytes(root), Cid.from_bytes(block))
     site = fields.get("site")
     if not isinstance(site, bytes):
         raise Malformed("site is not a byte string")

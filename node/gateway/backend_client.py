@@ -14,6 +14,7 @@ from node.gateway.backend import (
     AskIdentity,
     BackendRequest,
     FetchBlock,
+    FetchTreeBlock,
     FindName,
     Identity,
     PutName,
@@ -70,6 +71,10 @@ class BackendClient:
     async def put_name(self, name: bytes, record: bytes) -> None:
         """Returns when the store has the record."""
         await self._ask(PutName(name, record))
+
+    async def fetch_tree_block(self, root: Cid, cid: Cid) -> None:
+        """Returns when the store has the block."""
+        await self._ask(FetchTreeBlock(root, cid))
 
     async def _ask(self, request: BackendRequest) -> bytes | None:
         async with self._slots:

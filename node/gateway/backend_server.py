@@ -16,6 +16,7 @@ from node.gateway.backend import (
     AskIdentity,
     Backend,
     BackendRequest,
+    FetchTreeBlock,
     FindName,
     NameBackend,
     NoNames,
@@ -96,6 +97,8 @@ async def _answer(backend: Backend, desk: AskedDesk | None, names: NameBackend, 
                 await names.find_name(request.name)
             elif isinstance(request, PutName):
                 await names.put_name(request.name, request.record)
+            elif isinstance(request, FetchTreeBlock):
+                await names.fetch_tree_block(request.root, request.cid)
             else:
                 await backend.fetch_block(request.site, request.cid)
             return encode_success(None)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import trio
 
-from node.gateway.backend import Backend, Unavailable
+from node.gateway.backend import Backend, NameBackend, NoNames, Unavailable
 from node.gateway.limits import BLOCK_CACHE_BYTES, BLOCK_CACHED_MAX_BYTES
 from node.gateway.routing import Owner
 from node.store.errors import BlockCorrupt, BlockMissing
@@ -24,9 +24,18 @@ class PartMissing(Unavailable):
 class Blocks:
     """Every byte that comes out of here was checked against its CID by this process."""
 
-    def __init__(self, reader: StoreReader, backend: Backend, *, cache_bytes: int = BLOCK_CACHE_BYTES) -> None:
+    def __init__(
+        self,
+        reader: StoreReader,
+        backend: Backend,
+        names: NameBackend | None = None,
+        *,
+        cache_bytes: int = BLOCK_CACHE_BYTES,
+    ) -> None:
+        """names: whom to ask for blocks of trees that are no site's."""
         self._reader = reader
         self._backend = backend
+        self._names = names or NoNames()
         self._cache = BlockCache(cache_bytes)
         self._flights: dict[Cid, _Flight] = {}
         self.cache_hits = 0
@@ -55,7 +64,7 @@ class Blocks:
         try:
             return await self._read(cid, in_thread)
         except (BlockMissing, BlockCorrupt) as error:
-            if not may_fetch or not isinstance(site, SiteId):
+            if not may_fetch:
                 raise Unavailable("busy", "a part of this site is missing on this node") from error
         await self._fetch(site, cid)
         try:
@@ -68,7 +77,7 @@ class Blocks:
             return await trio.to_thread.run_sync(self._reader.get_block, cid)
         return self._reader.get_block(cid)
 
-    async def _fetch(self, site: SiteId, cid: Cid) -> None:
+    async def _fetch(self, site: Owner, cid: Cid) -> None:
         """One request to the daemon for all readers that wait for the same block; if its reader leaves, another."""
         while (running := self._flights.get(cid)) is not None:
             await running.landed.wait()
@@ -79,7 +88,10 @@ class Blocks:
         flight = self._flights[cid] = _Flight()
         self.fetches += 1
         try:
-            await self._backend.fetch_block(site, cid)
+            if isinstance(site, SiteId):
+                await self._backend.fetch_block(site, cid)
+            else:
+                await self._names.fetch_tree_block(site, cid)
             flight.done = True
         except Unavailable as error:
             flight.error = error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import OrderedDict
 from dataclasses import dataclass, field, replace
@@ -15,10 +16,15 @@ from node.gateway.routing import Owner, is_name
 from node.gateway.view import StoreView
 from node.policy.model import name_key
 from protocol.cid import IDENTITY, RAW, Cid
+from protocol.dag_links import LEAF_CODECS, NODE_CODECS
 from protocol.dnslink import RECURSION_MAX, Link, read_path
 from protocol.ipns import IpnsRecord
 from protocol.release import Release, SignedRelease
 from protocol.site_id import SiteId
+
+NAME_WAIT_S = 2.0
+NAME_FRESH_S = 300.0
+"""How long a name of others is not looked for again among the sites of fednode."""
 
 
 class SiteEnded(Exception):
@@ -63,9 +69,17 @@ class Heads:
     """Finds the release to serve."""
 
     def __init__(
-        self, view: StoreView, backend: Backend, names: NameBackend | None = None, *, fetch_on_miss: bool
+        self,
+        view: StoreView,
+        backend: Backend,
+        names: NameBackend | None = None,
+        *,
+        fetch_on_miss: bool,
+        fetch_trees: bool = False,
     ) -> None:
-        """names: whom to ask for names of others, where other nodes are asked at all."""
+        """names: whom to ask for names of others, where other nodes are asked at all. fetch_trees: also for blocks of
+        trees that are no site's."""
+        self._fetch_trees = fetch_trees
         self._lookups = NameLookups(view, names or NoNames()) if fetch_on_miss else None
         self._view = view
         self._backend = backend
@@ -89,15 +103,16 @@ class Heads:
         if record is not None and record.held is not None:
             return _current(record.held)
         named = await self._named(site.cid.multihash) if self._view.name(site.cid.multihash) is not None else None
-        if named is not None:
+        if named is not None and not named.may_fetch:
             return named
         if not self._fetch_on_miss:
             raise NotHosted
         try:
-            signed = await self._resolve(site)
+            signed = await self._resolve_beside_name(site, named)
         except Unavailable as error:  # no site of fednode, perhaps
-            named = await self._named(site.cid.multihash) if error.kind == "not-found" else None
-            if named is None:
+            if named is None and error.kind == "not-found":
+                named = await self._named(site.cid.multihash)
+            if named is None or error.kind == "refused":
                 raise
             return named
         if record is not None and record.head.seq > signed.seq and not self._is_passed_over(record.head):
@@ -126,7 +141,7 @@ class Heads:
         return seq == head.seq and trio.current_time() < until_s
 
     async def _named(self, multihash: bytes) -> Current | None:
-        """What the record of somebody else says, if it is in a tree that is kept here."""
+        """What the record of somebody else says, if it is in a tree that is kept here or may be fetched."""
         given, sequence = b"", 0
         names: tuple[SiteId | bytes, ...] = ()
         inside: tuple[str, ...] = ()
@@ -144,8 +159,8 @@ class Heads:
                 return None
             inside = (*link.path, *inside)
             if link.cid is not None:
-                tree = next(iter(self._trees(cid := link.cid.canonical)), None)
-                return Current(tree, sequence, cid, False, tree, given, names, inside=inside) if tree else None
+                current = self._at(link.cid.canonical)
+                return current and replace(current, seq=sequence, record=given, names=names, inside=inside)
             following = link.name or (link.site.cid.multihash if link.site is not None else None)
             if following is None:
                 return None  # DNS is asked for readers' domains only
@@ -155,6 +170,18 @@ class Heads:
     def _trees(self, cid: Cid) -> list[Cid]:
         """Roots of the trees that have the block; a raw one that its CID carries is a tree of itself."""
         return [cid] if cid.codec == RAW and cid.hash_code == IDENTITY else self._view.trees_of(cid)
+
+    def _at(self, cid: Cid) -> Current | None:
+        """Where what a name stands for is read: a kept tree, a hosted site, or a tree to be fetched."""
+        trees = self._trees(cid)
+        if trees:
+            return Current(trees[0], 0, cid, False, trees[0], b"")
+        return next(iter(self.holding(cid)), None) if self._view.sites_of(cid) else self.elsewhere(cid)
+
+    def elsewhere(self, cid: Cid) -> Current | None:
+        """The tree under a root that nothing here has, if such are fetched for readers."""
+        known = cid.codec in LEAF_CODECS or cid.codec in NODE_CODECS
+        return Current(cid, 0, cid, True, cid, b"") if self._fetch_trees and known else None
 
     def holding(self, cid: Cid) -> list[Current]:
         """What hosted sites and kept trees have that block, each with it as the root to serve from; not more than are
@@ -166,21 +193,42 @@ class Heads:
                 found.append(replace(_current(record.held), root=cid))
         return found + [Current(tree, 0, cid, False, tree, b"") for tree in self._trees(cid)]
 
-    async def _resolve(self, site: SiteId) -> SignedRelease:
-        """Asks the daemon, unless it was asked a moment ago."""
+    async def _resolve_beside_name(self, site: SiteId, named: Current | None) -> SignedRelease:
+        """As _resolve. Where trees are fetched, a record is looked for meanwhile; without a head it is waited for."""
+        failure: Unavailable | None = None
+        signed: SignedRelease | None = None
+        async with trio.open_nursery() as nursery:
+            if self._fetch_trees and self._lookups is not None and named is None:
+                nursery.start_soon(self._lookups.refresh, site.cid.multihash)
+            try:
+                signed = await self._resolve(site, is_name=named is not None)
+                nursery.cancel_scope.cancel()
+            except Unavailable as error:  # a nursery would wrap it
+                failure = error
+        if signed is None:
+            raise failure or Unavailable("timeout", "no host of this site answered in time")
+        return signed
+
+    async def _resolve(self, site: SiteId, *, is_name: bool = False) -> SignedRelease:
+        """Asks the daemon, unless it was asked a moment ago. is_name: there is a record of it that leads elsewhere, so
+        that it is hardly a site of fednode, and readers need not wait long for the answer."""
         until, answer = self._resolved.get(site, (0.0, None))
         if answer is None or trio.current_time() >= until:
+            answer = Unavailable("timeout", "no host of this site answered in time")
             try:
-                answer = await self._backend.resolve(site)
+                with trio.move_on_after(NAME_WAIT_S if is_name else math.inf):
+                    answer = await self._backend.resolve(site)
             except Unavailable as error:
                 answer = error
-            self._remember(site, answer)
+            self._remember(site, answer, NAME_FRESH_S if is_name else UNRESOLVED_FRESH_S)
         if isinstance(answer, Unavailable):
             raise Unavailable(answer.kind, answer.reason)
         return answer
 
-    def _remember(self, site: SiteId, answer: SignedRelease | Unavailable) -> None:
-        fresh_s = UNRESOLVED_FRESH_S if isinstance(answer, Unavailable) else RESOLVED_FRESH_S
+    def _remember(
+        self, site: SiteId, answer: SignedRelease | Unavailable, unresolved_s: float = UNRESOLVED_FRESH_S
+    ) -> None:
+        fresh_s = unresolved_s if isinstance(answer, Unavailable) else RESOLVED_FRESH_S
         self._resolved[site] = (trio.current_time() + fresh_s, answer)
         self._resolved.move_to_end(site)
         if len(self._resolved) > SITES_CACHED_MAX:

@@ -15,7 +15,8 @@ class WorkerSettings:
     """Settings of one worker process. backend_socket: where the daemon answers (`gateway.sock`).
 
     peer_id, addresses: of the node, among nodes.
-    fetch_on_miss: ask other nodes for sites that are not hosted here. log_format: "human" or "json".
+    fetch_on_miss: ask other nodes for sites that are not hosted here; fetch_trees: for whatever else has a
+    CID or an IPNS name, too. log_format: "human" or "json".
     workers: how many there are.
     """
 
@@ -25,6 +26,7 @@ class WorkerSettings:
     contact: str = ""
     domains: tuple[str, ...] = ("localhost",)
     fetch_on_miss: bool = True
+    fetch_trees: bool = False
     list_sites: bool = False
     take_records: bool = False
     policy_url: str = ""

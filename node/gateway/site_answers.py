@@ -74,6 +74,8 @@ class SiteAnswers:
         except OperatorError:
             raise BadRequest(503, "this node cannot read its store") from None
         holding = self._heads.holding(place.cid)
+        if not holding and "only-if-cached" not in request.headers.get("cache-control", ""):
+            holding = [current for current in (self._heads.elsewhere(place.cid),) if current is not None]
         if not holding:
             return self._not_held(request)
         allowed = (current for current in holding if self._allows(current, place))
@@ -117,7 +119,8 @@ class SiteAnswers:
             current: Current | None = await self._heads.current(place.site)
         else:
             holding = self._heads.holding(cast(Cid, place.site))
-            current = next((each for each in holding if self._decide(each, ("",), ()).allowed), *holding[:1] or (None,))
+            otherwise = holding[0] if holding else self._heads.elsewhere(cast(Cid, place.site))
+            current = next((each for each in holding if self._decide(each, ("",), ()).allowed), otherwise)
         if current is None:
             raise NotHosted
         return self._at(place, current)

@@ -168,6 +168,7 @@ def worker_settings(config: Config, paths: Paths, limits: Limits) -> WorkerSetti
         contact=config.node.contact,
         domains=config.gateway.domains,
         fetch_on_miss=config.gateway.fetch_on_miss != "off",
+        fetch_trees=config.gateway.fetch_on_miss == "all",
         list_sites=config.gateway.list_sites,
         take_records=config.gateway.take_records,
         policy_url=config.node.policy_url,

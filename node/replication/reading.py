@@ -6,28 +6,20 @@ Each block that comes goes into the store's cache, past the gate. A reading ends
 from __future__ import annotations
 
 import logging
-from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from itertools import pairwise
 
 import trio
 
 from node.gateway.backend import Unavailable
 from node.replication.context import Context
 from node.replication.drawing import Arrival, Drawing
+from node.replication.part_order import AHEAD_MIN_QUOTA_BYTES, PartOrder
 from node.store.errors import BlockCorrupt, BlockMissing
 from node.store.port import Store
-from protocol import dagpb
-from protocol.cid import DAG_PB, Cid
-from protocol.errors import DecodeError, OperatorError, PeerError
+from protocol.cid import Cid
+from protocol.errors import OperatorError, PeerError
 
-# Fetched ahead of a reader: more than the fastest line has under way, and little to lose when the reader leaves.
-AHEAD_BLOCKS = 16
-# Blocks of which it is known what follows them: those of a file of 16 GiB, 100 bytes each.
-FOLLOWED_MAX = 16_384
-# What was fetched ahead must not push out what a reader is about to read.
-AHEAD_MIN_QUOTA_BYTES = 4 * AHEAD_BLOCKS * 1024 * 1024
 IDLE_S = 10.0
 INLINE_BYTES = 16 * 1024
 
@@ -54,8 +46,7 @@ class Reading(Drawing):
         self._context = context
         self._check = check
         self._flights: dict[Cid, _Flight] = {}
-        self._next: OrderedDict[Cid, Cid] = OrderedDict()
-        """Of parts of files: the part that comes after."""
+        self._order = PartOrder()
 
     @property
     def idle(self) -> bool:
@@ -90,10 +81,7 @@ class Reading(Drawing):
 
     async def _fetch_ahead(self, cid: Cid) -> None:
         """What a reader of a file wants after this block. Of what is refused nothing is fetched."""
-        ahead: list[Cid] = []
-        while len(ahead) < AHEAD_BLOCKS and (following := self._next.get(cid)) is not None:
-            ahead.append(following)
-            cid = following
+        ahead = self._order.after(cid)
         store = self._context.store
         if not ahead or await self._context.in_store(lambda: store.usage().cache_quota_bytes) < AHEAD_MIN_QUOTA_BYTES:
             return
@@ -135,20 +123,7 @@ class Reading(Drawing):
         except OperatorError as error:
             log.warning("cannot keep block %s: %s", cid, error)
             raise Unavailable("busy", "the node cannot store the block at the moment") from error
-        if cid.codec == DAG_PB:
-            self._note_order(data)
-
-    def _note_order(self, data: bytes) -> None:
-        """Links without names are the parts of a file."""
-        try:
-            links = dagpb.decode(data).links
-        except DecodeError:
-            return  # whoever reads it will say so
-        parts = [link.cid for link in links if not link.name]
-        for one, following in pairwise(parts):
-            self._next[one] = following
-        while len(self._next) > FOLLOWED_MAX:
-            self._next.popitem(last=False)
+        self._order.note(cid, data)
 
     async def _on_stuck(self, refusal: PeerError) -> None:
         await self._pause()

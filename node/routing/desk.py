@@ -1,4 +1,5 @@
-"""Names of others for the gateway's readers: looked for when one is read, and taken from whoever publishes here."""
+"""Names of others for the gateway's readers: looked for when one is read, and taken from whoever publishes here; and
+the trees that they lead to."""
 
 from __future__ import annotations
 
@@ -6,11 +7,13 @@ import logging
 
 import trio
 
+from node.bitswap.reading import TreeReadings
 from node.gateway.backend import Unavailable
 from node.policy.model import Act, Subject, name_key
 from node.replication.context import Context
 from node.routing.names import NameNotFound, Names
 from protocol import ipns
+from protocol.cid import Cid
 from protocol.errors import DecodeError, PeerError
 from protocol.ipns import IpnsRecord, name_text
 
@@ -26,9 +29,13 @@ log = logging.getLogger(__name__)
 class NameDesk:
     """Implements the gateway's NameBackend. Only rules are asked: what the node volunteers to host are sites."""
 
-    def __init__(self, context: Context, names: Names, *, finds: bool, takes: bool) -> None:
+    def __init__(
+        self, context: Context, names: Names, trees: TreeReadings | None = None, *, finds: bool, takes: bool
+    ) -> None:
+        """trees: None where none are fetched for readers."""
         self._context = context
         self._names = names
+        self._trees = trees
         self._finds = finds
         self._takes = takes
         self._lookups = trio.CapacityLimiter(LOOKUPS_MAX)
@@ -73,6 +80,12 @@ class NameDesk:
             log.info("the DHT does not take the record of %s: %s", name_text(name), error)
         finally:
             self._puts.release()
+
+    async def fetch_tree_block(self, root: Cid, cid: Cid) -> None:
+        """Raises Unavailable."""
+        if self._trees is None:
+            raise Unavailable("not-found", "this node fetches no trees for readers")
+        await self._trees.fetch_block(root, cid)
 
     def _check(self, act: Act, name: bytes, record: IpnsRecord | None) -> None:
         """Raises Unavailable when a rule is on the name or on the tree that it stands for."""

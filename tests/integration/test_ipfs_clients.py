@@ -13,6 +13,7 @@ from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
@@ -250,3 +251,39 @@ def test_a_name_is_resolved_through_a_router(tmp_path: Path) -> None:
                 fednode("import", "/ipns/k51qzi5uqu5dgutdk6i1ynyzgkqngpha5xpgia3a5qqp4jsh0u4csozksxel2r", *guest.at)
         finally:
             guest.stop()
+
+
+def page(daemon: Daemon, path: str) -> tuple[int, bytes]:
+    """Status and body of what a reader asks for by path."""
+    host, _, port = daemon.gateway.rpartition(":")
+    with closing(HTTPConnection(host, int(port), timeout=60)) as reader:
+        reader.request("GET", path)
+        answer = reader.getresponse()
+        return answer.status, answer.read()
+
+
+@pytest.mark.parametrize("key", ["rsa", pytest.param("ed25519", marks=pytest.mark.large)])
+def test_readers_get_a_tree_of_kubo_that_was_never_imported(tmp_path: Path, key: str) -> None:
+    tree = foreign_tree(tmp_path)
+    with kubo(key=key) as client, daemon_folder() as folder, helia(dht=PROTOCOLS["lan"]) as publisher:
+        root = client.do("add", tree)
+        name = publisher.do("make-ipns", tmp_path / "record", f"/ipfs/{root}", key)
+        publisher.do("connect", client.address)
+        publisher.do("put-ipns", name, tmp_path / "record")
+        settings = {"network_join": "lan", "hosting_mode": "none", "gateway_fetch_on_miss": "all"}
+        host = Daemon("host", folder, bootstrap=client.address, **settings)
+        host.start()
+        try:
+            for path in sorted(path for path in tree.rglob("*") if path.is_file()):
+                at = quote(path.relative_to(tree).as_posix())
+                for place in (f"/ipns/{name}/{at}", f"/ipfs/{root}/{at}"):
+                    assert page(host, place) == (200, path.read_bytes())
+            store = host.status()["store"]
+            assert (store["used_bytes"], store["cache_bytes"] > 3_000_000) == (0, True)
+            fednode("block", f"/ipns/{name}", *host.at)
+            assert page(host, f"/ipns/{name}/large.bin")[0] == 410
+            assert page(host, f"/ipfs/{root}/large.bin")[0] == 200
+            fednode("block", f"/ipfs/{root}", *host.at)
+            assert page(host, f"/ipfs/{root}/large.bin")[0] == 410
+        finally:
+            host.stop()

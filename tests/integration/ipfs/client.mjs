@@ -1,7 +1,7 @@
 // A Helia node as a process: commands on stdin, one a line, one JSON answer each on stdout. Loopback only.
 //   connect ADDRESS            files CID                 serve DIR
 //   provide CID                providers CID             put-ipns NAME FILE       get-ipns NAME
-//   make-ipns FILE VALUE       verified URL WHAT         stop
+//   make-ipns FILE VALUE [rsa] verified URL WHAT         stop
 // Arguments: [--dht PROTOCOL]. WHAT: ipfs://CID/path, or ipns://NAME with the routing of the same URL.
 import fs from 'node:fs'
 import path from 'node:path'
@@ -103,8 +103,8 @@ const commands = {
     await ipnsValidator(routingKey(name), raw)
     return unmarshalIPNSRecord(raw).value
   },
-  'make-ipns': async (file, value) => {
-    const key = await generateKeyPair('Ed25519')
+  'make-ipns': async (file, value, kind) => {
+    const key = kind === 'rsa' ? await generateKeyPair('RSA', 2048) : await generateKeyPair('Ed25519')
     fs.writeFileSync(file, marshalIPNSRecord(await createIPNSRecord(key, value, 1, 3600 * 1000)))
     return key.publicKey.toCID().toString(base36)
   },

@@ -48,6 +48,7 @@ class Neighbour:
     fetched: list[Cid] = field(default_factory=list)
     records: dict[bytes, bytes] = field(default_factory=dict)
     names_asked: list[bytes] = field(default_factory=list)
+    trees_asked: list[Cid] = field(default_factory=list)
     hang: bool = False
 
     async def resolve(self, site: SiteId, below: int | None = None) -> SignedRelease:
@@ -70,6 +71,10 @@ class Neighbour:
             self.store.get_block(cid)  # notes that it is damaged, so that it is written anew
         except (BlockCorrupt, BlockMissing):
             self.store.cache_blocks([(cid, self.blocks[cid])])
+
+    async def fetch_tree_block(self, root: Cid, cid: Cid) -> None:
+        self.trees_asked.append(root)
+        await self.fetch_block(SiteId(bytes(32)), cid)
 
     async def identity(self) -> Identity:
         if self.hang:

@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from node.gateway.name_lookup import NameLookups
 from protocol import ipns
+from protocol.cid import Cid
 from protocol.site_id import SiteId
 from tests.unit.gateway.nodes import Node, new_key, running_node
 from tests.unit.gateway.sites import build
@@ -77,6 +78,9 @@ async def test_readers_of_one_name_share_a_lookup(node: Node) -> None:
             await go_on.wait()
 
         async def put_name(self, name: bytes, record: bytes) -> None:
+            raise AssertionError
+
+        async def fetch_tree_block(self, root: Cid, cid: Cid) -> None:
             raise AssertionError
 
     slow = Slow()
