@@ -18,6 +18,7 @@ from node.gateway.routing import parse_cid, parse_host
 from node.gateway.view import StoreView
 from protocol import ipns
 from protocol.errors import DecodeError
+from protocol.routing_filter import RoutingFilter
 
 PREFIX = "/routing/v1/"
 IDENTITY_FRESH_S = 60.0  # addresses of a node change when it moves or is opened to the network
@@ -63,31 +64,47 @@ class RoutingAnswers:
             self._view.decide(current.site, current.site_root, ("",), (cid,)).allowed
             for current in self._heads.holding(cid)
         )
-        return _records(request, "Providers", [await self._me(request)] if has else [])
+        return await self._found(request, "Providers", has=has)
 
     async def _peers(self, request: Request, name: str) -> Response:
         try:
             wanted = ipns.name_of(name)
         except DecodeError:
             return text(422, "This is not a peer id.")
-        me = await self._me(request)
-        return _records(request, "Peers", [me] if wanted == ipns.name_of(str(me["ID"])) else [])
+        identity = await self._whoami()
+        return await self._found(request, "Peers", has=wanted == ipns.name_of(identity.peer))
 
-    async def _me(self, request: Request) -> dict[str, object]:
-        """This node as a record of the peer schema; the address that it was asked at is its gateway's."""
+    async def _found(self, request: Request, key: str, *, has: bool) -> Response:
+        """This node as a record of the peer schema, if it has what was asked for and passes the request's filters. The
+        address that it was asked at is its gateway's."""
+        try:
+            wanted = RoutingFilter.parse(request.target.partition("?")[2])
+        except DecodeError as error:
+            return text(422, f"These filters are not read: {error}.")
+        if not has:
+            return _records(request, key, [])
+        identity = await self._whoami()
+        addresses = [address.partition("/p2p/")[0] for address in identity.addresses]
+        protocols = ["transport-bitswap"]
+        if request.host:
+            addresses.append(_http_address(request))
+            protocols.append("transport-ipfs-gateway-http")
+        passed = wanted.apply(addresses, protocols)
+        if passed is None:
+            return _records(request, key, [])
+        return _records(
+            request, key, [{"Schema": "peer", "ID": identity.peer, "Addrs": passed, "Protocols": protocols}]
+        )
+
+    async def _whoami(self) -> Identity:
+        """Asks the daemon, unless it was asked a moment ago."""
         now = trio.current_time()
         if self._identity is None or now - self._identity[0] > IDENTITY_FRESH_S:
             try:
                 self._identity = now, await self._backend.identity()
             except Unavailable:
                 raise BadRequest(503, "this node does not know its addresses at the moment") from None
-        identity = self._identity[1]
-        addresses = [address.partition("/p2p/")[0] for address in identity.addresses]
-        protocols = ["transport-bitswap"]
-        if request.host:
-            addresses.append(_http_address(request))
-            protocols.append("transport-ipfs-gateway-http")
-        return {"Schema": "peer", "ID": identity.peer, "Addrs": addresses, "Protocols": protocols}
+        return self._identity[1]
 
 
 def _http_address(request: Request) -> str:
