@@ -15,7 +15,10 @@ NAMES_MAX: Final = 64
 _FIELDS_MAX: Final = 16
 # Of the protocols of multiaddrs, those that are followed by a value.
 _WITH_VALUE: Final = frozenset(
-    "ip4 ip6 ip6zone ipcidr dns dns4 dns6 dnsaddr tcp udp dccp sctp p2p sni certhash http-path onion onion3 unix".split()
+    (
+        *("ip4", "ip6", "ip6zone", "ipcidr", "dns", "dns4", "dns6", "dnsaddr", "tcp", "udp", "dccp", "sctp"),
+        *("p2p", "sni", "certhash", "http-path", "onion", "onion3", "unix"),
+    )
 )
 
 

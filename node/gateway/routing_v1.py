@@ -90,11 +90,8 @@ class RoutingAnswers:
             addresses.append(_http_address(request))
             protocols.append("transport-ipfs-gateway-http")
         passed = wanted.apply(addresses, protocols)
-        if passed is None:
-            return _records(request, key, [])
-        return _records(
-            request, key, [{"Schema": "peer", "ID": identity.peer, "Addrs": passed, "Protocols": protocols}]
-        )
+        me: dict[str, object] = {"Schema": "peer", "ID": identity.peer, "Addrs": passed, "Protocols": protocols}
+        return _records(request, key, [me] if passed is not None else [])
 
     async def _whoami(self) -> Identity:
         """Asks the daemon, unless it was asked a moment ago."""

@@ -48,6 +48,20 @@ async def test_providers(node: Node, site: tuple[SiteId, Built]) -> None:
     assert [json.loads(line) for line in answer.body.splitlines()] == [ME]
 
 
+async def test_filters_are_honoured(node: Node, site: tuple[SiteId, Built]) -> None:
+    root = site[1].root
+    for query, addresses in (
+        ("filter-addrs=http", ME["Addrs"][1:]),
+        ("filter-addrs=!HTTP&filter-protocols=transport-bitswap", ME["Addrs"][:1]),
+        ("filter-addrs=webtransport", None),
+        ("filter-protocols=transport-graphsync-filecoinv1", None),
+    ):
+        found = [] if addresses is None else [ME | {"Addrs": addresses}]
+        assert json.loads((await ask(node, f"providers/{root}?{query}")).body) == {"Providers": found}
+        assert json.loads((await ask(node, f"peers/{PEER}?{query}")).body) == {"Peers": found}
+    assert (await ask(node, f"providers/{root}?filter-addrs={'x' * 65}")).status == 422
+
+
 async def test_none_is_an_answer_too(node: Node, site: tuple[SiteId, Built]) -> None:
     other = Cid.of(RAW, b"other")
     answer = await ask(node, f"providers/{other}")
