@@ -63,7 +63,9 @@ class Auditing:
         self, now_s: float, node: SiteId, proved: Collection[SiteId], failed: Collection[SiteId], *, silent: bool
     ) -> None:
         """What became of `Audit`. Silence proves nothing: the node's last contact grows old by itself."""
-        if not silent:
+        if silent:
+            self._copies.unreached(now_s, node)
+        else:
             self._copies.audited(now_s, node, proved, failed)
         self._end(now_s, node)
 

@@ -15,6 +15,9 @@ PROOF_MAX_S = 7 * 24 * 3600.0
 DOUBT_S = 24 * 3600.0
 # A filter names sites that were not put in. If more than this share of what it names may be such, it is only a hint.
 VAGUE_SHARE = 0.1
+# Who did not answer is asked to host sites again after so long, and then after twice as long each time.
+SILENT_FIRST_S = 600.0
+SILENT_MAX_S = 3600.0
 
 
 @dataclass(slots=True)
@@ -65,6 +68,7 @@ class Copies:
         self._shown_s: dict[SiteId, float] = {}  # when it last proved anything
         self._caught_s: dict[SiteId, float] = {}  # when it last could not prove what it had said
         self._vague: set[SiteId] = set()  # nodes whose filters name more than they hold
+        self._silent_s: dict[SiteId, tuple[float, int]] = {}  # nodes not reached: when last, and how often in a row
 
     def watch(self, site: SiteId) -> None:
         """This node hosts the site from now on."""
@@ -79,6 +83,7 @@ class Copies:
 
     def connected(self, node: SiteId) -> None:
         self._connected.add(node)
+        self._silent_s.pop(node, None)
 
     def disconnected(self, now_s: float, node: SiteId) -> None:
         self._connected.discard(node)
@@ -87,6 +92,21 @@ class Copies:
     def contact(self, now_s: float, node: SiteId) -> None:
         """The node has just been there, under its key."""
         self._contact_s[node] = now_s
+        self._silent_s.pop(node, None)
+
+    def unreached(self, now_s: float, node: SiteId) -> None:
+        """The node could not be reached, or did not answer."""
+        if node in self._contact_s or node in self._connected:
+            self._silent_s[node] = (now_s, 1 + self._silent_s.get(node, (now_s, 0))[1])
+
+    def silent(self, node: SiteId) -> bool:
+        """It did not answer when it was last asked, and nothing was heard of it since: others are asked first."""
+        return node in self._silent_s
+
+    def silent_until_s(self, node: SiteId) -> float:
+        """Before then it is not asked again, whatever for: the longer, the more often it did not answer."""
+        last_s, times = self._silent_s.get(node, (float("-inf"), 1))
+        return last_s + min(SILENT_MAX_S, SILENT_FIRST_S * 2.0 ** min(times - 1, 16))
 
     def alive(self, now_s: float, node: SiteId) -> bool:
         """It is there, or was within the grace period."""
@@ -106,6 +126,7 @@ class Copies:
     def statement(self, now_s: float, node: SiteId, holdings: SiteFilter, *, leaving: bool) -> None:
         """The node has stated which sites it holds; first heard of, it has until the grace period ends to show up."""
         self._contact_s.setdefault(node, now_s)
+        self._silent_s.pop(node, None)
         (self._leaving.add if leaving else self._leaving.discard)(node)
         named = {site: None for site, probe in self._probes.items() if holdings.may_hold(probe)}  # in a fixed order
         for site in [site for site in self._by_node.get(node, {}) if site not in named]:
@@ -156,7 +177,7 @@ class Copies:
         """It is no member any more."""
         for site in self._by_node.pop(node, {}):
             self._by_site[site].pop(node, None)
-        for known in (self._contact_s, self._passed_s, self._shown_s, self._caught_s):
+        for known in (self._contact_s, self._passed_s, self._shown_s, self._caught_s, self._silent_s):
             known.pop(node, None)
         self._leaving.discard(node)
         self._vague.discard(node)

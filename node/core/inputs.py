@@ -11,8 +11,8 @@ PeerId = str
 # Who is to blame for a fetch that failed decides what the core tries next.
 Blame = Literal["source", "local", "refused"]
 
-# What became of asking a member to host a site. took: it is going to fetch it; has: it hosts it.
-Answer = Literal["has", "took", "refused", "silent"]
+# What became of asking a member to host a site. took: it is going to fetch it; has: it hosts it; later: not now.
+Answer = Literal["has", "took", "refused", "later", "silent"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +25,20 @@ class PeerUp:
 @dataclass(frozen=True, slots=True)
 class PeerDown:
     """The last connection to a peer has ended."""
+
+    peer: PeerId
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """A peer, under its key, has asked this node for something that no other input tells of."""
+
+    peer: PeerId
+
+
+@dataclass(frozen=True, slots=True)
+class Unreached:
+    """A peer that was to send blocks could not be reached."""
 
     peer: PeerId
 
@@ -118,6 +132,8 @@ class Tick:
 Input = (
     PeerUp
     | PeerDown
+    | Heard
+    | Unreached
     | HeadSeen
     | Stored
     | FetchFailed

@@ -115,6 +115,10 @@ class Keeping:
 
     def answered(self, now_s: float, site: SiteId, node: SiteId, answer: Answer) -> None:
         """What became of `AskToHost`."""
+        if answer == "silent":
+            self.copies.unreached(now_s, node)
+        else:
+            self.copies.contact(now_s, node)
         self.repair.answered(now_s, site, node, answer)
         if answer == "has":
             self.stated(now_s, site, node)
@@ -153,12 +157,19 @@ class Keeping:
         order = [member.node for member in self.members.orders.first(signed.site, TOP // 2)]
         if signed.release.size_bytes > self.room_bytes and signed.site not in self._sites:
             return False
-        if signed.site in self._sites or self._me not in order:
-            return signed.site in self._sites or len(order) < band.max_hosts
-        place = order.index(self._me)
-        if place < band.min_hosts or (place < band.max_hosts and not self.pressed):
+        if signed.site in self._sites:
             return True
-        return wanted and place < band.max_hosts + WANTED_BEYOND
+        if self._me in order:
+            place = order.index(self._me)
+            if place < band.min_hosts or (place < band.max_hosts and not self.pressed):
+                return True
+        elif len(order) < band.max_hosts:
+            return True
+        return wanted and self._place_among_alive(now_s, signed.site) < band.max_hosts + WANTED_BEYOND
+
+    def _place_among_alive(self, now_s: float, site: SiteId) -> float:
+        """Who asks may have tried those that come first: members that are not there are no reason to refuse."""
+        return self.members.orders.place(site, self._me, lambda node: self.copies.alive(now_s, node))
 
     def hosts_wanted(self, site: SiteId) -> int:
         """How many hosts the site is to have, this node counted."""

@@ -161,12 +161,23 @@ class FederationCore:
                 return self._on_policy_changed(now_s)
             case ins.Tick(wall_s):
                 return self._on_tick(now_s) + self.keeping.due(now_s, wall_s)
-            case ins.Announced() | ins.Checked() | ins.AskedToHost() | ins.Audited():
-                self._take_answer(now_s, event)
+            case _:
+                self._take_note(now_s, event)
                 return []
 
-    def _take_answer(self, now_s: float, event: ins.Announced | ins.Checked | ins.AskedToHost | ins.Audited) -> None:
+    def _take_note(
+        self,
+        now_s: float,
+        event: ins.Heard | ins.Unreached | ins.Announced | ins.Checked | ins.AskedToHost | ins.Audited,
+    ) -> None:
+        """Of what has no effects by itself."""
         match event:
+            case ins.Heard(peer):
+                if (node := key_of(peer)) is not None:
+                    self.keeping.copies.contact(now_s, node)
+            case ins.Unreached(peer):
+                if (node := key_of(peer)) is not None:
+                    self.keeping.copies.unreached(now_s, node)
             case ins.Announced(site, took):
                 self.announcing.announced(now_s, site, took)
             case ins.Checked(site, seen):
@@ -381,7 +392,7 @@ class FederationCore:
         """Starts a fetch of the newest release that somebody offers; one of an earlier release gives way to it."""
         if state.complete or state.paused_until_s > now_s:
             return []
-        source = state.next_source(self._wants)
+        source = state.next_source(self._wants, self.is_silent)
         if source is None or (state.fetching is not None and state.fetching[1].rank >= source[1].rank):
             return []
         peer, signed = source
@@ -423,6 +434,11 @@ class FederationCore:
         """Does it host the site, or is it to? Of who is no member, and while there are few, that is taken as given."""
         node = key_of(peer)
         return node is None or self.keeping.concerns(node, signed)
+
+    def is_silent(self, peer: PeerId) -> bool:
+        """It did not answer when it was last asked: others are asked first."""
+        node = key_of(peer)
+        return node is not None and self.keeping.copies.silent(node)
 
     def _spread(self, base_s: float) -> float:
         return base_s * self._rng.uniform(0.75, 1.25)

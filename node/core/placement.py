@@ -8,7 +8,7 @@ import bisect
 import heapq
 import math
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 
@@ -119,6 +119,20 @@ class Orders:
                 self._tops.popitem(last=False)
         self._tops.move_to_end(site)
         return deal([self._members[node] for _, node in reversed(top)], min(limit, TOP // 2))
+
+    def beyond(self, site: SiteId, limit: int, among: Callable[[SiteId], bool]) -> list[Member]:
+        """The first of these members alone. Looks at every member each time."""
+        scored = ((score(site, member), node) for node, member in self._members.items() if among(node))
+        return deal([self._members[node] for _, node in heapq.nlargest(TOP, scored)], limit)
+
+    def place(self, site: SiteId, node: SiteId, among: Callable[[SiteId], bool]) -> float:
+        """How many of these members have a higher score than this one; infinite when it is no member itself."""
+        member = self._members.get(node)
+        if member is None:
+            return math.inf
+        mine = score(site, member)
+        others = (other for other in self._members.values() if other.node != node and among(other.node))
+        return sum(score(site, other) > mine for other in others)
 
     def forget(self, site: SiteId) -> None:
         """Nobody will ask for this site's order soon."""

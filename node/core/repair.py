@@ -28,6 +28,7 @@ THOUGHT_AT_ONCE = 16
 # How long who took a site has until it counts by itself.
 TAKING_S = 600.0
 SILENT_S = 600.0
+LATER_S = 600.0
 REFUSED_S = 24 * 3600.0
 # A driver that lost a call must not keep its place for ever.
 CALL_MAX_S = 300.0
@@ -124,7 +125,9 @@ class Repair:
             self._wake.set(site, now_s)
         if answer in ("has", "took"):
             self._taking.setdefault(site, {})[node] = now_s + TAKING_S
-        wait_s = {"has": TAKING_S, "took": TAKING_S, "refused": REFUSED_S, "silent": SILENT_S}[answer]
+        if answer == "silent" and self._copies.silent(node):
+            return  # it is asked for any site again when it is there
+        wait_s = {"has": TAKING_S, "took": TAKING_S, "refused": REFUSED_S, "later": LATER_S, "silent": SILENT_S}[answer]
         self._not_before_s.setdefault(site, {})[node] = now_s + wait_s
 
     def _grace_s(self, site: SiteId) -> float:
@@ -147,7 +150,7 @@ class Repair:
         doubted = {node for node in order if self._copies.doubted(now_s, site, node)}
         lacking = min_hosts - len(hosts | (taking | asked) - doubted)
         not_before_s = self._not_before_s.get(site, {})
-        for node in sorted(order, key=doubted.__contains__):
+        for node in self._candidates(now_s, site, order, doubted):
             if lacking <= 0:
                 return
             if len(self._calls) >= ASKED_AT_ONCE:
@@ -160,3 +163,19 @@ class Repair:
             yield fx.AskToHost(site, node)
         if not asked and lacking > 0:
             need.not_before_s = now_s + SILENT_S  # nobody is left to ask: others come first for a while
+
+    def _candidates(self, now_s: float, site: SiteId, order: list[SiteId], doubted: set[SiteId]) -> Iterable[SiteId]:
+        """In the order in which to ask: who is known to be silent, or caught, comes after those who may answer."""
+        silent = {node for node in order if self._copies.silent(node)}
+        useless = silent | doubted
+        yield from (node for node in order if node not in useless)
+        if useless:  # a flood of members that are not there, or have nothing, must not hide the others
+
+            def is_useful(node: SiteId) -> bool:
+                return not self._copies.silent(node) and not self._copies.doubted(now_s, site, node)
+
+            further = (member.node for member in self._orders.beyond(site, CANDIDATES, is_useful))
+            yield from (node for node in further if node not in order and node != self._me)
+        due = (node for node in order if node in silent and self._copies.silent_until_s(node) <= now_s)
+        yield from sorted(due, key=doubted.__contains__)
+        yield from (node for node in order if node in doubted - silent)

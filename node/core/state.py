@@ -53,13 +53,15 @@ class SiteState:
     def forget_sources_of(self, signed: SignedRelease) -> None:
         self.sources = {peer: offered for peer, offered in self.sources.items() if offered != signed}
 
-    def next_source(self, wants: Callable[[SignedRelease], bool]) -> tuple[PeerId, SignedRelease] | None:
-        """The newest wanted release that is above the held one, and who said last to host it."""
-        above = self.held.rank if self.held is not None else (0, b"")
+    def next_source(
+        self, wants: Callable[[SignedRelease], bool], is_silent: Callable[[PeerId], bool]
+    ) -> tuple[PeerId, SignedRelease] | None:
+        """The newest wanted release that is above the held one, and who said last to host it; silent peers last."""
+        above = (self.held.rank if self.held is not None else (0, b""), True)
         found: tuple[PeerId, SignedRelease] | None = None
         for peer, signed in reversed(self.sources.items()):
-            if signed.rank > above and wants(signed):
-                found, above = (peer, signed), signed.rank
+            if signed.rank >= above[0] and (offer := (signed.rank, not is_silent(peer))) > above and wants(signed):
+                found, above = (peer, signed), offer
         return found
 
     def take_head(self, signed: SignedRelease) -> None:

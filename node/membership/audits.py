@@ -10,7 +10,7 @@ from typing import Literal
 
 import trio
 
-from node.core.inputs import PeerId
+from node.core.inputs import Heard, PeerId
 from node.core.peers import key_of
 from node.net.channel import FrameChannel
 from node.net.port import Stream
@@ -61,6 +61,7 @@ class Auditor:
                 while (message := await channel.receive()) is not None:
                     if not isinstance(message, Challenge) or verifier is None:
                         raise Malformed("expected a challenge")
+                    self._context.tell(Heard(stream.peer))
                     async with self._limit:
                         await channel.send(await self._answer(message, verifier))
             except PeerError as error:

@@ -63,7 +63,7 @@ class Care:
         state = self._context.core.state_of(site)
         held = state.held if state else None
         if held is None or not self._context.gate.may_announce(held).allowed:
-            return "silent"
+            return "later"
         peer = peer_of(node)
         try:
             stream = await self._context.network.open(peer, SYNC_PROTOCOL, deadline_s=OPEN_DEADLINE_S)
@@ -81,7 +81,7 @@ class Care:
                 return "took"
             case msg.Refuse(code):
                 log.info("%s lacks hosts; %s does not take it: %s", site, peer, code)
-                return "silent" if code in _PASSING else "refused"
+                return "later" if code in _PASSING else "refused"
         return "silent"
 
     async def _audit(self, node: SiteId, sites: tuple[SiteId, ...]) -> ins.Audited:

@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterable
 
 import trio
 
+from node.core.inputs import Unreached
 from node.net.channel import FrameChannel
-from node.net.port import PeerId
+from node.net.port import PeerId, PeerUnreachable
 from node.replication.context import IDLE_S, OPEN_DEADLINE_S, Context
 from node.replication.drawing import Drawing, SourceRefuses
 from protocol import messages as msg
@@ -87,9 +88,10 @@ class Sources:
         return found[: SOURCES_MAX - len(self._drawing)]
 
     def _candidates(self) -> list[PeerId]:
-        """Those who may be asked and were not."""
+        """Those who may be asked and were not; who did not answer lately comes last."""
         now_s = trio.current_time()
         found = [*self._first, *self._context.speeds.fastest_first(self._hosts())]
+        found.sort(key=self._context.core.is_silent)
         left_out = {self._context.network.local_peer, *self._tried}
         shunned = self._context.standing.shunned
         return [peer for peer in dict.fromkeys(found) if peer not in left_out and not shunned(now_s, peer)]
@@ -111,6 +113,8 @@ class Sources:
         except PeerError as error:
             log.info("fetching %s from %s: %s", self._signed.site, peer, error)
             self._error = error
+            if isinstance(error, PeerUnreachable):
+                context.tell(Unreached(peer))
             context.standing.count(trio.current_time(), peer, error.code)
         finally:
             del self._drawing[peer]

@@ -59,6 +59,8 @@ class Town:
         self.copied = 0
         self.let_go = 0
         self.asked = 0
+        self.in_vain = 0
+        """Asks of those that are not there."""
         self.audited = 0
         for number in range(1, count + 1):
             key = SiteId(number.to_bytes(32, "big"))
@@ -195,6 +197,7 @@ class Town:
                 self.asked += 1
                 target = self.nodes.get(other)
                 answer = "silent" if target is None else self.offer(node, target, node.held[site], wanted=True)
+                self.in_vain += answer == "silent"
                 node.keeping.answered(self.now_s, site, other, answer)  # type: ignore[arg-type]
             case fx.Audit(other, sites):
                 self.audited += 1

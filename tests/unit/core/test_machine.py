@@ -10,9 +10,12 @@ import pytest
 from node.core import effects as fx
 from node.core import inputs as ins
 from node.core.announcing import ANNOUNCE_S, RELEASE_SPREAD_S, RELEASE_WAIT_S
+from node.core.copies import GRACE_S
 from node.core.machine import EAGER_PEERS, FAILURES_MAX, LAZY_S, RESYNC_S, RETRY_LOCAL_S, RETRY_MAX_S, FederationCore
+from node.core.peers import peer_of
 from protocol.errors import StaleRelease
 from protocol.release import SignedRelease
+from protocol.site_id import SiteId
 from tests.simulation.world import Publisher
 
 SPREAD = 1.25
@@ -142,6 +145,31 @@ def test_what_is_refused_in_the_head_does_not_keep_the_release_before_it_out(pub
     machine.feed(ins.HeadSeen("b", first))
     assert fetches(machine.feed(ins.FetchFailed(second, "a", "refused"))) == [fx.StartFetch(first, "b")]
     assert fx.RecordHead(second) in machine.feed(ins.Stored(first))
+
+
+def test_who_did_not_answer_is_the_last_to_be_fetched_from(publisher: Publisher) -> None:
+    first, silent, other = (peer_of(SiteId(bytes([number]) * 32)) for number in (1, 2, 3))
+    machine = Machine(first, silent, other)
+    signed = publisher.publish()
+    machine.feed(ins.HeadSeen(first, signed))
+    machine.feed(ins.HeadSeen(other, signed))
+    machine.feed(ins.HeadSeen(silent, signed))
+    machine.feed(ins.Unreached(silent))
+    assert machine.feed(ins.FetchFailed(signed, first, "source")) == [fx.StartFetch(signed, other)]
+    assert machine.feed(ins.FetchFailed(signed, other, "source")) == [fx.StartFetch(signed, silent)]
+
+
+def test_who_asks_this_node_for_proofs_has_been_there(publisher: Publisher) -> None:
+    asker = SiteId(bytes([1]) * 32)
+    machine = Machine(peer_of(asker))
+    machine.feed(ins.PeerDown(peer_of(asker)))
+    machine.feed(ins.Unreached(peer_of(asker)))
+    machine.now_s += 2 * GRACE_S
+    copies = machine.core.keeping.copies
+    assert not copies.alive(machine.now_s, asker)
+    machine.feed(ins.Heard(peer_of(asker)))
+    assert copies.alive(machine.now_s, asker)
+    assert not machine.core.is_silent(peer_of(asker))
 
 
 def test_an_older_release_than_the_held_one_is_never_fetched(publisher: Publisher) -> None:

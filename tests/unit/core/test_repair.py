@@ -100,3 +100,34 @@ def test_for_hosts_that_are_away_the_grace_period_passes_once() -> None:
     now_s = 11.0 + GRACE_S
     made.look(now_s, site, 1 + len(copies.counted(now_s, site)), 3)
     assert len(made.due(now_s + 2 * TURN_S, want)) == 1
+
+
+def test_who_did_not_answer_is_asked_after_those_who_may() -> None:
+    made, copies, orders = repair(6)
+    site = key(100)
+    copies.watch(site)
+    first, *others = [member.node for member in orders.first(site, 6)]
+    copies.contact(0.0, first)
+    copies.unreached(1.0, first)
+    made.look(2.0, site, 1, 3)
+    assert [ask.node for ask in made.due(100.0, want)] == others[:2]
+    for node in others:
+        made.answered(101.0, site, node, "refused")
+    assert made.due(101.0, want) == []
+    now_s = copies.silent_until_s(first) + SILENT_S
+    made.look(now_s, site, 1, 3)
+    assert [ask.node for ask in made.due(now_s, want)] == [first]
+
+
+def test_the_longer_a_node_is_silent_the_more_seldom_it_is_asked_and_one_sign_of_life_ends_it() -> None:
+    copies = Copies()
+    copies.contact(0.0, key(1))
+    waits_s = []
+    for now_s in (10.0, 20.0, 30.0, 40.0, 50.0):
+        copies.unreached(now_s, key(1))
+        waits_s.append(copies.silent_until_s(key(1)) - now_s)
+    assert waits_s == [600.0, 1200.0, 2400.0, 3600.0, 3600.0]
+    copies.contact(60.0, key(1))
+    assert not copies.silent(key(1))
+    copies.unreached(70.0, key(2))
+    assert not copies.silent(key(2)), "nothing is kept of nodes that nothing is known of"

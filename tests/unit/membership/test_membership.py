@@ -59,6 +59,19 @@ async def test_who_holds_a_site_proves_it_and_who_lost_it_does_not(tmp_path: Pat
         assert await auditor.audit(peer, [site.signed.site]) == {site.signed.site: "lacking"}
 
 
+async def test_to_be_audited_is_a_sign_of_life_of_the_auditor(tmp_path: Path) -> None:
+    site = TreeSite({"index.html": b"hello"})
+    async with members(2, tmp_path) as nodes:
+        nodes[0].host(site)
+        await connect(nodes[0], nodes[1])
+        await until(lambda: nodes[1].holds(site) and knows(nodes[1], 0))
+        core = nodes[1].replicator.context.core
+        core.keeping.copies.unreached(0.0, node_id(0))
+        assert core.is_silent(peer_of(node_id(0)))
+        await Auditor(nodes[0].replicator.context, node_id(0)).audit(peer_of(node_id(1)), [site.signed.site])
+        assert not core.is_silent(peer_of(node_id(0)))
+
+
 async def test_what_policy_gives_to_nobody_is_not_proved(tmp_path: Path) -> None:
     site = TreeSite({"index.html": b"hello"})
     async with members(2, tmp_path) as nodes:
