@@ -37,7 +37,8 @@ class Connection(INetConn):  # type: ignore[misc]
         *,
         inbound: bool,
     ) -> None:
-        self.muxer = self.muxed_conn = Muxer(session, limits, budget, lambda stream: on_stream(self, stream))
+        self.muxer = self.muxed_conn = Muxer(session, limits, budget)
+        self._on_stream = on_stream
         self.event_started = trio.Event()
         self.direction = Direction.INBOUND if inbound else Direction.OUTBOUND
         self.peer = self.muxer.peer
@@ -49,7 +50,7 @@ class Connection(INetConn):  # type: ignore[misc]
     async def serve(self) -> None:
         try:
             self.event_started.set()
-            await self.muxer.run()
+            await self.muxer.run(lambda stream: self._on_stream(self, stream))
         except Exception:  # root of the tasks of one connection: it dies alone
             logger.warning("connection with %s failed", self.peer, exc_info=True)
         finally:

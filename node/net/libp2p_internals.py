@@ -46,7 +46,11 @@ def _plain_rsa_key(_cls: Any, key_bytes: bytes) -> Any:
 
 
 def noise_keys(session: SecureSession) -> tuple[bytes, bytes]:
-    """The (send, receive) keys that the handshake of this session agreed on; both nonces start at zero."""
+    """The (send, receive) keys that the handshake of this session agreed on; both nonces start at zero.
+
+    The session is of no more use afterwards: its state refers to itself, and would wait for the garbage collector.
+    """
     state: Any = session.conn
     protocol = state.noise_state.noise_protocol
+    state.noise_state._next_fn = None
     return bytes(protocol.cipher_state_encrypt.k), bytes(protocol.cipher_state_decrypt.k)

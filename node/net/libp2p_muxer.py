@@ -29,9 +29,9 @@ OnStream = Callable[[LibP2PStream], None]
 
 
 class Muxer(IMuxedConn):  # type: ignore[misc]
-    """`run` ends when the connection has, for whatever reason, and closes it; `on_stream` must not block."""
+    """Many streams over one session; works while `run` does."""
 
-    def __init__(self, session: NoiseSession, limits: NetLimits, budget: ReceiveBudget, on_stream: OnStream) -> None:
+    def __init__(self, session: NoiseSession, limits: NetLimits, budget: ReceiveBudget) -> None:
         self.peer_id = session.get_remote_peer()
         self.peer = peer_text(self.peer_id)
         self.event_started = trio.Event()
@@ -42,7 +42,6 @@ class Muxer(IMuxedConn):  # type: ignore[misc]
         self._session = session
         self._limits = limits
         self._budget = budget
-        self._on_stream = on_stream
         self._streams: dict[int, LibP2PStream] = {}
         self._lingering: deque[tuple[float, int]] = deque()
         self._scope = trio.CancelScope()
@@ -52,7 +51,8 @@ class Muxer(IMuxedConn):  # type: ignore[misc]
         self._torn = False
         self._closed = False
 
-    async def run(self) -> None:
+    async def run(self, on_stream: OnStream) -> None:
+        """Ends when the connection has, for whatever reason, and closes it. `on_stream` must not block."""
         self.last_received_s = trio.current_time()
         try:
             with self._scope:
@@ -60,7 +60,7 @@ class Muxer(IMuxedConn):  # type: ignore[misc]
                     nursery.start_soon(self._write_all)
                     nursery.start_soon(self._hurry)
                     self.event_started.set()
-                    await self._read_all()
+                    await self._read_all(on_stream)
                     nursery.cancel_scope.cancel()
         finally:
             self._closed = True
@@ -73,7 +73,7 @@ class Muxer(IMuxedConn):  # type: ignore[misc]
                 scope.shield = True
                 await self._session.close()
 
-    async def _read_all(self) -> None:
+    async def _read_all(self, on_stream: OnStream) -> None:
         """Until the peer ends the connection or breaks it."""
         machine = self.machine
         try:
@@ -85,19 +85,19 @@ class Muxer(IMuxedConn):  # type: ignore[misc]
                 for message in messages:
                     rest = machine.feed_some(message)
                     while rest:
-                        self._after_input()
+                        self._after_input(on_stream)
                         await trio.lowlevel.checkpoint()
                         rest = machine.feed_some(rest)
-                self._after_input()
+                self._after_input(on_stream)
         except YamuxViolationError as exc:
             logger.debug("%s broke Yamux: %s", self.peer, exc)
         except IOException as exc:
             logger.debug("connection with %s lost: %s", self.peer, exc)
 
-    def _after_input(self) -> None:
+    def _after_input(self, on_stream: OnStream) -> None:
         machine = self.machine
         while machine.accepted:
-            self._on_stream(self._add_stream(machine.accepted.popleft()))
+            on_stream(self._add_stream(machine.accepted.popleft()))
         self._wake_streams()
         self.wake_writer()
         self._account()
