@@ -296,6 +296,7 @@ class Replicator:
                 stream = await open_stream(peer, SYNC_PROTOCOL, deadline_s=OPEN_DEADLINE_S, dial=False)
                 async with FrameChannel(stream, idle_s=IDLE_S, write_s=IDLE_S) as channel:
                     await compare_heads(self.context, channel, peer)
+            await self._remember(peer)
         except PeerUnreachable as error:
             log.debug("cannot compare heads with %s: %s", peer, error)
         except ProtocolUnsupported:
@@ -303,6 +304,11 @@ class Replicator:
             self.tell(ins.PeerDown(peer))
         finally:
             self._syncing.discard(peer)
+
+    async def _remember(self, peer: PeerId) -> None:
+        """Writes the peer down for the next start: not before it has shown that it is a node, and no mere visitor."""
+        if addresses := self.context.network.known_addresses(peer):
+            await self.context.in_store(self.context.store.save_peer, peer, addresses, int(time.time()))
 
     async def _send_head(self, peer: PeerId, signed: SignedRelease) -> None:
         async with self._exchange_limit:

@@ -5,15 +5,15 @@ from __future__ import annotations
 
 import logging
 import random
-import time
+from collections.abc import Callable, Iterable
 
 import trio
 
 from node.core.peers import peer_of
-from node.net.port import NetEvent, PeerConnected, PeerId
+from node.net.port import PeerId
 from node.replication.context import Context
 from node.replication.lookup import named_hosts
-from protocol.errors import FednodeError, PeerError
+from protocol.errors import PeerError
 
 # Enough that the loss of a few cuts nobody off; each costs memory and keep-alives.
 NEIGHBOURS_MIN = 8
@@ -27,10 +27,14 @@ log = logging.getLogger(__name__)
 
 
 class Neighbours:
-    """Keeps a few connections up, and remembers who was there."""
+    """Keeps a few connections up."""
 
-    def __init__(self, context: Context, bootstrap: tuple[str, ...]) -> None:
+    def __init__(
+        self, context: Context, bootstrap: tuple[str, ...], seeds: Callable[[], Iterable[PeerId]] = tuple
+    ) -> None:
+        """seeds: nodes that were found for want of others, tried before members."""
         self._context = context
+        self._seeds = seeds
         self._bootstrap = {address.rpartition("/p2p/")[2]: address for address in bootstrap}
         self._next_dial_s: dict[PeerId, float] = {}
         self._failures: dict[PeerId, int] = {}
@@ -40,11 +44,9 @@ class Neighbours:
         rows = await self._context.in_store(self._context.store.peers)
         for row in rows:
             self._context.network.remember(row.peer, row.addresses)
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._note, self._context.network.events())
-            while True:
-                await self._round()
-                await trio.sleep(ROUND_S)
+        while True:
+            await self._round()
+            await trio.sleep(ROUND_S)
 
     async def _round(self) -> None:
         network = self._context.network
@@ -55,7 +57,8 @@ class Neighbours:
         if len(connected) + len(wanted) < NEIGHBOURS_MIN:
             rows = await self._context.in_store(self._context.store.peers)
             wanted += [row.peer for row in rows if row.peer not in connected and row.peer not in wanted]
-            wanted += [peer for peer in self._members(connected) if peer not in wanted]
+            for more in (self._seeds(), self._members(connected)):
+                wanted += [peer for peer in more if peer not in connected and peer not in wanted]
         if not connected:
             wanted += [peer for peer in self._named() if peer not in wanted]
         now_s = trio.current_time()
@@ -96,16 +99,3 @@ class Neighbours:
                 return
         failures = self._failures[peer] = self._failures.get(peer, 0) + 1
         self._next_dial_s[peer] = trio.current_time() + min(BACKOFF_MAX_S, ROUND_S * 2.0 ** min(failures, 10))
-
-    async def _note(self, events: trio.MemoryReceiveChannel[NetEvent]) -> None:
-        """Writes down who is connected, so that the next start needs no bootstrap node."""
-        async for event in events:
-            if not isinstance(event, PeerConnected):
-                continue
-            addresses = self._context.network.known_addresses(event.peer)
-            if not addresses:
-                continue
-            try:
-                await self._context.in_store(self._context.store.save_peer, event.peer, addresses, int(time.time()))
-            except FednodeError as error:
-                log.warning("cannot remember peer %s: %s", event.peer, error)

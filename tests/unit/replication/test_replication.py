@@ -8,7 +8,8 @@ import trio.testing
 
 from node.core import inputs as ins
 from node.net.channel import FrameChannel
-from node.net.port import PeerUnreachable, Stream
+from node.net.memory import open_memory_network
+from node.net.port import NetSettings, PeerUnreachable, Stream
 from node.policy.model import CidPath, Hosting, Rule
 from node.replication.comparing import receive_listing, send_listing
 from node.replication.standing import SCORE_MAX, WEIGHT_DEFAULT
@@ -88,6 +89,15 @@ async def test_who_connects_and_leaves_at_once_is_not_dialled() -> None:
         visitor.network.drop(node.network.local_peer)
         await trio.testing.wait_all_tasks_blocked(0.1)
         assert not node.network.peers()
+
+
+async def test_a_peer_is_written_down_once_it_has_compared_heads() -> None:
+    async with ring(2) as (air, (node, other)):
+        async with open_memory_network(air, NetSettings(("/ip4/127.0.0.1/tcp/0",), bytes([99]) * 32)) as visitor:
+            await visitor.connect(node.network.addresses()[0], deadline_s=DEADLINE_S)
+            await connect(other, node)
+            await until(lambda: bool(node.store.peers()))
+        assert [row.peer for row in node.store.peers()] == [other.network.local_peer]
 
 
 async def test_a_node_that_knows_a_head_nobody_has_takes_the_best_there_is() -> None:
