@@ -14,6 +14,7 @@ from node.bitswap.server import BitswapServer
 from node.replication.context import Context
 from node.routing.desk import NameDesk
 from node.routing.names import Names
+from node.routing.refresh import NameRefresh
 from node.routing.routers import Routers
 from node.trees.control import Trees
 
@@ -43,6 +44,7 @@ class Ipfs:
             async with trio.open_nursery() as nursery:
                 await nursery.start(self._server.run)
                 await nursery.start(self.imports.run)
+                nursery.start_soon(NameRefresh(self._context, self.names).run)
                 task_status.started()
         finally:
             with trio.move_on_after(1.0, shield=True):

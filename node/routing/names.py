@@ -106,6 +106,14 @@ class Names:
         await trio.to_thread.run_sync(lambda: self._store.save_name(name, best.raw, kept=keep))
         return best
 
+    async def refresh(self, name: bytes) -> bool:
+        """Looks for the newest record of a name in the table, however fresh that one is; False if none was found."""
+        found = await self._search(name)
+        if found is None:
+            return False
+        await trio.to_thread.run_sync(self._store.save_name, name, found.raw)
+        return True
+
     async def take(self, name: bytes, record: IpnsRecord) -> None:
         """Keeps a verified record for a while, unless a better one is known. NameNotFound for a site of this node,
         whose record its releases bring."""

@@ -102,8 +102,8 @@ class DiskTrees(DiskCare):
     def name(self, name: bytes) -> NameRow | None:
         return self._reader.name(name)
 
-    def names(self) -> list[NameRow]:
-        return self._reader.names()
+    def names(self, *, kept_only: bool = False) -> list[NameRow]:
+        return self._reader.names(kept_only=kept_only)
 
     def save_name(self, name: bytes, record: bytes, *, kept: bool = False) -> bool:
         verified = names.verified(name, record)

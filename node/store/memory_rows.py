@@ -125,9 +125,10 @@ class MemoryRows:
     def name(self, name: bytes) -> NameRow | None:
         return self._names.get(name)
 
-    def names(self) -> list[NameRow]:
+    def names(self, *, kept_only: bool = False) -> list[NameRow]:
         with self._lock:
-            return sorted(self._names.values(), key=lambda row: (-row.saved_s, row.name))
+            rows = [row for row in self._names.values() if row.kept or not kept_only]
+            return sorted(rows, key=lambda row: (-row.saved_s, row.name))
 
     def save_name(self, name: bytes, record: bytes, *, kept: bool = False) -> bool:
         verified = names.verified(name, record)

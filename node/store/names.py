@@ -21,8 +21,10 @@ def load(tx: sqlite3.Connection, name: bytes) -> NameRow | None:
     return None if row is None else NameRow(row[0], row[1], bool(row[2]), row[3])
 
 
-def load_all(tx: sqlite3.Connection) -> list[NameRow]:
-    rows = tx.execute("SELECT name, record, kept, saved_s FROM names ORDER BY saved_s DESC, name")
+def load_all(tx: sqlite3.Connection, *, kept_only: bool = False) -> list[NameRow]:
+    rows = tx.execute(
+        "SELECT name, record, kept, saved_s FROM names WHERE kept >= ? ORDER BY saved_s DESC, name", (int(kept_only),)
+    )
     return [NameRow(name, record, bool(kept), saved_s) for name, record, kept, saved_s in rows]
 
 

@@ -246,8 +246,8 @@ class StoreReader(Protocol):
     def name(self, name: bytes) -> NameRow | None:
         """The best record known under a name (a multihash)."""
 
-    def names(self) -> list[NameRow]:
-        """Latest saved first."""
+    def names(self, *, kept_only: bool = False) -> list[NameRow]:
+        """Latest saved first. kept_only: those that the operator wants."""
 
     def rules(self) -> list[RuleRow]:
         """The operator's own and all lists' rules, ordered by list and target."""

@@ -143,9 +143,9 @@ class PackReader:
         with self.reading() as connection:
             return names.load(connection, name)
 
-    def names(self) -> list[NameRow]:
+    def names(self, *, kept_only: bool = False) -> list[NameRow]:
         with self.reading() as connection:
-            return names.load_all(connection)
+            return names.load_all(connection, kept_only=kept_only)
 
     def site(self, site: SiteId) -> SiteRecord | None:
         with self.reading() as connection:

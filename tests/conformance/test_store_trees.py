@@ -281,6 +281,7 @@ def test_names_are_bounded_and_those_to_be_kept_stay(bench: Bench) -> None:
     bench.now_s += 1
     store.save_name(NAMES[2], made(2, 1))
     assert [row.name for row in store.names()] == [NAMES[2], NAMES[0]]
+    assert [row.name for row in store.names(kept_only=True)] == [NAMES[0]]
     store.save_name(NAMES[2], made(2, 1), kept=True)
     with pytest.raises(TooMany):
         store.save_name(NAMES[1], made(1, 1), kept=True)
