@@ -16,7 +16,7 @@ import trio
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from config import Config
-from node.casework.book import ReportBook
+from node.casework.book import Case, ReportBook
 from node.casework.desk import Desk
 from node.casework.model import CATEGORIES, Report
 from node.decisions.log import DecisionLog
@@ -41,6 +41,13 @@ class NoHosts:
 
     def offer(self, site: SiteId) -> None:
         pass
+
+
+def _open_cases(book: ReportBook) -> list[Case]:
+    found: list[Case] = []
+    while page := book.cases(offset=len(found)):
+        found += page
+    return found
 
 
 async def measure(count: int, folder: Path) -> None:
@@ -72,13 +79,14 @@ async def measure(count: int, folder: Path) -> None:
     began_s = time.perf_counter()
     await desk.decide(str(page[0].id), verdict="refuse", reason="one", note="", secret=False)
     print(f"decide one: {(time.perf_counter() - began_s) * 1e3:.0f} ms")
+    waiting = [case.id for case in _open_cases(book)]
+    some = ",".join(map(str, waiting[: len(waiting) // 2]))
     began_s = time.perf_counter()
-    half = len(sites) // 2
-    done = await desk.decide(f"1-{half}", verdict="quarantine", reason="many", note="", secret=False)
+    done = await desk.decide(some, verdict="quarantine", reason="many", note="", secret=False)
     spent_s = time.perf_counter() - began_s
     print(f"refuse {done['decided']} cases: {spent_s:.1f} s, {spent_s / done['decided'] * 1e3:.2f} ms each")
     began_s = time.perf_counter()
-    done = await desk.decide(f"1-{count}", verdict="dismiss", reason="no", note="", secret=False)
+    done = await desk.decide(f"1-{max(waiting)}", verdict="dismiss", reason="no", note="", secret=False)
     print(f"dismiss {done['decided']} cases: {time.perf_counter() - began_s:.2f} s")
     print(f"log: {log.reader.size()} entries; memory {before_mb} -> {memory_mb()} MB; "
           f"reports.db {(folder / 'reports.db').stat().st_size / 1e6:.1f} MB")  # fmt: skip

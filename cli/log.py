@@ -13,7 +13,7 @@ import click
 from cli.common import config_options, echo_json, json_option, load_config
 from cli.daemon import daemon
 from cli.errors import CommandError, WrongUsage
-from cli.tables import plain
+from cli.tables import count, plain
 
 if TYPE_CHECKING:
     from node.decisions.audit import Audited, Seen
@@ -64,7 +64,7 @@ def command(ctx: click.Context, since: int, config_file: Path | None, data_dir: 
         return
     for entry in entries:
         click.echo(line_of(entry))
-    click.echo(f"{head.head.size} entries, signed by {head.head.key}")
+    click.echo(f"{count(head.head.size, 'entry', 'entries')}, signed by {head.head.key}")
 
 
 @command.command("withhold", epilog=EPILOG)
@@ -116,7 +116,7 @@ def _echo_audited(found: Audited, before: Seen | None, as_json: bool) -> None:
     for entry in found.entries:
         click.echo(line_of(entry))
     since = f", which begin with the {before.head.size} of the last check" if before else ""
-    click.echo(f"the log is sound: {head.size} entries{since}, signed by {head.key}")
+    click.echo(f"the log is sound: {count(head.size, 'entry', 'entries')}{since}, signed by {head.key}")
 
 
 def _getter(http: Any) -> Callable[[str], dict[str, Any]]:
@@ -176,7 +176,7 @@ def line_of(entry: dict[str, Any]) -> str:
         parts.append("(withheld)")
     parts.append(target)
     if entry["list_rules"] is not None:
-        parts.append(f"{entry['list_rules']} rules")
+        parts.append(count(entry["list_rules"], "rule"))
     if "reason" in texts:
         parts.append(f"– {texts['reason']['text']}")
     return plain("  ".join(filter(None, parts)))

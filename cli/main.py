@@ -59,6 +59,7 @@ SECTIONS: dict[str, dict[str, str]] = {
         "unpublish": "End a site, signed by its key.",
     },
     "More": {
+        "report": "Report something to another node's operator.",
         "demo": "Show what fednode does, with three nodes on this machine.",
         "completion": "Print a shell completion script.",
         "version": "Print the version.",

@@ -1,102 +1,111 @@
-"""What a publish came to, for people and as JSON."""
+"""fednode report: report something to another node's operator."""
 
 from __future__ import annotations
 
-from typing import Any
+import time
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from cli.notice_text import echo_notice
-from cli.publishing.exchange import NodeResult
-from cli.publishing.flow import Outcome
-from cli.tables import count, echo_fields, echo_table, human_size, plain
-from node.notices.shape import notice_json
+from cli.common import echo_json, json_option
+from cli.errors import CommandError, NoDaemon, WrongUsage
+from node.casework.model import CATEGORIES
+
+if TYPE_CHECKING:
+    import httpx
+
+DEADLINE_S = 30.0
+ANSWER_MAX_BYTES = 64 * 1024
+EPILOG = """\b
+Where the node asks for a proof of work, this command does the work first:
+about a second of one core for 20 bits, twice as long for each bit more.
+
+\b
+Exit codes: 0 the node has it; 1 it was not taken; 2 wrong usage; 3 no answer.
+"""
 
 
-def outcome_json(outcome: Outcome, urls: list[str]) -> dict[str, Any]:
-    """Stable; docs/publishers/publishing.md describes it."""
-    release = outcome.signed.release
-    return {
-        "site": str(release.site),
-        "seq": release.seq,
-        "release": str(outcome.signed.cid),
-        "root": str(release.root) if release.root is not None else None,
-        "size_bytes": release.size_bytes,
-        "block_count": release.block_count,
-        "ended": release.ended,
-        "unchanged": outcome.unchanged,
-        "nodes": [
-            {
-                "node": result.node,
-                "state": result.state,
-                "code": result.code,
-                "reason": result.reason,
-                "new_blocks": result.new_blocks,
-                "new_bytes": result.new_bytes,
-                "notice": _notice_json(outcome, result.node),
-            }
-            for result in outcome.nodes
-        ],
-        "urls": urls,
-    }
+@click.command("report", epilog=EPILOG)
+@click.argument("where")
+@click.option("--to", "url", metavar="URL", required=True, help="The node, such as https://node.example.")
+@click.option("--category", type=click.Choice(list(CATEGORIES)), required=True, help="What it is.")
+@click.option("--why", required=True, help="Why you report it.")
+@click.option("--evidence", default="", help="Addresses or references, if there are any.")
+@click.option("--contact", default="", help="How the operator can reach you; it is not published.")
+@json_option
+def command(where: str, url: str, category: str, why: str, evidence: str, contact: str, as_json: bool) -> None:
+    """Report WHERE, an address or a site that the node at URL serves, to its operator."""
+    import httpx
+
+    from node.casework.model import BadReport, read_report
+
+    if not url.startswith(("http://", "https://")):
+        raise WrongUsage(f"{url!r} is no address", hint="give it as https://NODE")
+    report = {"where": where, "category": category, "why": why, "evidence": evidence, "contact": contact}
+    report = {name: text for name, text in report.items() if text}
+    try:
+        read_report(report)
+    except BadReport as error:
+        raise WrongUsage(str(error)) from error
+    with httpx.Client(base_url=url.rstrip("/"), timeout=DEADLINE_S, headers={"Accept": "application/json"}) as http:
+        status = _hand_in(http, report)
+    address = url.rstrip("/") + status
+    if as_json:
+        echo_json({"status": address})
+    else:
+        click.echo("the node has your report; what becomes of it will be shown there:")
+        click.echo(address)
 
 
-def echo_outcome(outcome: Outcome, urls: list[str]) -> None:
-    """A headline, the release, a row for each node, and where to open the site."""
-    release = outcome.signed.release
-    click.echo(_headline(outcome))
-    click.echo()
-    echo_fields(
-        (
-            ("site", release.site),
-            ("release", None if release.ended else release.seq),
-            ("root", release.root),
-            ("size", None if release.ended else _size(release.size_bytes, release.block_count)),
-        )
-    )
-    click.echo()
-    echo_table(("NODE", "RESULT", "NEW"), [(result.node, _result(result), _new(result)) for result in outcome.nodes])
-    for node, signed in outcome.notices.items():
-        click.echo()
-        click.echo(f"notice from {plain(node)}")
-        echo_notice(signed.notice)
-    if urls:
-        click.echo()
-        echo_fields([("open", url) for url in urls])
+def _hand_in(http: httpx.Client, report: dict[str, str]) -> str:
+    """The path of the report's status."""
+    from node.gateway.http1 import REPORTS_PATH
+
+    _, terms = _ask(http, "GET", REPORTS_PATH)
+    proof = _proof(terms.get("proof_of_work"), report)
+    code, answer = _ask(http, "POST", REPORTS_PATH, {**report, **proof})
+    if code != 201 or not isinstance(answer.get("status"), str):
+        raise CommandError(f"it was not taken: {answer.get('error', f'the node answers with status {code}')}")
+    return str(answer["status"])
 
 
-def _notice_json(outcome: Outcome, node: str) -> dict[str, Any] | None:
-    found = outcome.notices.get(node)
-    return None if found is None else notice_json(found)
+def _proof(asked: Any, report: dict[str, str]) -> dict[str, str]:
+    """The field that shows the work which the node asks for."""
+    from protocol.errors import DecodeError
+    from protocol.limits import REPORT_PROOF_BITS_MAX
+    from protocol.report_proof import prove
+    from protocol.site_id import SiteId
+
+    if not asked:
+        return {}
+    try:
+        bits, node = int(asked["bits"]), SiteId.from_text(str(asked["node"]))
+    except (DecodeError, KeyError, TypeError, ValueError) as error:
+        raise CommandError(f"the node asks for a proof of work in words of its own: {error}") from error
+    if not 0 <= bits <= REPORT_PROOF_BITS_MAX:
+        raise CommandError(f"the node asks for {bits} bits of work; at most {REPORT_PROOF_BITS_MAX} are done here")
+    click.echo(f"doing the work that the node asks for, {bits} bits", err=True)
+    return {"proof": str(prove(node, report, int(time.time()), bits))}
 
 
-def _headline(outcome: Outcome) -> str:
-    release = outcome.signed.release
-    accepted = sum(result.ok for result in outcome.nodes)
-    if release.ended:
-        return f"the site is ended on {accepted} of {count(len(outcome.nodes), 'node')}"
-    if outcome.unchanged and all(result.state == "already" for result in outcome.nodes):
-        return f"already published as release {release.seq}; nothing has changed"
-    if not accepted:
-        return f"release {release.seq} was accepted by no node"
-    return f"published release {release.seq} to {accepted} of {count(len(outcome.nodes), 'node')}"
+def _ask(http: httpx.Client, method: str, path: str, body: dict[str, str] | None = None) -> tuple[int, dict[str, Any]]:
+    import json
 
+    import httpx
 
-def _size(size_bytes: int, block_count: int) -> str:
-    return f"{human_size(size_bytes)} in {count(block_count, 'block')}"
-
-
-def _result(result: NodeResult) -> str:
-    match result.state:
-        case "accepted":
-            return "accepted"
-        case "already":
-            return "had it already"
-        case "refused":
-            return f"refused: {result.reason} ({result.code})"
-        case "failed":
-            return f"failed: {result.reason} ({result.code})"
-
-
-def _new(result: NodeResult) -> str:
-    return _size(result.new_bytes, result.new_blocks) if result.ok and result.new_blocks else "-"
+    try:
+        with http.stream(method, path, json=body) as answer:
+            raw = bytearray()
+            for chunk in answer.iter_bytes():
+                raw += chunk
+                if len(raw) > ANSWER_MAX_BYTES:
+                    raise CommandError(f"{http.base_url} answers with more than {ANSWER_MAX_BYTES} bytes")
+    except httpx.HTTPError as error:
+        raise NoDaemon(f"{http.base_url} does not answer: {error}", hint="check the address") from error
+    try:
+        value = json.loads(raw)
+    except (ValueError, RecursionError):
+        value = None
+    if not isinstance(value, dict):
+        raise CommandError(f"{http.base_url} does not answer as a node does", hint="check the address")
+    return answer.status_code, value

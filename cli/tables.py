@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 import click
 
 from config.sizes import human_size
+from protocol.plain import count
 
 __all__ = ["ago", "count", "duration", "echo_fields", "echo_table", "human_size", "moment", "plain"]
 
@@ -56,11 +57,6 @@ def echo_fields(fields: Iterable[tuple[str, object]]) -> None:
     width = max((len(name) for name, _ in shown), default=0)
     for name, value in shown:
         click.echo(f"{name:{width}}  {value}")
-
-
-def count(number: int, word: str) -> str:
-    """ "1 block", "1,618 blocks"."""
-    return f"{number:,} {word}" + ("" if number == 1 else "s")
 
 
 def duration(seconds: float) -> str:

@@ -213,6 +213,18 @@ class PolicySettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ReportsSettings:
+    """What readers and others have to do to report something."""
+
+    proof_of_work_bits: int = setting(
+        kinds.integer(0, 28),
+        0,
+        "Work that a report has to show, against floods: 20 are a second or two of one core, and each bit more doubles "
+        "it; `fednode report` does it. The form works without, for ten reports a minute. 0: none is asked for.",
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LogSettings:
     """The daemon's log, which goes to stderr."""
 
@@ -251,6 +263,7 @@ class Config:
     gateway: GatewaySettings = field(default_factory=GatewaySettings)
     hosting: HostingSettings = field(default_factory=HostingSettings)
     policy: PolicySettings = field(default_factory=PolicySettings)
+    reports: ReportsSettings = field(default_factory=ReportsSettings)
     log: LogSettings = field(default_factory=LogSettings)
     metrics: MetricsSettings = field(default_factory=MetricsSettings)
 
@@ -281,6 +294,7 @@ SECTIONS: dict[str, type[Any]] = {
     "gateway": GatewaySettings,
     "hosting": HostingSettings,
     "policy": PolicySettings,
+    "reports": ReportsSettings,
     "log": LogSettings,
     "metrics": MetricsSettings,
 }

@@ -14,6 +14,7 @@ from node.net.port import NetHealth
 from node.policy.list_status import ListStatus
 from node.store.port import ScrubState, Usage
 from node.upkeep import SCRUB_PERIOD_S
+from protocol.plain import count
 from protocol.site_id import SiteId
 
 Json = dict[str, Any]
@@ -59,8 +60,8 @@ def checks(
         _check(
             "peers",
             peers > 0 or bootstrap == 0,
-            f"{peers} peers connected",
-            "check the addresses in [network] bootstrap, or try `fednode peers --connect ADDRESS`",
+            f"{count(peers, 'peer')} connected",
+            "check bootstrap and dns_seeds in [network], or try `fednode peers --connect ADDRESS`",
         ),
         *_store_checks(usage, scrub, now_s, data_dir),
         _check(
@@ -72,7 +73,7 @@ def checks(
         _check(
             "blocklists",
             not bad_lists,
-            f"{len(lists)} lists" + "".join(f"; {status.path}: {status.error}" for status in bad_lists),
+            count(len(lists), "list") + "".join(f"; {status.path}: {status.error}" for status in bad_lists),
             "mend or remove the list; the last good rules stay in force until then",
         ),
     ]
@@ -97,7 +98,7 @@ def _store_checks(usage: Usage, scrub: ScrubState, now_s: float, data_dir: Path)
         _check(
             "blocks",
             usage.corrupt_blocks == 0,
-            f"{usage.corrupt_blocks} damaged blocks",
+            count(usage.corrupt_blocks, "damaged block"),
             "they are not served and are fetched again from other hosts; check the disk",
         ),
         _check(
@@ -113,7 +114,7 @@ def _scrub_message(scrub: ScrubState, now_s: float) -> str:
     if not scrub.finished_s:
         return "the blocks are being read for the first time"
     days = max(0, int(now_s - scrub.finished_s)) // 86400
-    return f"all blocks were last read {days} days ago, {scrub.last_damaged} were damaged"
+    return f"all blocks were last read {count(days, 'day')} ago, damaged: {scrub.last_damaged}"
 
 
 def member_checks(keeping: Keeping, forked: Sequence[SiteId]) -> list[Json]:
@@ -161,7 +162,7 @@ def timely_checks(loop: LoopReport, announcing: AnnouncingReport | None, peers: 
             _check(
                 "announcing",
                 announcing.late_s < ANNOUNCE_LATE_S or peers == 0,
-                f"{announcing.waiting} of {announcing.sites} sites wait to be announced in the DHT, "
+                f"{count(announcing.sites, 'site')}, {announcing.waiting:,} wait to be announced in the DHT, "
                 f"the first for {announcing.late_s:.0f} s",
                 "no other node takes part in the DHT, or there are more sites than this machine can announce in time",
             )

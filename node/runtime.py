@@ -169,7 +169,7 @@ async def _serve(config: Config, paths: Paths, store: DiskStore, options: RunOpt
         notices = await trio.to_thread.run_sync(NoticeBook, paths.notices)
         terms = Terms(config.policy.notice_s, config.policy.export_s, config.node.contact)
         office = NoticeOffice(notices, store, policies, decisions, replicator, key, terms, overrule=lists.overrule)
-        desk = Desk(book, office, decisions)
+        desk = Desk(book, office, decisions, proof_bits=config.reports.proof_of_work_bits)
         gateway = _gateway(config, paths, on_demand, network, desk, ipfs)
         _spare_collections()
         monitor = LoopMonitor()

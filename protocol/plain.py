@@ -10,6 +10,11 @@ def is_plain_line(text: str) -> bool:
     return _NOT_PLAIN.search(text) is None
 
 
+def count(number: int, word: str, words: str = "") -> str:
+    """ "1 block", "1,618 blocks"; words: the plural, if another letter than s makes it."""
+    return f"{number:,} {word if number == 1 else words or f'{word}s'}"
+
+
 def clip_plain(text: str, max_chars: int) -> str:
     """`text` as it may be sent: what is not plain becomes a space, the rest is cut to its limit."""
     plain = _NOT_PLAIN.sub(" ", text[: max_chars + 1])

@@ -15,6 +15,7 @@ from node.admin.control import BadRequest, NotFound
 from node.casework.book import OPEN, PAGE_MAX, Case, ReportBook
 from node.casework.lines import read_reports
 from node.casework.model import APPEAL, LEVELS, BadReport, Report, read_report
+from node.casework.turnstile import NeedsProof, Turnstile
 from node.decisions.log import DecisionLog, Draft
 from node.decisions.reader import NoSuchEntry
 from node.notices.book import Measure
@@ -24,6 +25,7 @@ from node.policy.rules import read_target, target_text
 from protocol.decision import Act
 from protocol.errors import DecodeError, OperatorError
 from protocol.notice import SignedAppeal, SignedNotice
+from protocol.plain import count
 from protocol.site_id import SiteId
 
 Json = dict[str, Any]
@@ -46,7 +48,6 @@ LOGGED = {  # verdict and ground in the log
     "lift": ("", ""),
 }
 LIFTS_MAX = 10  # rules and lists that refuse one site at once, and are lifted by one decision
-REPORTS_PER_MINUTE_MAX = 600  # of all readers together; the queue and its reader are people
 
 log = logging.getLogger(__name__)
 
@@ -54,12 +55,12 @@ log = logging.getLogger(__name__)
 class Desk:
     """In the daemon. A decision is in force, logged and kept when `decide` returns."""
 
-    def __init__(self, book: ReportBook, office: NoticeOffice, decisions: DecisionLog) -> None:
+    def __init__(self, book: ReportBook, office: NoticeOffice, decisions: DecisionLog, *, proof_bits: int = 0) -> None:
+        """proof_bits: of work that a report by program has to show; 0: none."""
         self._book = book
         self._office = office
         self._decisions = decisions
-        self._minute = 0
-        self._in_minute = 0
+        self._turnstile = Turnstile(office.node, bits=proof_bits)
 
     async def run(self) -> None:
         """Deletes what is to be forgotten, until cancelled."""
@@ -71,27 +72,28 @@ class Desk:
             await trio.sleep(TIDY_EVERY_S)
 
     async def answer(self, body: bytes) -> bytes:
-        """A gateway worker's question: {"report": {…}} or {"token": …}, answered by JSON with "token", "case" or
-        "error"."""
+        """A gateway worker's question: {"report": {…}, "proof", "form"}, {"token": …} or {"terms": true}, answered by
+        JSON with "token", "case", "proof_of_work" or "error"."""
         try:
             asked = json.loads(body)
+            if "terms" in asked:
+                return json.dumps({"proof_of_work": self._terms()}).encode()
             if "token" in asked:
                 case = await trio.to_thread.run_sync(self._book.by_token, str(asked["token"]))
                 return json.dumps({"case": _public(case) if case else None}).encode()
-            report = read_report({str(name): str(text) for name, text in asked["report"].items()})
-            if not self._has_room():
-                raise BadReport("this node gets too many reports at the moment; try again later")
+            fields = {str(name): str(text) for name, text in asked["report"].items()}
+            report = read_report(fields)
+            self._turnstile.let_in(fields, str(asked.get("proof", "")), by_form=bool(asked.get("form")))
             (token,) = await trio.to_thread.run_sync(self._book.add, [report])
             return json.dumps({"token": token}).encode()
+        except NeedsProof as error:
+            return json.dumps({"error": str(error), "proof_of_work": self._terms()}).encode()
         except BadReport as error:
             return json.dumps({"error": str(error)}).encode()
 
-    def _has_room(self) -> bool:
-        minute = int(time.monotonic() // 60)
-        if minute != self._minute:
-            self._minute, self._in_minute = minute, 0
-        self._in_minute += 1
-        return self._in_minute <= REPORTS_PER_MINUTE_MAX
+    def _terms(self) -> Json | None:
+        """What has to be proved, None when nothing has."""
+        return {"bits": self._turnstile.bits, "node": str(self._turnstile.node)} if self._turnstile.bits else None
 
     async def take(self, lines: str) -> Json:
         """The operator's own import: as many as there is room for, whatever strangers send meanwhile."""
@@ -123,9 +125,9 @@ class Desk:
     async def check(self) -> Json:
         """For `fednode doctor`."""
         backlog = await self.backlog()
-        message = f"{backlog['open']} open cases, {backlog['late']} late"
+        message = f"{count(backlog['open'], 'open case')}, {backlog['late']} late"
         if backlog["late"]:
-            message += f", the oldest by {backlog['oldest_late_s'] // 3600} hours"
+            message += f", the oldest by {count(backlog['oldest_late_s'] // 3600, 'hour')}"
         hint = "fednode reports list shows the most urgent first; fednode reports decide decides many at once"
         return {
             "name": "reports",
@@ -142,7 +144,7 @@ class Desk:
             raise BadReport("this appeal is to another node")
         if standing is None or standing.number != appeal.notice:
             raise BadReport(f"notice {appeal.notice} is not the one that holds for this site")
-        if not self._has_room():
+        if not self._turnstile.has_room():
             raise BadReport("this node gets too much at the moment; try again later")
         report = Report(f"/ipns/{appeal.site}", f"notice {appeal.notice}", APPEAL, appeal.text, appeal.contact)
         if await trio.to_thread.run_sync(self._book.add_appeal, report, signed.digest):

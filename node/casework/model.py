@@ -121,10 +121,10 @@ def _site_alone(name: str) -> str:
 
 
 def _text(fields: dict[str, str], name: str, max_chars: int) -> str:
-    text = fields.get(name, "").strip()
+    text = "".join(char for char in fields.get(name, "") if char.isprintable() or char in "\n\t").strip()
     if len(text) > max_chars:
         raise BadReport(f"{name} has {len(text)} characters, at most {max_chars}")
-    return "".join(char for char in text if char.isprintable() or char in "\n\t")
+    return text
 
 
 def rank_s(first_s: int, category: str, count: int) -> int:

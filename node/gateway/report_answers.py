@@ -82,6 +82,9 @@ class ReportAnswers:
         if path == REPORTS_PATH:
             if request.method == "POST":
                 return await self._take(request)
+            if "application/json" in request.headers.get("accept", ""):
+                labels = {name: category.label for name, category in CATEGORIES.items()}
+                return _json(200, {**await self._desk({"terms": True}), "categories": labels})
             about = parse_qs(request.target.partition("?")[2], max_num_fields=FIELDS_MAX).get("about", [""])[0]
             return self._page(200, "Report something", [_form({"where": about})])
         if not path.startswith(f"{REPORTS_PATH}/"):
@@ -95,6 +98,7 @@ class ReportAnswers:
         fields: dict[str, str] = {}
         try:
             fields = _fields(request.body, as_json=as_json)
+            proof = fields.pop("proof", "")
             read_report(fields)
         except BadReport as error:
             return self._refused(400, str(error), fields, as_json)
@@ -102,7 +106,9 @@ class ReportAnswers:
         if wait_s := self._limit.wait_s(address, LOCAL_REPORTS_MAX if local else REPORTS_MAX):
             why = "there were too many reports from your address; try again later"
             return _retry(self._refused(429, why, fields, as_json), wait_s)
-        answer = await self._desk({"report": fields})
+        answer = await self._desk({"report": fields, "proof": proof, "form": not as_json})
+        if as_json and "proof_of_work" in answer:
+            return _json(403, answer)
         if "token" not in answer:
             why = str(answer.get("error", "this node cannot take reports now"))
             return _retry(self._refused(503, why, fields, as_json), BUSY_S)

@@ -26,7 +26,7 @@ from node.store.port import Store
 from protocol.errors import OperatorError
 from protocol.limits import CREATED_MAX_S, NOTICE_CONTACT_MAX_CHARS, NOTICE_RULE_MAX_CHARS, REASON_MAX_CHARS
 from protocol.notice import Notice, NoticeKind, SignedNotice, sign_notice
-from protocol.plain import clip_plain
+from protocol.plain import clip_plain, count
 from protocol.site_id import SiteId
 
 LOOK_S = 30.0  # at the most between two looks at the clock, which somebody may set
@@ -231,7 +231,7 @@ class NoticeOffice:
         await self._policies.reload()
         for target in due:
             await trio.to_thread.run_sync(self.book.take_back, target)
-        log.info("%d rules ended by themselves", len(due))
+        log.info("%s ended, as set", count(len(due), "rule"))
 
     def _add_rules(self, due: Iterable[Measure]) -> None:
         for each in due:
@@ -281,7 +281,7 @@ class NoticeOffice:
             signed = self._sign(number + offset, site, told, cause, kind, draft, entry)
             given.append((signed, cause))
         self.book.add(given)
-        log.info("%d notices given", len(given))
+        log.info("%s given", count(len(given), "notice"))
 
     def _draft(self, site: SiteId, told: Standing | None, cause: Cause | None, reason: str) -> Draft:
         if cause is None:

@@ -9,6 +9,7 @@ from node.policy.list_sources import BlocklistError, Loaded
 from node.policy.preview import HostedStore, Preview, preview
 from protocol.deny_index import Built, DenyIndex, build
 from protocol.errors import DecodeError
+from protocol.plain import count
 
 RULES_MAX = 4_000_000
 """Rules of all lists together: 100 MB of tables, which all processes share."""
@@ -47,13 +48,13 @@ def why_wait(
     """Why a version with so many rules does not take effect by itself; empty when it does."""
     old = each.current.rule_count
     if each.kind != "file" and old >= SHRUNKEN_RULES and rule_count < old * SHRUNKEN_SHARE:
-        return f"it shrank from {old} to {rule_count} rules"
+        return f"it shrank from {old} to {count(rule_count, 'rule')}"
     found = preview(on_trial(each, after), store)
     known = preview(on_trial(each, before), store) if before is not None and found.sites else Preview()
     new = len(found.sites.keys() - known.sites.keys())
     share = new >= CAP_SHARE_SITES and new > CAP_SHARE * found.hosted
     if new > each.cap_sites or share:
-        return f"it newly hits {new} of {found.hosted} hosted sites"
+        return f"it newly hits {new} of {count(found.hosted, 'hosted site')}"
     return ""
 
 

@@ -39,6 +39,7 @@ from node.policy.list_weighing import CAP_SITES, compiled, on_trial, why_wait
 from node.policy.preview import preview
 from protocol.deny_index import Built, DenyIndex
 from protocol.errors import DecodeError, OperatorError
+from protocol.plain import count
 from protocol.site_id import SiteId
 
 POLL_S = 0.25
@@ -251,7 +252,8 @@ class Subscriptions:
                 self._catalog.note(self._looks.checked(each, self._now_s()))
                 return
             if each.error != str(error):
-                log.warning("list %s: %s; the %d rules read before stay in force", name, error, each.current.rule_count)
+                kept = count(each.current.rule_count, "rule")
+                log.warning("list %s: %s; in force as before: %s", name, error, kept)
             self._catalog.note(self._looks.failed(each, error, self._now_s()))
 
     def _outdated(self, name: str, turn: int) -> bool:
@@ -296,7 +298,8 @@ class Subscriptions:
             self._catalog.put(replace(checked, pending=version, pending_why=why))
         else:
             self._catalog.put(replace(checked, current=version, pending=None, pending_why="", rejected=""))
-            log.info("list %s: %d rules, %d lines left out", each.name, built.rule_count, built.error_count)
+            left_out = count(built.error_count, "line")
+            log.info("list %s: %s, left out: %s", each.name, count(built.rule_count, "rule"), left_out)
             return True
         return False
 

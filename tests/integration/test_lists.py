@@ -108,9 +108,10 @@ def test_a_list_that_is_a_site(daemons: list[Daemon], sites: list[Site], tmp_pat
     publishing, subscribed = daemons[1], daemons[0]
     listing = Site(tmp_path)
     listing.write("list.deny", f"/ipns/{sites[0].id} reason:phishing\n")
-    listing.publish(publishing)
     with subscribed.admin() as client:
-        client.list_add(listing.id, name="theirs")
+        status = client.list_add(listing.id, name="theirs")
+        assert "not here yet" in status["error"]
+        listing.publish(publishing)
         wait_statuses(subscribed, sites, [410, 200, 200, 200], 15.0)
         assert "phishing" in subscribed.get(sites[0].id, "/").body.decode()
         listing.write("list.deny", f"/ipns/{sites[1].id}\n")

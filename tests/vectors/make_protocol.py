@@ -11,6 +11,7 @@ from pathlib import Path
 
 from tests.vectors.make_ids import cids, site_ids
 from tests.vectors.make_notices import notices
+from tests.vectors.make_proofs import report_proofs
 from tests.vectors.make_records import canonical_values, releases
 from tests.vectors.make_wire import frames
 
@@ -21,6 +22,7 @@ FILES = {
     "frames.json": frames,
     "notices.json": notices,
     "releases.json": releases,
+    "report-proofs.json": report_proofs,
     "site-ids.json": site_ids,
 }
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,6 +18,7 @@ from node.gateway.pages import Self
 from node.gateway.report_answers import LOCAL_REPORTS_MAX, PERIOD_S, REPORTS_MAX, ReportAnswers
 from node.gateway.response import Response
 from node.notices.office import Terms
+from protocol.report_proof import prove
 from tests.unit.notices.test_office import World
 
 CID = "bafkreibwmayvvgxt34sv3dyzvmdx4r4xqivucsekbyvajpdk64jbhqrsoq"
@@ -93,3 +96,33 @@ async def test_a_full_queue_is_said_with_a_time(answers: ReportAnswers, monkeypa
     assert (await post(answers)).status == 201
     refused = await post(answers)
     assert (refused.status, retry_after(refused)) == (503, 60)
+
+
+async def test_a_proof_of_work_is_asked_for_by_programs_and_not_by_the_form(tmp_path: Path, book: ReportBook) -> None:
+    world = World(tmp_path, Terms())
+    desk = Desk(book, world.office, world.log, proof_bits=5)
+    asking = ReportAnswers(Self("node", ""), desk.answer, limit_key)
+    headers = {"accept": "application/json"}
+    terms = _read(await asking.answer(Request("GET", REPORTS_PATH, "node", headers, True), REPORTS_PATH))
+    assert terms["proof_of_work"] == {"bits": 5, "node": str(world.office.node)}
+    assert "malware" in terms["categories"]
+    refused = await post(asking)
+    assert (refused.status, _read(refused)["proof_of_work"]) == (403, terms["proof_of_work"])
+    assert (await post(asking, as_json=False)).status == 201
+    report = {"where": CID, "category": "spam", "why": "an advertisement"}
+    proof = prove(world.office.node, report, int(time.time()), 5)
+    body = json.dumps({**report, "proof": str(proof)}).encode()
+    request = Request(
+        "POST", REPORTS_PATH, "node", {"content-type": "application/json"}, True, body=body, reader=STRANGER
+    )
+    answers = [await asking.answer(request, REPORTS_PATH) for _ in range(2)]
+    assert [each.status for each in answers if each is not None] == [201, 403]
+    assert book.cases()[0].count == 2
+    world.close()
+
+
+def _read(response: Response | None) -> dict[str, Any]:
+    assert response is not None
+    assert isinstance(response.body, bytes)
+    found: dict[str, Any] = json.loads(response.body)
+    return found
