@@ -62,6 +62,12 @@ class NetworkSettings:
     bootstrap: tuple[str, ...] = setting(
         kinds.DIAL_ADDRESSES, (), "Nodes to connect to at start; the others are found through them."
     )
+    dns_seeds: tuple[str, ...] = setting(
+        kinds.HOSTNAMES,
+        (),
+        "Names whose TXT records (fednode=ADDRESS at the name, dnsaddr=ADDRESS at _dnsaddr.NAME) list nodes to connect "
+        "to. Asked at start and while there are few connections, by gateway.dns_servers.",
+    )
     dht: bool = setting(
         kinds.BOOL,
         True,
@@ -147,7 +153,8 @@ class GatewaySettings:
     dns_servers: tuple[str, ...] = setting(
         kinds.HOST_PORTS,
         (),
-        "DNS servers to ask which site a domain names (DNSLink). Empty list: those of this machine.",
+        "DNS servers to ask which site a domain names (DNSLink), and for network.dns_seeds. Empty list: those of this "
+        "machine.",
     )
     access_log: bool = setting(
         kinds.BOOL,

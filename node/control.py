@@ -310,7 +310,7 @@ class Control:
             now_s=time.time(),
             health=self._network.health(),
             peers=len(self._network.peers()),
-            bootstrap=len(self._config.network.bootstrap),
+            bootstrap=len(self._config.network.bootstrap) + len(self._config.network.dns_seeds),
             lists=lists,
             workers=self._gateway.workers(),
             workers_wanted=self._gateway.workers_wanted,

@@ -10,7 +10,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from typing import ClassVar
@@ -35,7 +35,7 @@ from node.membership.joining import join
 from node.metrics_server import serve_metrics
 from node.monitor import LoopMonitor
 from node.net.opening import open_network
-from node.net.port import NetSettings, Network
+from node.net.port import NetSettings, Network, PeerId
 from node.notices.book import NoticeBook
 from node.notices.exchange import NoticeExchange
 from node.notices.office import NoticeOffice, Terms
@@ -190,7 +190,7 @@ async def _serve(config: Config, paths: Paths, store: DiskStore, options: RunOpt
         nursery.start_soon(office.run)
         nursery.start_soon(lists.watch, lambda: nursery.start_soon(policies.reload_alone))
         nursery.start_soon(Upkeep(store, on_demand).run)
-        nursery.start_soon(Neighbours(replicator.context, config.network.bootstrap).run)
+        _stay_connected(nursery, config, network, replicator)
         for site in policies.hosting.follow:
             replicator.follow(site)
         _say_ready(network, gateway)
@@ -240,6 +240,18 @@ async def _open_protocols(network: Network, replicator: Replicator, paths: Paths
                 )
 
     await nursery.start(listen_locally)
+
+
+def _stay_connected(nursery: trio.Nursery, config: Config, network: Network, replicator: Replicator) -> None:
+    found: Callable[[], Iterable[PeerId]] = tuple
+    if config.network.dns_seeds:
+        from node.gateway.dns import DnsClient  # loads dnspython: 0.1 s, and 6 MiB for nodes that ask no seeds
+        from node.membership.seeds import Seeds
+
+        seeds = Seeds(network, DnsClient(config.gateway.dns_servers), config.network.dns_seeds)
+        found = seeds.found
+        nursery.start_soon(seeds.run)
+    nursery.start_soon(Neighbours(replicator.context, config.network.bootstrap, found).run)
 
 
 def _on_demand(config: Config, replicator: Replicator) -> OnDemand:
