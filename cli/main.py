@@ -44,6 +44,7 @@ SECTIONS: dict[str, dict[str, str]] = {
         "reports": "See what was reported or appealed, and decide it.",
         "notices": "Show what a node holds against a site.",
         "log": "Show what was decided here, or check another node's log.",
+        "invite": "Invite publishers to your node.",
         "follow": "Fetch and keep a site.",
         "unfollow": "Stop following a site.",
         "export": "Write a hosted site as a bundle, or a tree as a CAR file.",

@@ -35,6 +35,9 @@ Exit codes:
 @click.argument("path", metavar="DIR|BUNDLE", type=click.Path(exists=True, path_type=Path))
 @click.option("--key", metavar="NAME|FILE", help="The site key, by its name in the keystore or as a PEM file.")
 @click.option("--to", "nodes", metavar="NODE", multiple=True, help="A remote node to publish to (repeatable).")
+@click.option(
+    "--invite", "invitations", metavar="TOKEN", multiple=True, help="An invitation to one of these nodes (repeatable)."
+)
 @click.option("--seq", type=click.IntRange(min=1), help="At least this sequence number for the release.")
 @click.option("--min-hosts", type=click.IntRange(1, 10_000), help="Wish for so many hosts at least.")
 @click.option("--max-hosts", type=click.IntRange(1, 10_000), help="Wish for so many hosts at most.")
@@ -59,6 +62,7 @@ def command(
     path: Path,
     key: str | None,
     nodes: tuple[str, ...],
+    invitations: tuple[str, ...],
     seq: int | None,
     min_hosts: int | None,
     max_hosts: int | None,
@@ -88,7 +92,7 @@ def command(
         raise click.UsageError("--domain and --no-domains exclude each other")
     if hosts and no_hosts:
         raise click.UsageError("--host and --no-hosts exclude each other")
-    destination = Destination.of(nodes, config_file, data_dir)
+    destination = Destination.of(nodes, config_file, data_dir, invitations)
     wishes = Wishes(
         seq=seq,
         min_hosts=min_hosts,

@@ -140,6 +140,13 @@ def _parse_router(text: str) -> str:
     return found
 
 
+def _parse_media_type(text: str) -> str:
+    found = text.strip().lower()
+    if not re.fullmatch(r"[a-z]+/(\*|[a-z0-9][a-z0-9.+_-]{0,99})", found, re.ASCII):
+        raise ValueError(f"must be media types such as text/html or image/*, not {text[:100]!r}")
+    return found
+
+
 TEXT: Kind[str] = Kind("text", _parse_text, text_literal)
 LABEL: Kind[str] = Kind("text", _parse_label, text_literal)
 WEB_ADDRESS: Kind[str] = Kind("https:// address", _parse_web_address, text_literal)
@@ -158,3 +165,4 @@ LISTEN_ADDRESSES = list_of("multiaddrs", check_listen_address)
 DIAL_ADDRESSES = list_of("multiaddrs with /p2p/ID", check_dial_address)
 WEB_ADDRESSES = list_of("https:// addresses", _parse_router)
 SITES = list_of("site ids", SiteId.from_text)
+MEDIA_TYPES = list_of("media types", _parse_media_type)

@@ -83,6 +83,11 @@ class Paths:
         return self.data_dir / "reports.db"
 
     @property
+    def invitations(self) -> Path:
+        """Whom the operator invited; mode 0600."""
+        return self.data_dir / "invitations.db"
+
+    @property
     def notices(self) -> Path:
         """Notices to publishers, and the refusals that are to come; mode 0600."""
         return self.data_dir / "notices.db"

@@ -168,11 +168,12 @@ class HostingSettings:
     """Which sites this node volunteers to keep, and how much of them."""
 
     mode: str = setting(
-        kinds.choice("open", "follow", "none", "leaving"),
+        kinds.choice("open", "follow", "invite", "none", "leaving"),
         "open",
-        "open: any site that a publisher or a peer offers, within the limits below; follow: only the sites "
-        "in `follow`; none: no site of others at all; leaving: as none, and other nodes are asked to take over what is "
-        "hosted here, before this node is stopped for good. `fednode publish` on this machine works in every mode.",
+        "open: any site that a publisher or a peer offers, within the limits below; follow: only the sites in "
+        "`follow`; invite: these, and sites that were published with an invitation (`fednode invite`); none: no site of "
+        "others at all; leaving: as none, and other nodes are asked to take over what is hosted here, before this node "
+        "is stopped for good. `fednode publish` on this machine works in every mode.",
     )
     grace_s: int = setting(
         kinds.integer(60, 604_800),
@@ -193,6 +194,23 @@ class HostingSettings:
         kinds.SIZE_OR_NONE,
         2 * 1024**3,
         "The largest site to accept from others. none: only the quota limits it.",
+    )
+    publisher_quota_bytes: int | None = setting(
+        kinds.SIZE_OR_NONE,
+        None,
+        "What all sites of one publisher may have here. A publisher is known by an invitation; a site that came "
+        "without one is a publisher by itself. An invitation may have a quota of its own. none: no limit.",
+    )
+    media_types: tuple[str, ...] = setting(
+        kinds.MEDIA_TYPES,
+        (),
+        "Media types of files that sites of others may have, such as text/html or image/*, as the gateway would serve "
+        "them: by their names, else by their first bytes. Empty list: any.",
+    )
+    other_media_percent: int = setting(
+        kinds.integer(0, 100),
+        0,
+        "How much of a site's bytes may be files of other types than those in `media_types`.",
     )
 
 

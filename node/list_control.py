@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from functools import partial
 from pathlib import Path
 
@@ -15,11 +16,18 @@ from node.policy.rules import read_target, target_text
 from node.policy.subscriptions import Subscriptions
 from node.policy_loader import PolicyLoader
 from node.replication.driver import Replicator
+from node.replication.media import media_of
 from node.store.port import SiteRecord, Store
 from protocol import varint
 from protocol.cid import DAG_PB, Cid
 from protocol.deny_keys import rule_keys
+from protocol.errors import FednodeError
 from protocol.site_id import SiteId
+
+MEDIA_NODES_MAX = 20_000
+"""Folders and large files of a site that are looked at to explain a verdict; about a second."""
+
+log = logging.getLogger(__name__)
 
 
 class ListControl:
@@ -160,4 +168,25 @@ class ListControl:
             return Subject(site=site, path=path)
         release = (record.held or record.head).release
         trail = (release.root,) if release.root is not None else ()
-        return Subject(site, release.root, path, trail, release.domains, release.size_bytes)
+        return Subject(
+            site,
+            release.root,
+            path,
+            trail,
+            release.domains,
+            release.size_bytes,
+            others_bytes=self._replicator.context.others_bytes(site),
+            media=self._media(record),
+        )
+
+    def _media(self, record: SiteRecord) -> tuple[tuple[str, int], ...]:
+        """As far as the hosting settings would ask for it, and the site is here."""
+        hosting = self._policies.hosting
+        root = record.held.release.root if record.held is not None else None
+        if root is None or not hosting.media_types:
+            return ()
+        try:
+            return tuple(media_of(root, hosting, self._store.get_block, nodes_max=MEDIA_NODES_MAX))
+        except FednodeError as error:
+            log.info("the files of %s cannot be looked through: %s", record.site, error)
+            return ()

@@ -11,6 +11,7 @@ from config import Config, Paths
 from node.decisions.files import LogFailed
 from node.decisions.log import DecisionLog, ListState
 from node.policy.decide import Policy
+from node.policy.invitations import Invitations
 from node.policy.list_files import ListFiles
 from node.policy.model import Hosting, HostingMode
 from node.policy.rules import rules_of
@@ -18,6 +19,13 @@ from node.replication.gate import Gate
 from node.store.port import Store
 
 LOG_RETRY_S = 30.0
+_MODES: dict[str, HostingMode] = {
+    "open": "open",
+    "follow": "follow",
+    "invite": "invite",
+    "none": "none",
+    "leaving": "none",
+}
 
 log = logging.getLogger(__name__)
 
@@ -25,10 +33,13 @@ log = logging.getLogger(__name__)
 class PolicyLoader:
     """`reload` after every change of rules or follows; `on_change` is told afterwards."""
 
-    def __init__(self, config: Config, store: Store, decisions: DecisionLog) -> None:
+    def __init__(
+        self, config: Config, store: Store, decisions: DecisionLog, invitations: Invitations | None = None
+    ) -> None:
         self._config = config
         self._store = store
         self._decisions = decisions
+        self._invitations = invitations
         self._lists = ListFiles(Paths(config.data_dir).lists_dir)
         self._lock = trio.Lock()
         self.on_change: Callable[[], None] = lambda: None
@@ -74,10 +85,13 @@ class PolicyLoader:
 
     def _build(self) -> Policy:
         settings = self._config.hosting
-        modes: dict[str, HostingMode] = {"open": "open", "follow": "follow", "none": "none", "leaving": "none"}
         hosting = Hosting(
-            mode=modes[settings.mode],
+            mode=_MODES[settings.mode],
             follow=frozenset(settings.follow) | self._store.follows(),
             max_site_bytes=settings.max_site_bytes,
+            invited=self._invitations.publishers() if self._invitations is not None else {},
+            publisher_quota_bytes=settings.publisher_quota_bytes,
+            media_types=settings.media_types,
+            other_media_percent=settings.other_media_percent,
         )
         return Policy(rules_of(self._store.rules()), hosting, self._lists.active())

@@ -29,6 +29,7 @@ from node.decisions.files import LogFailed
 from node.decisions.log import DecisionLog
 from node.gateway.supervisor import GatewaySupervisor
 from node.groups import first_operator_error
+from node.invitation_control import InvitationDesk
 from node.ipfs import Ipfs
 from node.logs import set_up_logging
 from node.membership.joining import join
@@ -39,6 +40,7 @@ from node.net.port import NetSettings, Network, PeerId
 from node.notices.book import NoticeBook
 from node.notices.exchange import NoticeExchange
 from node.notices.office import NoticeOffice, Terms
+from node.policy.invitations import Invitations
 from node.policy.subscriptions import Subscriptions
 from node.policy_loader import PolicyLoader
 from node.replication.driver import Replicator
@@ -52,6 +54,7 @@ from node.systemd import notify
 from node.upkeep import Upkeep
 from protocol.errors import OperatorError
 from protocol.messages import NOTICES_PROTOCOL, PUBLISH_PROTOCOL, SYNC_PROTOCOL
+from protocol.site_id import SiteId
 
 # systemd's default is 90 s; operators and tests expect a daemon to be gone within five.
 STOP_DEADLINE_S = 4.0
@@ -148,16 +151,9 @@ async def _serve(config: Config, paths: Paths, store: DiskStore, options: RunOpt
     decisions = await trio.to_thread.run_sync(
         partial(DecisionLog, paths.decisions, key, now_s=lambda: int(time.time()))
     )
-    lists = await trio.to_thread.run_sync(
-        partial(
-            Subscriptions,
-            store,
-            paths.lists_dir,
-            now_s=lambda: int(time.time()),
-            notice_s=config.policy.list_notice_s,
-        )
-    )
-    policies = await trio.to_thread.run_sync(PolicyLoader, config, store, decisions)
+    lists = await trio.to_thread.run_sync(_lists, config, paths, store)
+    invitations = await trio.to_thread.run_sync(partial(Invitations, paths.invitations, now_s=lambda: int(time.time())))
+    policies = await trio.to_thread.run_sync(PolicyLoader, config, store, decisions, invitations)
     async with open_network(settings) as network, trio.open_nursery() as nursery:
         forks = Forks(paths.forks)
         replicator = Replicator(
@@ -179,12 +175,15 @@ async def _serve(config: Config, paths: Paths, store: DiskStore, options: RunOpt
         members = await join(nursery, config, paths, replicator, store, key)
         await nursery.start(replicator.run)
         await _catch_up(policies, office, nursery)
-        await _open_protocols(network, replicator, paths, nursery)
+        guests = InvitationDesk(invitations, policies, replicator.context, SiteId.of(key))
+        await _open_protocols(network, replicator, guests, paths, nursery)
         network.serve(NOTICES_PROTOCOL, NoticeExchange(replicator.context, office, desk.appeal).serve)
         await nursery.start(ipfs.run)
         await nursery.start(gateway.run)
         await nursery.start(serve_metrics, control.metrics, config.metrics.listen)
-        admin = partial(serve_admin, cases=desk, imports=ipfs.imports, trees=ipfs.trees, members=members)
+        admin = partial(
+            serve_admin, cases=desk, imports=ipfs.imports, trees=ipfs.trees, members=members, invitations=guests
+        )
         await nursery.start(admin, control, paths.admin_socket)
         nursery.start_soon(desk.run)
         nursery.start_soon(office.run)
@@ -196,6 +195,11 @@ async def _serve(config: Config, paths: Paths, store: DiskStore, options: RunOpt
         _say_ready(network, gateway)
         if options.on_ready is not None:
             nursery.start_soon(_run_on_ready, options.on_ready)
+
+
+def _lists(config: Config, paths: Paths, store: DiskStore) -> Subscriptions:
+    notice_s = config.policy.list_notice_s
+    return Subscriptions(store, paths.lists_dir, now_s=lambda: int(time.time()), notice_s=notice_s)
 
 
 def _policy_changed(replicator: Replicator, office: NoticeOffice) -> None:
@@ -220,9 +224,11 @@ async def _run_on_ready(on_ready: Callable[[], Awaitable[None]]) -> None:
         log.exception("the task after the start failed")
 
 
-async def _open_protocols(network: Network, replicator: Replicator, paths: Paths, nursery: trio.Nursery) -> None:
+async def _open_protocols(
+    network: Network, replicator: Replicator, guests: InvitationDesk, paths: Paths, nursery: trio.Nursery
+) -> None:
     context = replicator.context
-    intake = Intake(context, replicator)
+    intake = Intake(context, replicator, guests)
     network.serve(SYNC_PROTOCOL, partial(serve_sync, context))
     network.serve(PUBLISH_PROTOCOL, lambda stream: intake.serve(stream, stream.peer))
 

@@ -104,6 +104,7 @@ NOTICES_MAX: Final = 4  # notices in one message
 APPEAL_MAX_BYTES: Final = 20 * KIB  # a signed appeal
 APPEAL_TEXT_MAX_CHARS: Final = 4000  # about two pages; who has more to say can link it
 EXPORT_NONCE_BYTES: Final = 32  # no two are ever the same
+INVITATION_SECRET_BYTES: Final = 16  # nobody guesses one
 REPORT_PROOF_BITS_MAX: Final = 28  # of work for a report: minutes of one core
 
 # Bitswap (docs/spec/bitswap.md)

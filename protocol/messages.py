@@ -18,6 +18,7 @@ from protocol.limits import (
     BLOCK_MAX_BYTES,
     CID_BYTES,
     EXPORT_NONCE_BYTES,
+    INVITATION_SECRET_BYTES,
     MESSAGE_MAX_BYTES,
     NOTICE_MAX_BYTES,
     NOTICES_MAX,
@@ -71,6 +72,10 @@ class RefuseCode(StrEnum):
     QUARANTINED = "quarantined"
     NOT_HOSTING = "not-hosting"
     NOT_FOLLOWING = "not-following"
+    NOT_INVITED = "not-invited"
+    BAD_INVITATION = "bad-invitation"
+    PUBLISHER_FULL = "publisher-full"
+    MEDIA_TYPE = "media-type"
     NOT_NEEDED = "not-needed"
     FULL = "full"
     TOO_LARGE = "too-large"
@@ -211,6 +216,16 @@ class Progress:
 
 
 @dataclass(frozen=True, slots=True)
+class Invited:
+    """What the operator gave the publisher (protocol/invitation.py); the Offer of the site follows."""
+
+    secret: bytes = field(repr=False)
+
+    def __post_init__(self) -> None:
+        _take_exactly(self.secret, "secret", INVITATION_SECRET_BYTES)
+
+
+@dataclass(frozen=True, slots=True)
 class AskNotices:
     """Asks for the notices about a site; answered by Notices."""
 
@@ -293,6 +308,7 @@ Message: TypeAlias = (
     | Have
     | Refuse
     | Progress
+    | Invited
     | AskNotices
     | Notices
     | HandAppeal
@@ -359,6 +375,7 @@ _TYPES: dict[str, tuple[type, frozenset[str], _Decoder]] = {
             take_int(f["new_bytes"], "new_bytes"),
         ),
     ),
+    "invited": (Invited, frozenset({"secret"}), lambda f: Invited(take_bytes(f["secret"], "secret"))),
     "ask-notices": (AskNotices, frozenset({"site"}), lambda f: AskNotices(take_site(f["site"]))),
     "notices": (Notices, frozenset({"notices"}), _decode_notices),
     "appeal": (HandAppeal, frozenset({"appeal"}), lambda f: HandAppeal(take_bytes(f["appeal"], "appeal"))),

@@ -58,10 +58,19 @@ class Watcher(Protocol):
 
 
 async def offer(
-    stream: trio.abc.HalfCloseableStream, signed: SignedRelease, source: BlockSource | None, watcher: Watcher
+    stream: trio.abc.HalfCloseableStream,
+    signed: SignedRelease,
+    source: BlockSource | None,
+    watcher: Watcher,
+    secret: bytes | None = None,
 ) -> msg.Have | msg.Refuse:
-    """Hand a release to a node. PeerError if that breaks off; errors of the source are raised as they are."""
+    """Hand a release to a node; secret: of its operator's invitation.
+
+    PeerError if that breaks off; errors of the source are raised as they are.
+    """
     async with FrameChannel(stream, idle_s=IDLE_S, write_s=WRITE_S) as channel:
+        if secret is not None:
+            await channel.send(msg.Invited(secret))
         await channel.send(msg.Offer(signed))
         exchange = _Exchange(channel, signed, source, watcher)
         async with trio.open_nursery() as nursery:

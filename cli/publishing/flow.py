@@ -6,8 +6,9 @@ run the same flow as `fednode publish`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import ClassVar, Protocol
 
 import trio
@@ -126,9 +127,15 @@ async def ask_nodes(nodes: Sequence[Node], site: SiteId) -> Heads:
 
 
 async def offer_to_nodes(
-    nodes: Sequence[Node], heads: Heads, signed: SignedRelease, source: BlockSource | None, progress: Progress
+    nodes: Sequence[Node],
+    heads: Heads,
+    signed: SignedRelease,
+    source: BlockSource | None,
+    progress: Progress,
+    secrets: Mapping[str, bytes] = MappingProxyType({}),
 ) -> tuple[NodeResult, ...]:
-    """Hands the release to every usable node, a few at once; results in the order of `nodes`.
+    """Hands the release to every usable node, a few at once; results in the order of `nodes`. secrets: of invitations,
+    by the names of their nodes.
 
     FolderError (the folder changed) ends it for all nodes.
     """
@@ -141,7 +148,7 @@ async def offer_to_nodes(
         async with limit:
             try:
                 watcher = progress.node(node.name, signed.release.size_bytes)
-                answer = await offer(await node.open(), signed, source, watcher)
+                answer = await offer(await node.open(), signed, source, watcher, secrets.get(node.name))
             except FolderError as error:
                 stopped = error
                 scope.cancel()
@@ -178,14 +185,19 @@ Decide = Callable[[SignedRelease | None], tuple[SignedRelease, bool]]
 
 
 async def publish(
-    nodes: Sequence[Node], site: SiteId, decide: Decide, source: BlockSource | None, progress: Progress
+    nodes: Sequence[Node],
+    site: SiteId,
+    decide: Decide,
+    source: BlockSource | None,
+    progress: Progress,
+    secrets: Mapping[str, bytes] = MappingProxyType({}),
 ) -> Outcome:
     """Ask, decide, offer. NoNodeReached when not a single node can be used, before anything is signed."""
     heads = await ask_nodes(nodes, site)
     if len(heads.unusable) == len(nodes):
         raise _no_node([heads.unusable[node.name] for node in nodes])
     signed, unchanged = decide(heads.newest)
-    return Outcome(signed, await offer_to_nodes(nodes, heads, signed, source, progress), unchanged)
+    return Outcome(signed, await offer_to_nodes(nodes, heads, signed, source, progress, secrets), unchanged)
 
 
 class NoNodeReached(CommandError):

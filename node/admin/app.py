@@ -17,6 +17,7 @@ from starlette.routing import Route
 from node.admin.cases import CASES, DECISION, LINES, NOTICES, NUMBER, CaseControl
 from node.admin.control import RULES_PAGE_MAX, SITE_STATES, SITES_MAX, BadRequest, Json, NodeControl, NotFound
 from node.admin.imports import IMPORT, START, ImportControl, addresses_in
+from node.admin.invitations import INVITATION, ISSUE, InvitationControl
 from node.admin.members import SITE_QUERY, MemberControl
 from node.admin.shapes import Field, Shape, read_object, read_query
 from node.admin.trees import NAME, RECORD, TREE, UPLOAD, TreeControl, record_of
@@ -89,6 +90,7 @@ def create_app(
     imports: ImportControl | None = None,
     trees: TreeControl | None = None,
     members: MemberControl | None = None,
+    invitations: InvitationControl | None = None,
 ) -> Starlette:
     """The ASGI application; it holds no state of its own."""
     return Starlette(
@@ -96,7 +98,8 @@ def create_app(
         + (_case_routes(cases) if cases is not None else [])
         + (_import_routes(imports) if imports is not None else [])
         + (_tree_routes(trees) if trees is not None else [])
-        + (_member_routes(members) if members is not None else []),
+        + (_member_routes(members) if members is not None else [])
+        + (_invitation_routes(invitations) if invitations is not None else []),
         exception_handlers={
             FednodeError: _fednode_error,
             HTTPException: _http_error,
@@ -221,6 +224,19 @@ def _member_routes(members: MemberControl) -> list[Route]:
     table = [
         ("GET", "/v1/members", _get(_named("members", members.members))),
         ("GET", "/v1/resilience", asked),
+    ]
+    return [Route(path, _rooted(endpoint), methods=[method]) for method, path, endpoint in table]
+
+
+def _invitation_routes(invitations: InvitationControl) -> list[Route]:
+    async def revoked(request: Request) -> Response:
+        number = read_query(request.query_params.multi_items(), INVITATION)["number"]
+        return JSONResponse(await invitations.revoke(number))
+
+    table = [
+        ("GET", "/v1/invitations", _get(_named("invitations", invitations.show))),
+        ("POST", "/v1/invitations", _post_all(ISSUE, invitations.issue)),
+        ("DELETE", "/v1/invitations", revoked),
     ]
     return [Route(path, _rooted(endpoint), methods=[method]) for method, path, endpoint in table]
 

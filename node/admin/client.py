@@ -180,6 +180,16 @@ class AdminClient:
     def unfollow(self, site: str) -> Json:
         return self._ask("DELETE", "/v1/follows", query={"site": site})
 
+    def invitations(self) -> list[Json]:
+        return self._rows("/v1/invitations", "invitations")
+
+    def invite(self, *, until_s: int, note: str = "", sites: int = 1, quota_bytes: int | None = None) -> Json:
+        body = {"note": note, "until_s": until_s, "sites": sites, "quota_bytes": quota_bytes}
+        return self._ask("POST", "/v1/invitations", body={k: v for k, v in body.items() if v is not None})
+
+    def revoke_invitation(self, number: int) -> Json:
+        return self._ask("DELETE", "/v1/invitations", query={"number": str(number)})
+
     def check_block(self, cid: str) -> Json:
         return self._ask("POST", "/v1/store/checks", body={"cid": cid})
 

@@ -24,6 +24,7 @@ from node.admin.app import create_app
 from node.admin.cases import CaseControl
 from node.admin.control import NodeControl
 from node.admin.imports import ImportControl
+from node.admin.invitations import InvitationControl
 from node.admin.members import MemberControl
 from node.admin.trees import TreeControl
 from node.admin.unix import listening_unix_socket
@@ -53,6 +54,7 @@ async def serve_admin(
     imports: ImportControl | None = None,
     trees: TreeControl | None = None,
     members: MemberControl | None = None,
+    invitations: InvitationControl | None = None,
     limits: AdminLimits | None = None,
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
@@ -63,7 +65,7 @@ async def serve_admin(
     """
     with listening_unix_socket(socket_path) as listener:
         task_status.started()
-        app = create_app(control, cases, imports, trees, members)
+        app = create_app(control, cases, imports, trees, members, invitations)
         await serve_app(app, trio.SocketListener(trio.socket.from_stdlib_socket(listener)), limits)
 
 

@@ -21,7 +21,13 @@ from protocol.member_messages import AUDIT_PROTOCOL, MEMBERS_PROTOCOL
 from protocol.site_id import SiteId
 from protocol.statement import Takes
 
-_TAKES = {"open": Takes.OPEN, "follow": Takes.FOLLOWED, "none": Takes.NONE, "leaving": Takes.LEAVING}
+_TAKES = {
+    "open": Takes.OPEN,
+    "follow": Takes.FOLLOWED,
+    "invite": Takes.FOLLOWED,
+    "none": Takes.NONE,
+    "leaving": Takes.LEAVING,
+}
 # Room is stated in steps, or every stored block would make a new statement.
 _ROOM_STEP_BYTES = 1024**3
 # Part of the quota, or of a smaller disk, that is kept for sites that lack hosts.

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import TypeVar
 
 from node.policy.active import ActiveList, reason, rule_text
+from node.policy.hosting import decide_hosting
 from node.policy.model import ALLOW, Act, CidPath, Hosting, Rule, Subject, Target, Verdict
 from node.policy.rules import target_text
 from protocol.deny_index import Hit
@@ -49,7 +50,7 @@ class Policy:
         if self.lists and (listed := self._decide_lists(subject)) is not None:
             return listed
         if act is Act.STORE and not subject.local:
-            return self._decide_hosting(subject)
+            return decide_hosting(self.hosting, subject)
         return ALLOW
 
     def why_allowed(self, subject: Subject) -> Verdict:
@@ -131,17 +132,6 @@ class Policy:
                     return _list_verdict(each, hit)
         return None
 
-    def _decide_hosting(self, subject: Subject) -> Verdict:
-        hosting = self.hosting
-        if hosting.mode == "none":
-            return _refusal("not-hosting", "this node does not host sites of others")
-        if hosting.mode == "follow" and subject.site not in hosting.follow:
-            return _refusal("not-following", "this node hosts only the sites that it follows")
-        limit = hosting.max_site_bytes
-        if limit is not None and subject.size_bytes is not None and subject.size_bytes > limit:
-            return _refusal("too-large", f"the site has {subject.size_bytes} bytes, this node takes at most {limit}")
-        return ALLOW
-
 
 def questions(subject: Subject) -> Iterator[Question]:
     """What lists are asked about a subject, in this order: the site, other names, domains, the root (each with the
@@ -220,7 +210,3 @@ def _list_verdict(each: ActiveList, hit: Hit) -> Verdict:
         since_s=hit.since_s,
         code="quarantined",
     )
-
-
-def _refusal(code: str, text: str) -> Verdict:
-    return Verdict(kind="refuse", reason=text, code=code)

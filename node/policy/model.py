@@ -6,7 +6,8 @@ Spec: docs/spec/policy.md.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Literal
 
@@ -25,6 +26,7 @@ __all__ = [
     "HostingMode",
     "NamePath",
     "PeerTarget",
+    "Publisher",
     "Rule",
     "RuleVerdict",
     "Subject",
@@ -37,7 +39,7 @@ __all__ = [
 VerdictKind = Literal["allow", "refuse", "quarantine"]
 RuleVerdict = Literal["allow", "refuse", "quarantine"]
 Ground = Literal["policy", "legal"]
-HostingMode = Literal["open", "follow", "none"]
+HostingMode = Literal["open", "follow", "invite", "none"]
 
 
 class Act(StrEnum):
@@ -60,6 +62,7 @@ class Subject:
     be sent. domains: names under which it was asked for, or that the site itself lists. size_bytes: of the whole
     site. local: the act was asked for over the operator's own sockets. names: IPNS names that led there beside the
     site's own (name_key). peer: the node that would be told, asked, taken from or served, in base58.
+    others_bytes: what other sites of the same publisher have here. media: bytes by media type, as far as is known.
     """
 
     site: SiteId | None = None
@@ -71,6 +74,8 @@ class Subject:
     local: bool = False
     names: tuple[SiteId | bytes, ...] = ()
     peer: str | None = None
+    others_bytes: int = 0
+    media: tuple[tuple[str, int], ...] = ()
 
 
 def name_key(multihash: bytes) -> SiteId | bytes:
@@ -125,9 +130,23 @@ ALLOW = Verdict("allow")
 
 
 @dataclass(frozen=True, slots=True)
+class Publisher:
+    """Whom the operator invited: the sites that came with one invitation, and what they may have together; None: what
+    the settings say."""
+
+    sites: frozenset[SiteId]
+    quota_bytes: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Hosting:
-    """Which sites the node volunteers to keep. max_site_bytes None: no limit but the quota."""
+    """Which sites the node volunteers to keep. max_site_bytes, publisher_quota_bytes None: no limit but the quota.
+    invited: the publishers, by each of their sites. media_types: `text/html` or `image/*`; none: any."""
 
     mode: HostingMode = "open"
     follow: frozenset[SiteId] = frozenset()
     max_site_bytes: int | None = None
+    invited: Mapping[SiteId, Publisher] = field(default_factory=dict)
+    publisher_quota_bytes: int | None = None
+    media_types: tuple[str, ...] = ()
+    other_media_percent: int = 0

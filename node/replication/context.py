@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TypeVar, TypeVarTuple
 
@@ -15,6 +17,7 @@ from node.replication.gate import Gate
 from node.replication.speeds import Speeds
 from node.replication.standing import Standing
 from node.store.port import Store
+from protocol.release import SignedRelease
 from protocol.site_id import SiteId
 
 OPEN_DEADLINE_S = 10.0
@@ -42,8 +45,32 @@ class Context:
     published: set[SiteId] = field(default_factory=set)
     # Sites that are being written, so that a fetch and a publish of one site never interleave.
     busy: dict[SiteId, trio.Lock] = field(default_factory=dict)
+    # Sizes of the releases that are coming in.
+    incoming_bytes: Counter[SiteId] = field(default_factory=Counter)
     # The store has one writer; a second waiting thread would only hold memory.
     store_threads: trio.CapacityLimiter = field(default_factory=lambda: trio.CapacityLimiter(2))
+
+    @contextmanager
+    def taking(self, signed: SignedRelease) -> Iterator[None]:
+        """While a release comes in, it counts for its publisher (`others_bytes`)."""
+        self.incoming_bytes[signed.site] = signed.release.size_bytes
+        try:
+            yield
+        finally:
+            del self.incoming_bytes[signed.site]
+
+    def others_bytes(self, site: SiteId) -> int:
+        """What other sites of the same publisher have here, those included that are coming in."""
+        publisher = self.gate.policy.hosting.invited.get(site)
+        if publisher is None:
+            return 0
+        return sum(self.size_bytes(other) for other in publisher.sites if other != site)
+
+    def size_bytes(self, site: SiteId) -> int:
+        """Of the release that is held or comes in; 0: none."""
+        state = self.core.state_of(site)
+        held = state.held.release.size_bytes if state is not None and state.held is not None else 0
+        return max(held, self.incoming_bytes[site])
 
     async def in_store(self, call: Callable[[*Ts], T], *args: *Ts) -> T:
         """Runs a store call that may block in a worker thread."""

@@ -90,6 +90,7 @@ class Replicator:
         """Set before `run` by whoever takes part in the membership; without it, all peers are offered everything."""
         network.withholds = self._withholds
         network.refuses = self._refuses
+        gate.others_bytes = self.context.others_bytes
         self._withheld: frozenset[bytes] = frozenset()
         self._nursery: trio.Nursery | None = None
         self._fetches: dict[SiteId, tuple[SignedRelease, PeerId, trio.CancelScope]] = {}

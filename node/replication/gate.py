@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+
 from node.policy.decide import Policy
 from node.policy.model import ALLOW, Act, Subject, Verdict, name_key
 from protocol import varint
@@ -11,6 +14,7 @@ from protocol.release import SignedRelease
 from protocol.site_id import SiteId
 
 _REMEMBERED_MAX = 200_000
+_UNFIT_MAX = 10_000
 
 
 class Refused(PeerError):
@@ -28,6 +32,8 @@ class Gate:
 
     def __init__(self, policy: Policy) -> None:
         self.policy = policy
+        self.others_bytes: Callable[[SiteId], int] = lambda _: 0
+        """What other sites of the same publisher have here; set by who knows it."""
 
     @property
     def policy(self) -> Policy:
@@ -39,9 +45,13 @@ class Gate:
         self._policy = policy
         # Asked of every site whenever heads are compared, and always answered alike until the policy changes.
         self._announceable: dict[SiteId, tuple[SignedRelease, Verdict]] = {}
+        # What is in a release shows only when it comes; it need not come again to be refused again.
+        self._unfit: dict[Cid, Verdict] = {}
 
     def may_host(self, signed: SignedRelease, *, local: bool = False) -> Verdict:
         """May this release be fetched and kept here?"""
+        if not local and (unfit := self._unfit.get(signed.cid)) is not None:
+            return unfit
         release = signed.release
         subject = Subject(
             site=release.site,
@@ -50,9 +60,21 @@ class Gate:
             domains=release.domains,
             size_bytes=release.size_bytes,
             local=local,
+            others_bytes=self.others_bytes(release.site),
         )
         verdict = self.policy.decide(Act.FETCH, subject)
         return verdict if not verdict.allowed else self.policy.decide(Act.STORE, subject)
+
+    def may_hold(self, signed: SignedRelease, media: Iterable[tuple[str, int]]) -> Verdict:
+        """May a release of others be kept in which so many bytes of these media types were found? A refusal is
+        remembered until the policy changes."""
+        subject = replace(whole(signed), size_bytes=signed.release.size_bytes, media=tuple(media))
+        verdict = self.policy.decide(Act.STORE, subject)
+        if not verdict.allowed:
+            if len(self._unfit) >= _UNFIT_MAX:
+                self._unfit.clear()
+            self._unfit[signed.cid] = verdict
+        return verdict
 
     def may_announce(self, signed: SignedRelease) -> Verdict:
         """May peers and the DHT be told that this node has the release?"""

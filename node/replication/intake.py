@@ -13,6 +13,7 @@ import trio
 
 from node.core.inputs import Stored
 from node.net.channel import FrameChannel
+from node.policy.invitations import BadInvitation
 from node.replication.context import IDLE_S, Context
 from node.replication.gate import Refused
 from node.replication.pull import PullResult, pull
@@ -29,6 +30,16 @@ PUBLISHES_MAX = 8
 log = logging.getLogger(__name__)
 
 
+class Guests(Protocol):
+    """Whom the operator invited (node/invitation_control.py)."""
+
+    async def redeem(self, secret: bytes, site: SiteId) -> bool:
+        """Takes the site in; False when it was in before. BadInvitation."""
+
+    async def withdraw(self, site: SiteId) -> None:
+        """It was refused for another reason."""
+
+
 class CancelsFetches(Protocol):
     """The one thing that intake needs of the replicator: a publisher's own copy goes before a fetch."""
 
@@ -38,9 +49,10 @@ class CancelsFetches(Protocol):
 class Intake:
     """Takes releases from publishers."""
 
-    def __init__(self, context: Context, fetches: CancelsFetches) -> None:
+    def __init__(self, context: Context, fetches: CancelsFetches, guests: Guests | None = None) -> None:
         self._context = context
         self._fetches = fetches
+        self._guests = guests
         self._publishes = 0
 
     async def serve(self, stream: trio.abc.HalfCloseableStream, peer: str | None) -> None:
@@ -66,7 +78,9 @@ class Intake:
             await trio.aclose_forcefully(stream) if peer is None else await channel.aclose()
 
     async def _take(self, channel: FrameChannel, peer: str | None) -> None:
-        match await channel.receive():
+        first = await channel.receive()
+        secret = first.secret if isinstance(first, msg.Invited) else None
+        match await channel.receive() if secret is not None else first:
             case msg.Offer(signed):
                 pass
             case msg.Ask(site):
@@ -76,10 +90,33 @@ class Intake:
                 return
             case other:
                 raise Malformed(f"{type(other).__name__} opens no publish")
-        answer = await self._decide(channel, signed, local=peer is None)
+        if secret is None:
+            answer = await self._decide(channel, signed, local=peer is None)
+        else:
+            answer = await self._decide_invited(channel, signed, secret)
         if peer is not None and isinstance(answer, msg.Refuse) and answer.code == "stale":
             self._context.standing.count(trio.current_time(), peer, StaleRelease.code)
         await channel.send(answer)
+
+    async def _decide_invited(
+        self, channel: FrameChannel, signed: SignedRelease, secret: bytes
+    ) -> msg.Have | msg.Refuse:
+        """An invitation is not used up on what is refused anyway."""
+        guests, site = self._guests, signed.site
+        if guests is None:
+            return msg.Refuse(BadInvitation.code, "this node invites nobody", site)
+        try:
+            is_new = await guests.redeem(secret, site)
+            answer = await self._decide(channel, signed, local=False)
+            state = self._context.core.state_of(site)
+            if is_new and isinstance(answer, msg.Refuse) and (state is None or state.held is None):
+                await guests.withdraw(site)
+        except BadInvitation as error:
+            return msg.Refuse(error.code, msg.clip_reason(str(error)), site)
+        except OperatorError as error:
+            log.error("cannot take an invitation for %s: %s", site, error)
+            return msg.Refuse("internal", "the node cannot write to its disk at the moment", site)
+        return answer
 
     async def _answer_ask(self, channel: FrameChannel, site: SiteId, *, local: bool) -> None:
         """A publisher without records of its own asks which sequence comes next."""

@@ -18,6 +18,7 @@ from node.replication.context import Context
 from node.replication.drawing import LOOK_S, Arrival, Drawing
 from node.replication.gate import Refused
 from node.replication.linking import link_known
+from node.replication.media import MediaWalk
 from node.store.port import Hold
 from protocol import messages as msg
 from protocol.cid import Cid
@@ -74,7 +75,8 @@ class Pull(Drawing):
         self._hold = hold
         self._signed = signed
         self._local = local
-        self._walk = DagWalk(signed.release.root, site_only=True)
+        self._media = _media_walk(context, signed) if not local else None
+        self._walk = self._media or DagWalk(signed.release.root, site_only=True)
         self._walking = trio.Lock()
         self._in_flight: set[Cid] = set()
         """Named, and not yet written or found to be here."""
@@ -93,13 +95,15 @@ class Pull(Drawing):
 
         Raises what they raise when they give up before all is here, and as `pull`.
         """
-        with self._scope:
+        with self._context.taking(self._signed), self._scope:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._write)
                 async with self._to_writer:
                     await self._receive_all(sources)
         if self._failure is not None and not self._complete:
             raise self._failure
+        if self._media is not None:
+            await self._context.in_store(self._media.look_at_unnamed, self._context.store.get_block)
         info = await self._context.in_store(self._context.store.hold_info, self._hold)
         return PullResult(info.new_blocks, info.new_bytes)
 
@@ -248,6 +252,14 @@ class Pull(Drawing):
         info = await self._context.in_store(self._context.store.hold_info, self._hold)
         total_bytes = self._signed.release.size_bytes
         await channel.send(msg.Progress(min(info.done_bytes, total_bytes), total_bytes, info.new_bytes))
+
+
+def _media_walk(context: Context, signed: SignedRelease) -> MediaWalk | None:
+    """None: the settings take every type of file."""
+    root = signed.release.root
+    if root is None or not context.gate.policy.hosting.media_types:
+        return None
+    return MediaWalk(root, context.gate, signed)
 
 
 def _bad_ones(batch: list[Arrival]) -> list[Arrival]:

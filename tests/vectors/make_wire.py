@@ -49,6 +49,7 @@ MESSAGES: dict[str, messages.Message] = {
     "refuse": messages.Refuse("blocked-law", "court order 12/26", bytes(SITES[0])),
     "refuse, a code from the future": messages.Refuse("not-on-mondays", ""),
     "progress": messages.Progress(1024, 4096, 512),
+    "invited": messages.Invited(bytes(range(16))),
     "end": messages.End(),
     "statement": member_messages.Stated(a_statement()),
     "summary": member_messages.Summary(member_messages.Of.SITES, bytes(range(128)), 1_800_000_000),

@@ -12,7 +12,7 @@ import pytest
 
 from node.policy.active import ActiveList
 from node.policy.decide import Policy
-from node.policy.model import Act, Hosting, Subject, Verdict, name_key
+from node.policy.model import Act, Hosting, Publisher, Subject, Verdict, name_key
 from node.policy.rules import read_target, rule_of, target_text
 from node.store.port import RuleRow
 from protocol.cid import Cid
@@ -47,8 +47,27 @@ def policy_of(scene: dict[str, Any]) -> Policy:
     hosting = scene.get("hosting")
     if hosting is None:
         return Policy(map(rule_of, rows), lists=lists)
-    follow = frozenset(SiteId.from_text(fill(site)) for site in hosting["follow"])
-    return Policy(map(rule_of, rows), Hosting(hosting["mode"], follow, hosting["max_site_bytes"]), lists)
+    return Policy(map(rule_of, rows), hosting_of(hosting), lists)
+
+
+def hosting_of(given: dict[str, Any]) -> Hosting:
+    invited: dict[SiteId, Publisher] = {}
+    for each in given.get("publishers", []):
+        sites = sites_of(each["sites"])
+        invited |= dict.fromkeys(sites, Publisher(sites, each["quota_bytes"]))
+    return Hosting(
+        given["mode"],
+        sites_of(given["follow"]),
+        given["max_site_bytes"],
+        invited,
+        given.get("publisher_quota_bytes"),
+        tuple(given.get("media_types", [])),
+        given.get("other_media_percent", 0),
+    )
+
+
+def sites_of(given: list[str]) -> frozenset[SiteId]:
+    return frozenset(SiteId.from_text(fill(site)) for site in given)
 
 
 def subject_of(given: dict[str, Any]) -> Subject:
@@ -61,6 +80,8 @@ def subject_of(given: dict[str, Any]) -> Subject:
         size_bytes=given.get("size_bytes"),
         local=given.get("local", False),
         peer=fill(given["peer"]) if "peer" in given else None,
+        others_bytes=given.get("others_bytes", 0),
+        media=tuple((name, size) for name, size in given.get("media", [])),
         names=tuple(name_key(name_of(fill(name))) for name in given.get("names", [])),
     )
 

@@ -9,7 +9,7 @@ from unittest.mock import MagicMock
 from starlette.routing import Route
 
 from node.admin import app, client, control
-from node.policy import list_files, list_sources, rules, subscriptions
+from node.policy import invitations, list_files, list_sources, rules, subscriptions
 from protocol.errors import FednodeError
 from tests.unit.admin.small_node import SmallNode
 
@@ -19,7 +19,7 @@ TEXT = (Path(__file__).parents[3] / "docs/operators/admin-api.md").read_text("ut
 def test_every_route_is_documented_and_no_other(small_node: SmallNode) -> None:
     served = {
         f"{method} {route.path}"
-        for route in app.create_app(small_node, *(MagicMock(),) * 4).routes
+        for route in app.create_app(small_node, *(MagicMock(),) * 5).routes
         if isinstance(route, Route)
         for method in (route.methods or set()) - {"HEAD"}
     }
@@ -29,12 +29,13 @@ def test_every_route_is_documented_and_no_other(small_node: SmallNode) -> None:
 def test_every_error_code_is_documented() -> None:
     codes = {
         member.code
-        for module in (control, client, list_files, list_sources, rules)
+        for module in (control, client, invitations, list_files, list_sources, rules)
         for member in vars(module).values()
         if isinstance(member, type) and issubclass(member, FednodeError) and member.__module__ == module.__name__
     }
     # Never sent: a stored rule that cannot be read keeps the node from starting; daemon-error stands for all codes.
-    codes -= {"bad-stored-rule", "daemon-error"}
+    # bad-invitation goes to publishers.
+    codes -= {"bad-stored-rule", "daemon-error", "bad-invitation"}
     codes |= {*app.HTTP_CODES.values(), "internal"}
     assert {code for code in codes if f"`{code}`" not in TEXT} == set()
 

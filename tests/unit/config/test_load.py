@@ -103,7 +103,7 @@ def test_lists_in_the_environment_are_separated_by_commas(tmp_path: Path) -> Non
         ("[gateway]\nlist_sites = 'perhaps'\n", "true or false", None),
         ("[network]\nlisten = ['/ip4/127.0.0.1/udp/1']\n", "/tcp/", None),
         ("[network]\nbootstrap = ['/ip4/127.0.0.1/tcp/1']\n", "/p2p/ID", None),
-        ("[hosting]\nmode = 'closed'\n", "one of open, follow, none", None),
+        ("[hosting]\nmode = 'closed'\n", "one of open, follow, invite, none", None),
         ("[hosting]\nquota_bytes = -1\n", "from 0", None),
         ("[hosting]\nquota_bytes = '10 apples'\n", "must be a size", None),
         ("[hosting]\nfollow = ['k51nonsense']\n", "hosting.follow", None),
