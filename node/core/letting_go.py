@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from node.core import effects as fx
 from node.core.agenda import Agenda
 from node.core.copies import Copies
-from node.core.placement import TOP, Orders
+from node.core.placement import Orders
 from protocol.site_id import SiteId
 
 # Proofs older than this are asked for anew before a site goes.
@@ -38,7 +38,7 @@ class LettingGo:
         given. A site that too many hosts have costs nothing but room: there is no hurry, and views of who is there
         settle meanwhile.
         """
-        # Most sites end here: their order, which is dear with many members, is not asked for.
+        # Most sites end here: their order is not asked for.
         if len(others) < enough_hosts or self._me in (first := self._first_of(site, others)[:enough_hosts]):
             self._since_s.pop(site, None)
             return []
@@ -56,6 +56,10 @@ class LettingGo:
         return [fx.Audit(node, (site,)) for node in ask]
 
     def _first_of(self, site: SiteId, others: Sequence[SiteId]) -> list[SiteId]:
-        """The hosts in the site's order; those that are not in it (no members, or far behind) come last, by key."""
-        order = {member.node: place for place, member in enumerate(self._orders.first(site, TOP // 2))}
-        return sorted([self._me, *others], key=lambda node: (order.get(node, TOP), node))
+        """The hosts in the site's order; those that are not in it (they take no sites of others) come last, by key.
+
+        In that of the hosts alone: what else each of them knows of makes no difference, or two might go at once.
+        """
+        hosts = [self._me, *others]
+        order = {member.node: place for place, member in enumerate(self._orders.among(site, hosts))}
+        return sorted(hosts, key=lambda node: (order.get(node, len(hosts)), node))

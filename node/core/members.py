@@ -57,7 +57,8 @@ class Members:
     def take(self, wall_s: float, signed: SignedStatement, network: str) -> bool:
         """True when it was news. wall_s: Unix time, as `Clock.now_s` gives it."""
         old = self._known.get(signed.node)
-        if old is not None and signed.made_s <= old.signed.made_s:
+        # One that was taken while this node's clock was wrong must not keep those out that are made now.
+        if old is not None and signed.made_s <= old.signed.made_s <= wall_s + AHEAD_MAX_S:
             return False
         if not wall_s - STATEMENT_VALID_S < signed.made_s <= wall_s + AHEAD_MAX_S:
             return False

@@ -8,7 +8,7 @@ import bisect
 import heapq
 import math
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 
@@ -119,6 +119,12 @@ class Orders:
                 self._tops.popitem(last=False)
         self._tops.move_to_end(site)
         return deal([self._members[node] for _, node in reversed(top)], min(limit, TOP // 2))
+
+    def among(self, site: SiteId, nodes: Iterable[SiteId]) -> list[Member]:
+        """The order of these alone, without those that are no members."""
+        members = [member for node in nodes if (member := self._members.get(node)) is not None]
+        members.sort(key=lambda member: (score(site, member), member.node), reverse=True)
+        return deal(members, len(members))
 
     def beyond(self, site: SiteId, limit: int, among: Callable[[SiteId], bool]) -> list[Member]:
         """The first of these members alone. Looks at every member each time."""

@@ -1,5 +1,8 @@
 """The band through storms drawn from one seed: deaths, cuts, lies, floods, false clocks, full disks; then it is healed.
 
+What liars may do: say that they hold every site, and take any; say so under many names, in one network or in as many;
+say something else each time; repeat what others said before; say that it is another year. They cannot sign for others.
+
 Repeat one seed with: FEDNODE_SEED=17 ./dev pytest tests/simulation/test_band.py. A seed that failed once is kept.
 """
 
@@ -9,6 +12,7 @@ import random
 import pytest
 
 from node.core import effects as fx
+from node.core.members import AHEAD_MAX_S
 from protocol.release import Band, SignedRelease
 from protocol.site_filter import SiteFilter
 from protocol.site_id import SiteId
@@ -17,11 +21,18 @@ from tests.simulation.town import STEP_S, WALL_S, Node, Town, release_of
 
 # A statement made when a clock was a day ahead stood in the way of those made when it was put right.
 FUTURE_STATEMENT = (1001, 1013)
-ONCE_FAILED = FUTURE_STATEMENT
+# Hosts that knew of other members saw other orders, and two let the same site go at once, or none.
+OTHER_ORDERS = (1004, 1005)
+ONCE_FAILED = (*FUTURE_STATEMENT, *OTHER_ORDERS)
 SEEDS = [int(os.environ["FEDNODE_SEED"])] if "FEDNODE_SEED" in os.environ else [0, *ONCE_FAILED]
 MANY = 2000
 SITES = 8
-EVENTS = (*["die", "start"] * 2, "reboot", "cut", "mend", "lie", "clock", "press", "replay", "flood")
+EVENTS = (
+    *["die", "start"] * 2,
+    *["reboot", "cut", "mend", "lie", "recant", "clock", "clock lie", "press", "replay", "flood", "sybils"],
+)
+YEARS_S = 10 * 365 * 86_400
+SYBILS = 40
 STORM_S = 6 * 3600.0
 # Two rounds of audits of everybody, the grace period, refusals for ten minutes, and room to let go after it.
 HEAL_S = 6 * 3600.0
@@ -53,23 +64,7 @@ class Storm(Town):
     def disturb(self) -> None:
         rng = self.rng
         node = rng.choice(list(self.nodes.values()))
-        match rng.choice(
-            [
-                "die",
-                "die",
-                "reboot",
-                "start",
-                "start",
-                "cut",
-                "mend",
-                "lie",
-                "clock",
-                "press",
-                "replay",
-                "forge",
-                "flood",
-            ]
-        ):
+        match rng.choice(EVENTS):
             case "die" if node.keeping is not None and self.may_lose(node):
                 self.kill(node, disk_too=True)
                 self.disks_lost_s.append(self.now_s)
@@ -83,22 +78,32 @@ class Storm(Town):
                 self.partition(rng.choice([2, 3]))
             case "mend":
                 self.partition(1)
-            case "lie" if node.keeping is not None and sum(one.claims_all for one in self.nodes.values()) < 2:
+            case "press" if node.keeping is not None:
+                node.keeping.pressed = not node.keeping.pressed
+            case lie:
+                self.tell_lies(lie, node)
+
+    def tell_lies(self, lie: str, node: Node) -> None:
+        rng, nodes = self.rng, self.nodes.values()
+        match lie:
+            case "lie" if node.keeping is not None and sum(one.claims_all for one in nodes) < 2:
                 if self.may_lose(node):
                     self.kill(node, disk_too=True)
                     self.disks_lost_s.append(self.now_s)
                     node.claims_all = True
                     self.start(node)
-            case "clock" if all(one.clock_off_s == 0 for one in self.nodes.values()):
-                node.clock_off_s = rng.choice([-86_400, 86_400, 10 * 365 * 86_400])
-            case "press" if node.keeping is not None:
-                node.keeping.pressed = not node.keeping.pressed
+            case "recant":
+                self.recant()
+            case "clock" if all(one.clock_off_s == 0 for one in nodes):
+                node.clock_off_s = rng.choice([-86_400, 86_400, -YEARS_S, YEARS_S])
+            case "clock lie" if sum(one.tells_off_s != 0 for one in nodes) < len(nodes) // 4:
+                node.tells_off_s = rng.choice([-86_400, 86_400, -YEARS_S, YEARS_S])
             case "replay":
                 self.replay()
             case "flood":
-                self.flood()
-            case _:
-                pass
+                self.flood("flood")
+            case "sybils":
+                self.flood("")
 
     def may_lose(self, node: Node) -> bool:
         """Nobody can save a site whose every copy dies at once: that is not what is tested."""
@@ -113,20 +118,30 @@ class Storm(Town):
                 if known is not None:
                     assert signed.made_s > known.signed.made_s or not self.hear(node, signed)
 
-    def flood(self) -> None:
-        """Nodes that nobody runs, all in one network, say that they hold everything and take anything."""
-        full = SiteFilter.from_bytes(b"\xff" * 64)
-        for _ in range(30):
+    def flood(self, network: str) -> None:
+        """Nodes that nobody runs say that they hold everything and take anything; network "": each has its own."""
+        named = SiteFilter.of(self.bands) if self.rng.random() < 0.5 else SiteFilter.from_bytes(b"\xff" * 64)
+        for _ in range(SYBILS):
             key = SiteId(self.rng.randbytes(32))
-            made_s = WALL_S + int(self.now_s)
-            signed = SignedStatement(Statement(key, made_s, (), Takes.OPEN, 2**50, 99, full), bytes(64))
+            made_s = WALL_S + int(self.now_s) + self.rng.choice([0, AHEAD_MAX_S])
+            signed = SignedStatement(Statement(key, made_s, (), Takes.OPEN, 2**50, 99, named), bytes(64))
             for node in self.nodes.values():
                 if node.keeping is not None:
-                    node.keeping.heard(self.now_s, WALL_S + self.now_s + node.clock_off_s, signed, "flood")
+                    wall_s = WALL_S + self.now_s + node.clock_off_s
+                    node.keeping.heard(self.now_s, wall_s, signed, network or key.hex())
+
+    def recant(self) -> None:
+        """A liar says that it holds nothing, and soon the contrary again: hosts come and go in no time."""
+        for node in self.nodes.values():
+            if node.claims_all and node.keeping is not None:
+                node.claims_all = False
+                self.state(node)
+                node.claims_all = True
+                node.changed_s = self.now_s
 
     def calm(self) -> None:
         for node in self.nodes.values():
-            node.clock_off_s = 0
+            node.clock_off_s = node.tells_off_s = 0
             if node.keeping is None:
                 self.start(node)
             assert node.keeping is not None

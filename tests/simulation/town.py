@@ -45,6 +45,8 @@ class Node:
     group: int = 0
     """Only those of one group reach each other."""
     clock_off_s: int = 0
+    tells_off_s: int = 0
+    """How much later than by its own clock it says that it is."""
     known: dict[SiteId, SignedStatement] = field(default_factory=dict)
     """The statements that outlive a restart."""
 
@@ -96,7 +98,8 @@ class Town:
             assert node.keeping is not None
             node.keeping.connected(self.now_s, peer.key)
             wall_s = WALL_S + self.now_s
-            node.keeping.clock.heard(peer.key, wall_s + node.clock_off_s, wall_s + peer.clock_off_s)
+            told_s = wall_s + peer.clock_off_s + peer.tells_off_s
+            node.keeping.clock.heard(peer.key, wall_s + node.clock_off_s, told_s)
             for signed in peer.known.values():
                 self.hear(node, signed)
 

@@ -35,6 +35,14 @@ def test_too_old_and_too_new_ones_are_refused(made_s: int) -> None:
     assert not Members().take(NOW_S, stated(1, made_s), "")
 
 
+def test_what_was_taken_by_a_wrong_clock_does_not_stand_in_the_way_when_it_is_right_again() -> None:
+    members, years_s = Members(), 10 * 365 * 86_400
+    assert members.take(NOW_S + years_s, stated(1, NOW_S + years_s), "")
+    assert members.take(NOW_S, stated(1), "")
+    assert not members.take(NOW_S, stated(1, NOW_S + years_s), "")
+    assert members.expire(NOW_S + STATEMENT_VALID_S) == [stated(1).node]
+
+
 def test_a_member_that_is_silent_is_forgotten() -> None:
     members = Members()
     members.take(NOW_S, stated(1), "")
