@@ -49,6 +49,7 @@ SECTIONS: dict[str, dict[str, str]] = {
         "unfollow": "Stop following a site.",
         "export": "Write a hosted site as a bundle, or a tree as a CAR file.",
         "import": "Take a site from a bundle, or a tree from a CAR file or IPFS.",
+        "imports": "List the imports from IPFS that are under way; cancel one.",
         "trees": "List the IPFS trees and the names of others that are kept.",
         "drop": "Give up a tree or a name of somebody else.",
     },

@@ -68,6 +68,11 @@ class Paths:
         return self.data_dir / "forks"
 
     @property
+    def imports(self) -> Path:
+        """Imports from the IPFS network that are under way; may be deleted at any time."""
+        return self.data_dir / "imports.json"
+
+    @property
     def members(self) -> Path:
         """The members that were known when the node last ran; may be deleted at any time."""
         return self.data_dir / "members"

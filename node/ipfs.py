@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import trio
 
 from config.schema import GatewaySettings
 from node.bitswap.imports import Imports
+from node.bitswap.pending import PendingFile
 from node.bitswap.reading import TreeReadings
 from node.bitswap.server import BitswapServer
 from node.replication.context import Context
@@ -22,14 +24,16 @@ from node.trees.control import Trees
 class Ipfs:
     """`run` must run. `imports`, `trees` and `names` are for the admin API and for readers."""
 
-    def __init__(self, context: Context, routers: Sequence[str]) -> None:
+    def __init__(self, context: Context, routers: Sequence[str], pending: Path | None = None) -> None:
+        """pending: the file that imports under way are noted in."""
         self._context = context
         self._routers = Routers(routers)
         self._server = BitswapServer(context)
         self.names = Names(context.store, context.network, self._routers)
         self.trees = Trees(context)
         self._readings = TreeReadings(context, self._server.client, self._routers)
-        self.imports = Imports(context, self._server.client, self._routers, self.names)
+        noted = PendingFile(pending) if pending is not None else None
+        self.imports = Imports(context, self._server.client, self._routers, self.names, noted)
 
     def name_desk(self, settings: GatewaySettings) -> NameDesk:
         """For readers who ask for names of others, and for trees."""

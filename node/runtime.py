@@ -159,7 +159,7 @@ async def _serve(config: Config, paths: Paths, store: DiskStore, options: RunOpt
         replicator = Replicator(
             store, network, policies.gate, announced=paths.announced, forks=forks, grace_s=config.hosting.grace_s
         )
-        ipfs = Ipfs(replicator.context, config.network.routers)
+        ipfs = Ipfs(replicator.context, config.network.routers, paths.imports)
         on_demand = _on_demand(config, replicator)
         book = await trio.to_thread.run_sync(partial(ReportBook, paths.reports, now_s=lambda: int(time.time())))
         notices = await trio.to_thread.run_sync(NoticeBook, paths.notices)

@@ -11,11 +11,12 @@ import trio
 
 from node.admin.control import NotFound
 from node.bitswap.client import BitswapClient
-from node.bitswap.tree_fetch import Progress, fetch_tree
+from node.bitswap.pending import PendingFile, PendingImport
+from node.bitswap.tree_fetch import NotProvided, Progress, fetch_tree
 from node.policy.model import Act, Subject, name_key
 from node.replication.context import Context
 from node.replication.gate import Refused
-from node.routing.names import Names
+from node.routing.names import NameNotFound, Names
 from node.routing.routers import Routers
 from protocol.cid import IDENTITY, Cid
 from protocol.dag_links import LEAF_CODECS, NODE_CODECS
@@ -25,6 +26,8 @@ from protocol.ipns import name_of
 RUNNING_MAX = 4
 ENDED_MAX = 32
 ADDRESSES_MAX = 32
+RETRY_S = (10.0, 30.0, 120.0, 600.0)
+"""An import that goes on after a start waits for whom it needs: they may start, too, or be connected again."""
 
 Json = dict[str, Any]
 log = logging.getLogger(__name__)
@@ -38,7 +41,7 @@ class TooManyImports(OperatorError):
 
 @dataclass(slots=True)
 class Import:
-    """One import. state: resolving, fetching, done, failed or cancelled."""
+    """One import. state: resolving, fetching, done, failed or cancelled. resumed: begun before the last start."""
 
     number: int
     target: str
@@ -47,6 +50,7 @@ class Import:
     root: Cid | None = None
     progress: Progress = field(default_factory=Progress)
     error: FednodeError | None = None
+    resumed: bool = False
     scope: trio.CancelScope = field(default_factory=trio.CancelScope)
 
     @property
@@ -65,6 +69,7 @@ class Import:
             "received_blocks": self.progress.received_blocks,
             "received_bytes": self.progress.received_bytes,
             "peers": self.progress.peers,
+            "resumed": self.resumed,
             "error": error and {"code": error.code, "message": str(error), "hint": error.hint},
         }
 
@@ -72,7 +77,17 @@ class Import:
 class Imports:
     """`run` must run. The last that ended are remembered."""
 
-    def __init__(self, context: Context, client: BitswapClient, routers: Routers, names: Names) -> None:
+    def __init__(
+        self,
+        context: Context,
+        client: BitswapClient,
+        routers: Routers,
+        names: Names,
+        pending: PendingFile | None = None,
+    ) -> None:
+        """pending: where those under way are noted, so that they go on at the next start."""
+        self._pending = pending
+        self._saving = trio.Lock()
         self._context = context
         self._client = client
         self._routers = routers
@@ -85,6 +100,7 @@ class Imports:
         """Until cancelled."""
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
+            await self._resume()
             task_status.started()
             await trio.sleep_forever()
 
@@ -99,14 +115,44 @@ class Imports:
         for each in running:
             if each.target == target:
                 each.addresses += [address for address in addresses if address not in each.addresses]
+                await self._note_pending()
                 return each.as_json()
         if len(running) >= RUNNING_MAX or self._nursery is None:
             raise TooManyImports(f"{RUNNING_MAX} imports are under way", hint="wait until one has ended")
-        self._last += 1
-        found = self._imports[self._last] = Import(self._last, target, list(addresses))
-        self._forget()
+        found = self._add(target, addresses)
+        await self._note_pending()
         self._nursery.start_soon(self._run, found, kind, name)
         return found.as_json()
+
+    def _add(self, target: str, addresses: Sequence[str], *, resumed: bool = False) -> Import:
+        self._last += 1
+        found = self._imports[self._last] = Import(self._last, target, list(addresses), resumed=resumed)
+        self._forget()
+        return found
+
+    async def _resume(self) -> None:
+        """Goes on with what the end of the process cut off."""
+        if self._pending is None or self._nursery is None:
+            return
+        for each in (await trio.to_thread.run_sync(self._pending.load))[:RUNNING_MAX]:
+            try:
+                kind, name = read_target(each.target)
+            except Malformed as error:
+                log.warning("an import does not go on: %s", error)
+                continue
+            log.info("import %s goes on", each.target)
+            found = self._add(each.target, each.peers[:ADDRESSES_MAX], resumed=True)
+            self._nursery.start_soon(self._run, found, kind, name)
+
+    async def _note_pending(self) -> None:
+        if self._pending is not None:
+            async with self._saving:
+                rows = [
+                    PendingImport(each.target, tuple(each.addresses))
+                    for each in self._imports.values()
+                    if not each.ended
+                ]
+                await trio.to_thread.run_sync(self._pending.save, rows)
 
     async def show(self) -> list[Json]:
         """The imports under way and those that ended last."""
@@ -122,6 +168,7 @@ class Imports:
         found.scope.cancel()
         if not found.ended:
             found.state = "cancelled"
+            await self._note_pending()
         return found.as_json()
 
     def _find(self, number: int) -> Import:
@@ -139,7 +186,9 @@ class Imports:
         """Root of the task of one import."""
         try:
             with found.scope:
-                await self._import(found, kind, name)
+                if found.ended:  # before it began
+                    return
+                await self._import_patiently(found, kind, name)
                 found.state = "done"
         except FednodeError as error:
             log.info("import %s: %s", found.target, error)
@@ -147,6 +196,17 @@ class Imports:
         except Exception as error:
             log.exception("import %s failed", found.target)
             found.state, found.error = "failed", OperatorError(f"a bug in fednode: {type(error).__name__}")
+        await self._note_pending()
+
+    async def _import_patiently(self, found: Import, kind: str, name: str) -> None:
+        for wait_s in RETRY_S if found.resumed else ():
+            try:
+                await self._import(found, kind, name)
+                return
+            except (NotProvided, NameNotFound) as error:
+                log.info("import %s: %s; it is tried again", found.target, error)
+                await trio.sleep(wait_s)
+        await self._import(found, kind, name)
 
     async def _import(self, found: Import, kind: str, name: str) -> None:
         if kind == "ipns":

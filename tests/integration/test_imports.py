@@ -1,4 +1,4 @@
-"""An import from the IPFS network that is cut off by kill -9 goes on when its command is repeated."""
+"""An import from the IPFS network that is cut off by kill -9 goes on by itself when the daemon is started again."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -73,7 +74,14 @@ def valve(port: int) -> Iterator[Valve]:
         found.close()
 
 
-def test_an_import_that_was_killed_goes_on(tmp_path: Path) -> None:
+def ended(daemon: Daemon, number: int) -> dict[str, Any]:
+    with daemon.admin() as client:
+        found = client.show_import(number)
+    assert found["state"] not in ("resolving", "fetching")
+    return found
+
+
+def test_an_import_that_was_killed_goes_on_at_the_next_start(tmp_path: Path) -> None:
     rng = random.Random(11)
     site = Site(tmp_path)
     for number in range(FILES):
@@ -99,9 +107,11 @@ def test_an_import_that_was_killed_goes_on(tmp_path: Path) -> None:
 
                     written_bytes = eventually(half_is_here)
                 target.kill()
-                target.start()
                 slow.opened.set()
-                found = fednode("import", f"/ipfs/{root}", "--from", address, *target.at)
+                target.start()
+                (resumed,) = fednode("imports", *target.at)["imports"]
+                assert (resumed["target"], resumed["resumed"]) == (f"/ipfs/{root}", True)
+                found = eventually(lambda: ended(target, resumed["number"]))
             assert found["state"] == "done"
             assert found["size_bytes"] > FILES * MIB
             assert written_bytes >= LET_THROUGH_BYTES - 2 * MIB - IN_MEMORY_BYTES
