@@ -32,8 +32,8 @@ log = logging.getLogger(__name__)
 BLOCKS = 2
 """Drawn of each site that is audited: one that is lost in a hundred is found after some dozens of rounds."""
 
-# From the question to its answer. Who has the blocks reads and hashes them in a tenth; who must fetch them first has
-# little time, and may still manage with small ones on a good line.
+# From the question to its answer: a hundred times what a host needs, so that one under load or far away passes. Who has
+# to fetch the blocks first mostly does, too (docs/spec/membership.md, 5).
 ANSWER_S = 4.0
 OPEN_S = 10.0
 # Audits that are answered at once; more wait. Each reads up to 8 MiB.
