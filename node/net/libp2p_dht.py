@@ -48,6 +48,8 @@ _IDLE_S = 30.0  # between two requests on one stream
 _ECHO_S = 2.0
 _REFRESH_S = 600.0
 _STRANGERS_MAX = 1024
+_TRY_S = 3.0
+_UNTRIED_MAX = 64  # all are asked at once; who is not taken in now may be met again
 _QUORUM = 8  # records of a name before the newest of them is believed to be the newest there is; half of Kubo's
 _SETTLE_S = 0.5  # after a new peer, before asking around: several often come at once
 
@@ -68,7 +70,7 @@ class Host(Protocol):
     def claim(self, peer: PeerId, addresses: Iterable[str]) -> None: ...
     def connected_peers(self) -> set[PeerId]: ...
     def walk_ended(self) -> None: ...
-    async def open_for_dht(self, peer: PeerId, protocol: str) -> Stream: ...
+    async def open_for_dht(self, peer: PeerId, protocol: str, *, dial: bool) -> Stream: ...
 
 
 class Dht:
@@ -81,6 +83,7 @@ class Dht:
         self._table = RoutingTable(host.local_peer)
         self._records = ProviderTable()
         self._strangers: dict[PeerId, None] = {}  # said that they take no part: not worth asking
+        self._untried: dict[PeerId, None] = {}  # said that they take part
         self._new_peers = trio.Event()
 
     async def run(self) -> None:
@@ -88,8 +91,9 @@ class Dht:
         while True:
             with trio.move_on_after(_REFRESH_S):
                 await self._new_peers.wait()
+                self._new_peers = trio.Event()
+                await self._try_new()
                 await trio.sleep(_SETTLE_S)
-            self._new_peers = trio.Event()
             self._records.expire(time.time())
             self._values.expire(time.time())
             await self._walk(peer_id_bytes(self._host.local_peer), lambda _: False)
@@ -102,8 +106,27 @@ class Dht:
                 del self._strangers[next(iter(self._strangers))]
             return
         self._strangers.pop(peer, None)
-        if self._table.add(peer):
-            self._new_peers.set()
+        self._untried[peer] = None
+        if len(self._untried) > _UNTRIED_MAX:
+            del self._untried[next(iter(self._untried))]
+        self._new_peers.set()
+
+    async def _try_new(self) -> None:
+        """Takes those in that answer while they are connected.
+
+        Who is in the table is dialled. Taken in for its word alone, anybody could have the addresses of others dialled.
+        """
+        peers, self._untried = list(self._untried), {}
+        request = _message(Message.FIND_NODE, peer_id_bytes(self._host.local_peer))
+
+        async def try_one(peer: PeerId) -> None:
+            if await self._ask(peer, request, dial=False) is not None:
+                self._table.add(peer)
+
+        with trio.move_on_after(_TRY_S):
+            async with trio.open_nursery() as nursery:
+                for peer in peers:
+                    nursery.start_soon(try_one, peer)
 
     @property
     def size(self) -> int:
@@ -217,8 +240,10 @@ class Dht:
         """The nearest peers that answered in time. Ends early when `enough` says so about an answer."""
         if start is None:
             start = self._table.nearest(position(key))
+        visitors: set[PeerId] = set()
         if len(start) < NEAREST:  # also those that have not said yet whether they take part
-            start = [*start, *(self._host.connected_peers() - self._strangers.keys())]
+            visitors = self._host.connected_peers() - self._strangers.keys() - set(start)
+            start = [*start, *visitors]
         walk = Walk(position(key), start, self._host.local_peer)
         request = _message(kind, key)
         async with trio.open_nursery() as nursery:
@@ -226,7 +251,7 @@ class Dht:
             moved = trio.Event()
 
             async def ask(peer: PeerId) -> None:
-                reply = await self._ask(peer, request)
+                reply = await self._ask(peer, request, dial=peer not in visitors)
                 if reply is None:
                     self._table.remove(peer)
                     walk.failed(peer)
@@ -250,14 +275,14 @@ class Dht:
         self._host.walk_ended()
         return walk.nearest()
 
-    async def _ask(self, peer: PeerId, request: Reply) -> Reply | None:
+    async def _ask(self, peer: PeerId, request: Reply, *, dial: bool) -> Reply | None:
         """The answer, or None when the peer fails to give one of the same kind in time.
 
         Our side is ended after it, not before: libp2p's server resets a stream at its end, answers on it included.
         """
         with trio.move_on_after(_REQUEST_S):
             try:
-                stream = await self._host.open_for_dht(peer, self.protocol)
+                stream = await self._host.open_for_dht(peer, self.protocol, dial=dial)
             except PeerError as exc:
                 logger.debug("cannot ask %s: %s", peer, exc)
                 return None
@@ -277,7 +302,7 @@ class Dht:
         """Whether the peer took it: some answer, some just end the stream, one that refuses resets it."""
         with trio.move_on_after(_REQUEST_S):
             try:
-                stream = await self._host.open_for_dht(peer, self.protocol)
+                stream = await self._host.open_for_dht(peer, self.protocol, dial=True)
             except PeerError as exc:
                 logger.debug("cannot tell %s: %s", peer, exc)
                 return False

@@ -175,8 +175,8 @@ class LibP2PNetwork:
     def connected_peers(self) -> set[PeerId]:
         return {connection.peer for connection in self._connections()}
 
-    async def open_for_dht(self, peer: PeerId, protocol: str) -> Stream:
-        return await self._open(peer, protocol, _DHT_OPEN_S, casual=True)
+    async def open_for_dht(self, peer: PeerId, protocol: str, *, dial: bool) -> Stream:
+        return await (self._open if dial else self._open_connected)(peer, protocol, _DHT_OPEN_S, casual=True)
 
     def walk_ended(self) -> None:
         if self._session is not None:
@@ -223,14 +223,14 @@ class LibP2PNetwork:
     async def open(self, peer: PeerId, protocol: str, *, deadline_s: float, dial: bool = True) -> Stream:
         return await (self._open if dial else self._open_connected)(peer, protocol, deadline_s)
 
-    async def _open_connected(self, peer: PeerId, protocol: str, deadline_s: float) -> Stream:
+    async def _open_connected(self, peer: PeerId, protocol: str, deadline_s: float, *, casual: bool = False) -> Stream:
         self._check_allowed(peer)
         with trio.move_on_after(deadline_s):
             session = await self._running_session()
             existing = session.connection(peer)
             if existing is None:
                 raise PeerUnreachable(f"{peer} is not connected")
-            existing.casual = False
+            existing.casual &= casual
             return await session.open(existing, [protocol])
         raise PeerUnreachable(f"{peer} did not answer within {deadline_s:g} s")
 

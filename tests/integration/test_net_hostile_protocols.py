@@ -16,6 +16,7 @@ from libp2p.kad_dht.pb.kademlia_pb2 import Message
 
 from node.net import multistream
 from node.net.delimited import delimited
+from node.net.libp2p_dht import PROTOCOLS
 from node.net.yamux_frames import Flag, FrameType
 from tests.integration.hostile_kit import (
     JUNK,
@@ -25,7 +26,7 @@ from tests.integration.hostile_kit import (
     serves_others,
     stream_reset,
 )
-from tests.integration.net_kit import NodeProcess, eventually, proved
+from tests.integration.net_kit import NodeProcess, RawYamux, eventually, proved
 
 pytestmark = pytest.mark.integration
 
@@ -92,22 +93,39 @@ async def test_identify_that_claims_the_world(node: NodeProcess) -> None:
     )
     async with proved(node) as peer:
         local = peer.session.get_local_peer().to_base58()
-        while True:
-            kind, _, stream_id, body = await peer.frame()
-            if kind == FrameType.DATA and b"/ipfs/id/1.0.0" in body:
-                break
-        await peer.send_data(
-            stream_id,
-            multistream.encode(multistream.HEADER)
-            + multistream.encode("/ipfs/id/1.0.0")
-            + delimited(claim.SerializeToString())[:200_000],
-        )
+        await identified(peer, claim)
         with trio.fail_after(3):
             while True:
                 entry = next((found for found in node.ask("peers") if found["peer"] == local), None)
                 if entry is None or len(entry["addresses"]) <= 16:
                     break
                 await trio.sleep(0.02)
+
+
+async def test_addresses_that_a_visitor_claims_are_not_dialled(node: NodeProcess) -> None:
+    """Else anybody could have a node knock where they like, many times for one connection."""
+    (victim,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    port: int = victim.socket.getsockname()[1]
+    claim = Identify(
+        listen_addrs=[b"\x04\x7f\x00\x00\x01\x06" + port.to_bytes(2, "big")], protocols=list(PROTOCOLS.values())
+    )
+    async with victim:
+        async with proved(node) as peer:
+            await identified(peer, claim)
+            await eventually(lambda: any(str(port) in str(found["addresses"]) for found in node.ask("peers")))
+        with trio.move_on_after(1.5):
+            await victim.accept()
+            pytest.fail("the node knocked")
+
+
+async def identified(peer: RawYamux, claim: Identify) -> None:
+    """Answers the node's question who is there."""
+    while True:
+        kind, _, stream_id, body = await peer.frame()
+        if kind == FrameType.DATA and b"/ipfs/id/1.0.0" in body:
+            break
+    hello = multistream.encode(multistream.HEADER) + multistream.encode("/ipfs/id/1.0.0")
+    await peer.send_data(stream_id, hello + delimited(claim.SerializeToString())[:200_000], Flag.FIN)
 
 
 async def test_exception_in_the_task_tree_restarts_the_host_on_the_same_port() -> None:

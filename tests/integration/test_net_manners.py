@@ -13,10 +13,11 @@ pytestmark = pytest.mark.integration
 ROOT = Path(__file__).resolve().parents[2]
 
 IMPORT = """
-import sys, node.net
+import sys
+from node.net import addresses, memory, opening, peer_ids
 heavy = {"libp2p", "multiaddr", "google", "aioquic", "noise"} & {name.partition(".")[0] for name in sys.modules}
 assert not heavy, heavy
-node.net.Address.parse("/ip4/127.0.0.1/tcp/1/p2p/" + node.net.peer_id_of_seed(bytes(32)))
+addresses.Address.parse("/ip4/127.0.0.1/tcp/1/p2p/" + peer_ids.peer_id_of_seed(bytes(32)))
 """
 
 TALK = """

@@ -218,7 +218,7 @@ class Host:
 
     def walk_ended(self) -> None: ...
 
-    async def open_for_dht(self, peer: PeerId, protocol: str) -> Stream:
+    async def open_for_dht(self, peer: PeerId, protocol: str, *, dial: bool) -> Stream:
         ours, theirs = stream_pair(US, peer, protocol, write_stall_s=1)
         if self._answer is not None:
             self.nursery.start_soon(self._answer, theirs)
