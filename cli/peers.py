@@ -35,7 +35,8 @@ def command(address: str | None, config_file: Path | None, data_dir: Path | None
 
 
 def _row(peer: dict[str, Any]) -> tuple[object, ...]:
-    direction = ("in" if peer["inbound"] else "out") if peer["connected"] else "no"
+    apart = "refused" if peer["refused"] else "no"
+    direction = ("in" if peer["inbound"] else "out") if peer["connected"] else apart
     faults = ", ".join(f"{code} {number}" for code, number in sorted(peer["faults"].items())) or "-"
     address = peer["addresses"][0].rpartition("/p2p/")[0] or peer["addresses"][0] if peer["addresses"] else "-"
     return direction, ago(peer["since_s"]), faults, peer["peer"], address

@@ -174,6 +174,7 @@ class Control:
                 "since_s": int(info.since_s),
                 "addresses": list(info.addresses),
                 "faults": standing.faults(info.peer),
+                "refused": self._network.refuses(info.peer),
             }
             for info in connected.values()
         ]
@@ -185,6 +186,7 @@ class Control:
                 "since_s": row.seen_s,
                 "addresses": list(row.addresses),
                 "faults": standing.faults(row.peer),
+                "refused": self._network.refuses(row.peer),
             }
             for row in remembered
             if row.peer not in connected

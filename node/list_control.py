@@ -11,7 +11,7 @@ import trio
 from node.admin.control import BadRequest, Json, NotFound
 from node.policy.active import ListMode
 from node.policy.list_status import ListStatus
-from node.policy.model import Act, CidPath, NamePath, PeerTarget, Subject, Target
+from node.policy.model import Act, CidPath, NamePath, PeerTarget, Subject, Target, Verdict
 from node.policy.rules import read_target, target_text
 from node.policy.subscriptions import Subscriptions
 from node.policy_loader import PolicyLoader
@@ -122,6 +122,8 @@ class ListControl:
             verdict = policy.decide(act, subject)
             if verdict.allowed:
                 verdict = policy.why_allowed(subject)
+                if act is Act.HTTP_SERVE and subject.peer is not None:
+                    verdict = Verdict("allow", reason="readers are no peers")
             rows.append(
                 {
                     "act": act.value,

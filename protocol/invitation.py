@@ -7,7 +7,7 @@ import hashlib
 from typing import NamedTuple
 
 from protocol import multibase
-from protocol.errors import Malformed
+from protocol.errors import DecodeError, Malformed
 from protocol.limits import INVITATION_SECRET_BYTES
 from protocol.site_id import SiteId
 
@@ -46,7 +46,10 @@ def parse_invitation(text: str) -> Invitation:
     size = 1 + NODE_BYTES + INVITATION_SECRET_BYTES
     if not bare.startswith(PREFIX) or len(bare) > len(PREFIX) + 2 * size:
         raise Malformed(f"not an invitation: it begins with {PREFIX} and has one word")
-    raw = multibase.decode_bare("base32", bare.removeprefix(PREFIX))
+    try:
+        raw = multibase.decode_bare("base32", bare.removeprefix(PREFIX))
+    except DecodeError as error:
+        raise Malformed(f"not an invitation: {error}") from error
     if len(raw) != size or raw[0] != _VERSION:
         raise Malformed("not an invitation: a letter is missing or wrong")
     return Invitation(raw[1 : 1 + NODE_BYTES], raw[1 + NODE_BYTES :])

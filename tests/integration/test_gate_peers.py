@@ -65,6 +65,12 @@ def is_connected(daemon: Daemon, peer: str) -> bool:
         return any(row["peer"] == peer and row["connected"] for row in client.peers())
 
 
+def explained(daemon: Daemon, peer: str) -> dict[str, str]:
+    """The verdict on each act, by what `policy explain` prints."""
+    with daemon.admin() as client:
+        return {row["act"]: row["verdict"] for row in client.explain(f"/p2p/{peer}")["acts"]}
+
+
 def connect(daemon: Daemon, address: str) -> None:
     with daemon.admin() as client:
         client.connect(address)
@@ -101,6 +107,8 @@ async def test_a_refused_peer_is_out_on_every_path(name: str, gate: Daemon, case
         readers = {path: OF_A_SITE[path] for path in OF_READERS}
         assert await given(world, case, readers) == readers.keys()
         assert await given(other, case, OF_PEERS) == OF_PEERS.keys(), "another peer"
+        verdicts = await in_thread(explained, gate, peer)
+        assert {act for act, verdict in verdicts.items() if verdict == "allow"} == {"http-serve"}
         with pytest.raises(DaemonError, match="refused by a rule"):
             await in_thread(connect, gate, world.network.addresses()[0])
         await in_thread(take_back, gate, name, peer)
