@@ -61,9 +61,9 @@ def releases(count: int) -> list[tuple[SignedRelease, bytes]]:
     return found
 
 
-async def publish(daemon: Daemon, signed: SignedRelease, page: bytes) -> None:
+async def publish(daemon: Daemon, signed: SignedRelease, page: bytes, *, idle_s: float = _IDLE_S) -> None:
     stream = await trio.open_unix_socket(daemon.data_dir / "run" / "publish.sock")
-    async with FrameChannel(stream, idle_s=_IDLE_S, write_s=_IDLE_S) as channel:
+    async with FrameChannel(stream, idle_s=idle_s, write_s=idle_s) as channel:
         await channel.send(msg.Offer(signed))
         while not isinstance(answer := await channel.receive(), msg.Have):
             if isinstance(answer, msg.Want):

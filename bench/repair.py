@@ -37,6 +37,10 @@ _CLONE_NEWNET = 0x40000000
 SETTLE_S = 40.0
 LOOK_S = 0.5
 DEADLINE_S = 3600.0
+# One publisher after another would wait for the disk each time; the daemon writes several together.
+PUBLISHERS = 4
+# While three others fetch all of it, on the same disk and processors.
+PUBLISH_S = 120.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,11 +116,14 @@ def wait_settled(daemons: list[Daemon], sites: int) -> None:
 
 
 def measure(count: int, page_bytes: int, grace_s: int) -> Result:
-    made = releases(count, page_bytes)
+    started_s, made = time.monotonic(), releases(count, page_bytes)
     with federation(NODES, hosting_grace_s=str(grace_s), log_level="error") as daemons:
         eventually(lambda: know_each_other(daemons), 60.0)
+        tell(started_s, f"{NODES} daemons run and know each other")
         trio.run(publish_all, daemons[0], made)
+        tell(started_s, f"{count} sites published")
         wait_settled(daemons, count)
+        tell(started_s, f"settled: {hosted(daemons)} copies; one is killed")
         victim = max(daemons[1:], key=lambda daemon: hosted([daemon]))
         left = [daemon for daemon in daemons if daemon is not victim]
         had = hosted(left)
@@ -137,8 +144,19 @@ def measure(count: int, page_bytes: int, grace_s: int) -> Result:
 
 
 async def publish_all(daemon: Daemon, made: list[tuple[SignedRelease, bytes]]) -> None:
-    for signed, page in made:
-        await publish(daemon, signed, page)
+    waiting = iter(made)
+
+    async def publish_some() -> None:
+        for signed, page in waiting:
+            await publish(daemon, signed, page, idle_s=PUBLISH_S)
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(PUBLISHERS):
+            nursery.start_soon(publish_some)
+
+
+def tell(began_s: float, what: str) -> None:
+    print(f"  {time.monotonic() - began_s:6.0f} s  {what}", file=sys.stderr, flush=True)
 
 
 def main() -> None:
