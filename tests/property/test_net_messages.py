@@ -294,7 +294,7 @@ def test_walk_survives_whatever_is_answered(answer: bytes) -> None:
             await dht.find_providers(b"\x12\x20" + bytes(32), 5, found)
             await dht.count_provided(b"\x12\x20" + bytes(32), 5.0)
             await dht.find_ipns(bytes(34), [])
-            assert trio.current_time() - began_s < 1  # nothing was left to run into a deadline
+            assert trio.current_time() - began_s < 4  # nothing was left to run into a deadline
         assert len(found) <= 5
         assert US not in found
         assert all(len(addresses) <= 16 for _, addresses in host.claims)

@@ -404,7 +404,7 @@ async def test_stop_lets_answers_end() -> None:
         release.set()
         answer = await busy.answer()
         assert (answer.status, answer.headers["connection"]) == (200, "close")
-        with trio.fail_after(2):
+        with trio.fail_after(5):
             await running.stopped.wait()
 
 
@@ -418,7 +418,7 @@ async def test_stop_does_not_wait_for_readers_that_do_not_read() -> None:
         assert await stalled.sock.recv(10)
         await silent.send(b"GET /")
         running.server.stop()
-        with trio.fail_after(2):
+        with trio.fail_after(5):
             await running.stopped.wait()
         assert await is_reset(stalled)
         assert await silent.ends() == b""

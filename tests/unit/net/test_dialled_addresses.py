@@ -43,8 +43,8 @@ async def test_address_that_leads_nowhere_does_not_delay_the_other_family(first:
             one.remember(other.local_peer, [stale, good])
             assert one.known_addresses(other.local_peer)[0].startswith(stale)  # it is tried first
             other.serve("/x/1", lambda stream: stream.aclose())
-            with trio.fail_after(3):
-                await (await one.open(other.local_peer, "/x/1", deadline_s=3)).aclose()
+            with trio.fail_after(4.5):
+                await (await one.open(other.local_peer, "/x/1", deadline_s=4.5)).aclose()
 
 
 async def test_own_address_under_another_id_is_refused_and_under_the_own_id_not_dialled() -> None:
