@@ -44,6 +44,11 @@ def _fields(record: dict[str, Any]) -> list[tuple[str, object]]:
         fields.append(("fork", f"its key signed two releases {record['fork']['seq']}; the proof: show --json"))
     if held and held["seq"] != head["seq"]:
         fields.append(("kept here", f"release {held['seq']}, {human_size(record['held_bytes'])}"))
+    if lacking := record.get("no_room_for"):
+        size = human_size(lacking["size_bytes"])
+        fields.append(
+            ("no room for", f"release {lacking['seq']}, {size}: raise hosting.quota_bytes, or free disk space")
+        )
     if fetching:
         fields.append(("fetching", f"release {fetching['seq']} from {fetching['from'] or 'whoever has it'}"))
     if record["hosts"]:

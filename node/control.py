@@ -32,6 +32,7 @@ from node.store.port import RuleRow, ScrubState, SiteRecord, Store, Usage
 from node.upkeep import total_bytes
 from protocol.cid import Cid
 from protocol.errors import DecodeError
+from protocol.release import SignedRelease
 from protocol.site_id import SiteId
 
 CONNECT_DEADLINE_S = 15.0
@@ -324,6 +325,10 @@ class Control:
         found.append(await self._desk.check())
         return {"checks": found}
 
+    def _no_room_for(self, site: SiteId) -> SignedRelease | None:
+        state = self._replicator.context.core.state_of(site)
+        return state.no_room_for if state else None
+
     def _report(self, record: SiteRecord) -> Json:
         fetching = {signed.site: (signed, peer) for signed, peer in self._replicator.fetching()}
         return site_report(
@@ -333,6 +338,7 @@ class Control:
             urls=self._gateway.urls(record.site),
             told=self._office.standing.get(record.site),
             hosts=self._hosts(record) if record.held is not None else None,
+            no_room_for=self._no_room_for(record.site),
         )
 
     def _hosts(self, record: SiteRecord) -> Json:

@@ -22,6 +22,7 @@ def site_report(
     urls: list[str],
     told: Standing | None = None,
     hosts: Json | None = None,
+    no_room_for: SignedRelease | None = None,
 ) -> Json:
     """One row of `fednode sites`, and all of `fednode show`."""
     return {
@@ -36,6 +37,7 @@ def site_report(
         "notice": _notice(told) if told is not None else None,
         "hosts": hosts,
         "fetching": {"seq": fetching[0].seq, "from": fetching[1]} if fetching else None,
+        "no_room_for": _release(no_room_for) if no_room_for is not None else None,
         "urls": urls if record.held is not None and verdict is None else [],
     }
 

@@ -187,7 +187,7 @@ class Copies:
         return [
             node
             for node, copy in self._by_site.get(site, {}).items()
-            if node not in self._leaving and self._believed(now_s, node, copy) and self.alive(now_s, node)
+            if node not in self._leaving and self.alive(now_s, node) and self._believed(now_s, node, copy)
         ]
 
     def away(self, now_s: float, site: SiteId) -> int:

@@ -8,8 +8,8 @@ from protocol.site_id import SiteId
 
 PeerId = str
 
-# Who is to blame for a fetch that failed decides what the core tries next.
-Blame = Literal["source", "local", "refused"]
+# Who is to blame for a fetch that failed decides what the core tries next. full: there is no room for this release.
+Blame = Literal["source", "local", "refused", "full"]
 
 # What became of asking a member to host a site. took: it is going to fetch it; has: it hosts it; later: not now.
 Answer = Literal["has", "took", "refused", "later", "silent"]

@@ -291,7 +291,8 @@ class FederationCore:
         state.recorded = True
         self._followed.drop(signed.site)
         self.announcing.hosted(now_s, signed.site)
-        self.keeping.hosted(signed, kept=self._kept(signed.site))
+        if state.no_room_for is None:
+            self.keeping.hosted(signed, kept=self._kept(signed.site))
         return [
             *found,
             *self._pass_on(now_s, state, signed),
@@ -308,6 +309,8 @@ class FederationCore:
             # An earlier release may have none of what is refused in this one.
             state.forget_sources_of(event.signed)
             return self._fetch_next(now_s, state)
+        if event.blame == "full":
+            return self._on_no_room(now_s, state, event.signed)
         if event.blame == "local":
             state.paused_until_s = now_s + self._spread(RETRY_LOCAL_S)
             self._retries.set(event.signed.site, state.paused_until_s)
@@ -315,6 +318,16 @@ class FederationCore:
         if state.sources.get(event.source) == event.signed:
             del state.sources[event.source]
         return self._go_on(now_s, state, event.signed.site)
+
+    def _on_no_room(self, now_s: float, state: SiteState, signed: SignedRelease) -> list[fx.Effect]:
+        """What is held is kept; without any, the newest release that fits is taken: it serves readers meanwhile.
+
+        But who has not the newest is no host of it, and does not say so: others are to be asked.
+        """
+        state.no_room_for, state.room_again_s = signed, now_s + self._spread(RETRY_LOCAL_S)
+        self._retries.set(signed.site, state.room_again_s)
+        self.keeping.left(signed.site)
+        return self._fetch_next(now_s, state)
 
     def _go_on(self, now_s: float, state: SiteState, site: SiteId) -> list[fx.Effect]:
         """After a fetch: the next one, or a look for other hosts in a while if something is still missing."""
@@ -331,8 +344,7 @@ class FederationCore:
         state = self._sites.get(site)
         if state is None:
             return []
-        state.held = None
-        state.fetching = None
+        state.held = state.fetching = state.no_room_for = None
         self._retries.drop(site)
         self.announcing.left(site)
         self.keeping.left(site)
@@ -392,7 +404,7 @@ class FederationCore:
         """Starts a fetch of the newest release that somebody offers; one of an earlier release gives way to it."""
         if state.complete or state.paused_until_s > now_s:
             return []
-        source = state.next_source(self._wants, self.is_silent)
+        source = state.next_source(lambda signed: self._wants(signed) and state.fits(now_s, signed), self.is_silent)
         if source is None or (state.fetching is not None and state.fetching[1].rank >= source[1].rank):
             return []
         peer, signed = source

@@ -18,7 +18,8 @@ class SiteState:
     comes last. `fetching`: the release that is being fetched, and from whom.
     `recorded`: the store has a row for it, so later heads are recorded too and old ones stay refused after a restart.
     `forked`: two releases of one sequence were seen in this run.
-    `paused_until_s`: no fetch before then, because this node itself could not take it (full disk or quota).
+    `paused_until_s`: no fetch before then, because this node itself could not take it (its disk failed).
+    `no_room_for`: a release above the held one that quota or disk had no room for; tried again at `room_again_s`.
     """
 
     head: SignedRelease | None = None
@@ -29,6 +30,8 @@ class SiteState:
     forked: bool = False
     failures: int = 0
     paused_until_s: float = 0.0
+    no_room_for: SignedRelease | None = None
+    room_again_s: float = 0.0
 
     @property
     def complete(self) -> bool:
@@ -41,6 +44,12 @@ class SiteState:
     def best(self) -> SignedRelease | None:
         """What others can get here: the held release, or the end."""
         return self.head if self.complete else self.held
+
+    def fits(self, now_s: float, signed: SignedRelease) -> bool:
+        """Nothing is known against it: there was room for as much as it is, or it is time to try again."""
+        if self.no_room_for is None or now_s >= self.room_again_s:
+            return True
+        return signed.release.size_bytes < self.no_room_for.release.size_bytes
 
     def add_source(self, peer: PeerId, signed: SignedRelease) -> None:
         """Remembers that `peer` says it hosts this release; the oldest word is forgotten."""
@@ -74,4 +83,6 @@ class SiteState:
         """Replaces the held release; who has only older ones is of no use any more."""
         self.held = signed
         self.fetching = None
+        if self.no_room_for is not None and self.no_room_for.rank <= signed.rank:
+            self.no_room_for = None
         self.sources = {peer: offered for peer, offered in self.sources.items() if offered.rank >= signed.rank}

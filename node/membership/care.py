@@ -74,8 +74,10 @@ class Care:
             log.info("cannot ask %s to host %s: %s", peer, site, error)
             return "silent"
         match answer:
-            case msg.Have():
+            case msg.Have(seq=seq) if seq >= held.seq:
                 return "has"
+            case msg.Have():
+                return "took"
             case msg.End():
                 log.info("%s lacks hosts; %s takes it", site, peer)
                 return "took"

@@ -318,7 +318,7 @@ class Replicator:
                 await channel.send(msg.Offer(signed))
                 answer = await channel.receive()
         node = key_of(peer)
-        if isinstance(answer, msg.Have) and node is not None:
+        if isinstance(answer, msg.Have) and answer.seq >= signed.seq and node is not None:
             self.tell(ins.AskedToHost(signed.site, node, "has"))
         if isinstance(answer, msg.Refuse):
             log.info("peer %s refuses %s: %s", peer, signed.site, answer.code)

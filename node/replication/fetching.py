@@ -11,12 +11,12 @@ from node.replication.gate import Refused
 from node.replication.pull import Pull
 from node.replication.slots import Slot
 from node.replication.sources import Hosts, Sources
-from node.store.errors import HoldGone
+from node.store.errors import HoldGone, QuotaExceeded, StoreFull
 from node.store.port import Origin
 from protocol.errors import OperatorError, PeerError
 from protocol.release import SignedRelease
 
-Fetched = Literal["stored", "source", "local", "refused"]
+Fetched = Literal["stored", "source", "local", "refused", "full"]
 log = logging.getLogger(__name__)
 
 
@@ -39,7 +39,7 @@ async def fetch_release(context: Context, signed: SignedRelease, first: PeerId, 
         return "refused"
     except OperatorError as error:
         log.warning("cannot take release %d of %s: %s", signed.seq, signed.site, error)
-        return "local"
+        return "full" if isinstance(error, QuotaExceeded | StoreFull) else "local"
     except PeerError as error:
         log.info("fetching %s: %s", signed.site, error)
         return "source"

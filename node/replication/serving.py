@@ -86,6 +86,9 @@ async def _answer_offer(
     if state is None or not (state.held or state.fetching or state.sources or state.complete):
         await channel.send(msg.Refuse("not-needed", "enough other nodes host the site", signed.site))
         return
+    if not state.complete and not state.fits(trio.current_time(), signed):
+        await channel.send(msg.Refuse("full", "the node has no room for this release", signed.site))
+        return
     held = state.held
     if held is not None:  # it hosts what is hosted here
         context.network.note_useful(peer)

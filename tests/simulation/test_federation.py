@@ -10,6 +10,7 @@ import random
 import pytest
 
 from node.core import inputs as ins
+from node.core.machine import RETRY_LOCAL_S
 from tests.simulation.world import Publisher, SimNode, World
 
 # A head that no host had any more kept nodes from the release before it.
@@ -118,6 +119,37 @@ def check_converged(world: World, publisher: Publisher, seed: int) -> None:
         got = node.disk.held.get(site)
         assert (got.seq if got else 0) == best, f"{node.name} holds {got and got.seq}, best is {best}, {again}"
         assert site not in node.fetches or node.disk.heads[site].seq > best, f"{node.name} still fetches, {again}"
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_who_has_no_room_for_the_head_keeps_or_takes_the_newest_release_that_fits(seed: int) -> None:
+    world, publisher = World(seed, nodes=6), Publisher(1)
+    site, nodes = publisher.site, list(world.nodes.values())
+    holder, late, small = nodes[3:6]
+    late.crash()
+    for node in (holder, late, small):
+        node.disk.room_bytes = 100
+    nodes[0].store(publisher.publish())
+    world.run(60)
+    nodes[0].store(publisher.publish(size_bytes=1000))
+    world.run(120)
+    assert [node.disk.held[site].seq for node in nodes if node is not late] == [2, 2, 2, 1, 1]
+    late.start()
+    world.run(300)
+    assert late.disk.held[site].seq == 1, "nothing, where it could have had the release before"
+    assert late.disk.heads[site].seq == 2
+    for node in (holder, late, small):
+        assert node.core is not None
+        state = node.core.state_of(site)
+        assert state is not None
+        assert state.no_room_for == state.head
+        assert site not in node.core.keeping.sites(), "it says that it hosts what it has no room for"
+        node.disk.room_bytes = 1000
+    world.run(world.now_s + 2 * RETRY_LOCAL_S + 60)
+    for node in nodes:
+        assert node.disk.held[site].seq == 2
+        assert node.core is not None
+        assert site in node.core.keeping.sites()
 
 
 def test_the_same_seed_gives_the_same_history() -> None:

@@ -188,9 +188,9 @@ class Town:
                 for effect in node.keeping.due(self.now_s, WALL_S + self.now_s + node.clock_off_s):
                     self.carry_out(node, effect)
                 news = node.changed_s is not None and self.now_s > node.changed_s + 60
-                made_s = self.statements[node.key].made_s
-                ahead = made_s > node.keeping.clock.now_s(WALL_S + self.now_s + node.clock_off_s) + AHEAD_MAX_S
-                if news or ahead or self.now_s > node.stated_s + RESTATE_S:
+                wall_s = node.keeping.clock.now_s(WALL_S + self.now_s + node.clock_off_s)
+                age_s = wall_s - self.statements[node.key].made_s
+                if news or not -AHEAD_MAX_S <= age_s <= RESTATE_S or self.now_s > node.stated_s + RESTATE_S:
                     self.state(node)
 
     def carry_out(self, node: Node, effect: fx.Effect) -> None:

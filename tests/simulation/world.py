@@ -34,6 +34,8 @@ class Disk:
     held: dict[SiteId, SignedRelease] = field(default_factory=dict)
     blocked: set[SiteId] = field(default_factory=set)
     full: bool = False
+    room_bytes: int = 10**6
+    """For one release."""
 
 
 class Publisher:
@@ -49,14 +51,14 @@ class Publisher:
         last = self.releases[-1].release
         return sign_release(dataclasses.replace(last, created_s=last.created_s + 500), self._key)
 
-    def publish(self, *, ended: bool = False) -> SignedRelease:
+    def publish(self, *, ended: bool = False, size_bytes: int = 10) -> SignedRelease:
         seq = SEQ_MAX if ended else len(self.releases) + 1
         release = Release(
             site=self.site,
             seq=seq,
             prev=self.releases[-1].cid if self.releases else None,
             root=None if ended else Cid.of(RAW, b"content %d" % seq),
-            size_bytes=0 if ended else 10,
+            size_bytes=0 if ended else size_bytes,
             block_count=0 if ended else 1,
             band=Band(1, 8),
             domains=(),
@@ -173,6 +175,9 @@ class SimNode:
         del self.fetches[signed.site]
         if self.disk.full:
             self.feed(ins.FetchFailed(signed, source, "local"))
+            return
+        if signed.release.size_bytes > self.disk.room_bytes:
+            self.feed(ins.FetchFailed(signed, source, "full"))
             return
         if not self.world.reachable(self.name, source) or not self.world.nodes[source].serves(signed):
             self.feed(ins.FetchFailed(signed, source, "source"))

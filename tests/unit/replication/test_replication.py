@@ -228,6 +228,39 @@ async def test_a_full_node_takes_nothing_and_blames_nobody() -> None:
         assert not nodes[1].replicator.context.standing.faults(nodes[0].network.local_peer)
 
 
+async def test_a_node_without_room_for_an_update_serves_what_it_has_and_says_so() -> None:
+    site = TreeSite(FILES)
+    update = TreeSite(FILES | {"large.bin": b"large" * 100_000}, seq=2, key=site.key)
+    async with ring(2, store=MemoryStore(quota_bytes=100_000)) as (_, (small, other)):
+        other.host(site)
+        await connect(small, other)
+        await until(lambda: small.holds(site))
+        other.host(update)
+        state = small.replicator.context.core.state_of(site.signed.site)
+        assert state is not None
+        await until(lambda: state.no_room_for == update.signed and not small.replicator.fetching())
+        assert small.holds(site)
+        assert small.replicator.context.core.keeping.sites() == []
+        stream = await other.network.open(small.network.local_peer, SYNC_PROTOCOL, deadline_s=DEADLINE_S)
+        async with FrameChannel(stream, idle_s=DEADLINE_S, write_s=DEADLINE_S) as channel:
+            await channel.send(msg.Offer(update.signed))
+            answer = await channel.receive()
+        assert isinstance(answer, msg.Refuse)
+        assert answer.code == "full"
+        assert not small.replicator.context.standing.faults(other.network.local_peer)
+
+
+async def test_without_room_for_the_head_the_release_before_it_comes() -> None:
+    site = TreeSite(FILES)
+    update = TreeSite(FILES | {"large.bin": b"large" * 100_000}, seq=2, key=site.key)
+    async with ring(3, store=MemoryStore(quota_bytes=100_000)) as (_, (small, latest, behind)):
+        behind.host(site)
+        latest.host(update)
+        await connect(small, latest)
+        await connect(small, behind)
+        await until(lambda: small.holds(site))
+
+
 async def test_a_followed_site_is_found_and_others_are_left() -> None:
     wanted, other = TreeSite(FILES), TreeSite({"other.txt": b"other"})
     async with ring(2, hosting=Hosting("follow", frozenset({wanted.signed.site}))) as (_, nodes):
