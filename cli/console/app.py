@@ -17,7 +17,7 @@ from starlette.responses import HTMLResponse, PlainTextResponse, RedirectRespons
 from starlette.routing import Mount, Route
 from starlette.types import ASGIApp
 
-from cli.console import decisions, lists, overview, refusing, reports, sites
+from cli.console import deciding, decisions, lists, overview, refusing, reports, sites
 from cli.console.asking import Answer, Asked, Fields, Goto, Page, Session
 from cli.console.guard import Guard, Keys
 from cli.console.markup import el, join, text
@@ -46,7 +46,7 @@ SHOWN: dict[str, Callable[[Asked], Page]] = {
 }
 DONE: dict[str, Callable[[Asked], Answer]] = {
     "follow": sites.follow,
-    "reports/decide": reports.decide,
+    "reports/decide": deciding.decide,
     "lists/preview": lists.preview,
     "lists/add": lists.add,
     "lists/change": lists.change,

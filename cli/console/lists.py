@@ -31,6 +31,7 @@ def lists(asked: Asked) -> Page:
 def _add_form(asked: Asked) -> Html:
     source = el("input", name="source", required=True, maxlength=4096, placeholder="/file, https://… or a site id")
     cap = el("input", name="cap", type="number", min=0, value=10)
+    quorum = el("input", name="quorum", type="number", min=1, value=1)
     return form(
         asked,
         "lists/preview",
@@ -38,6 +39,7 @@ def _add_form(asked: Asked) -> Html:
         field("Mode", select("mode", MODES, "review")),
         field("Name", el("input", name="name", maxlength=200), hint="The source, if empty. Later names decide."),
         field("Wait if more sites are newly hit than", cap),
+        field("Lists that have to agree", quorum, hint="This one among them; 1: it decides alone."),
         button("Show what it would hit", class_="strong"),
         class_="stack",
     )
@@ -63,6 +65,7 @@ def _list(asked: Asked, each: Json) -> Html:
             [
                 ("Source", code(each["path"]) if each["path"] != name else ""),
                 ("Rules", f"{each['rule_count']:,}, mode {each['mode']}"),
+                ("Needs", f"{each['quorum']} lists that agree" if each["quorum"] > 1 else ""),
                 ("Read", when(each["read_s"])),
                 ("Looked at", when(each["checked_s"])),
                 ("Left out", _problems(each)),
@@ -161,7 +164,7 @@ def preview(asked: Asked) -> Page:
     """Before a list is followed."""
     given = asked.form
     source, mode = given.text("source"), given.one_of("mode", MODE_NAMES) or "review"
-    name, cap = given.text("name"), given.number("cap", 10)
+    name, cap, quorum = given.text("name"), given.number("cap", 10), given.number("quorum", 1)
     found: Json | None = None
     if source.startswith(("/", "https://")):
         found = asked.client.list_preview(source)
@@ -171,8 +174,9 @@ def preview(asked: Asked) -> Page:
         else el("p", "The site is followed first; what it hits is shown when it is here.")
     )
     follow = form(
-        asked, "lists/add", button("Follow it", key="f", class_="strong"), source=source, mode=mode, name=name, cap=cap
-    )
+        asked, "lists/add", button("Follow it", key="f", class_="strong"),
+        source=source, mode=mode, name=name, cap=cap, quorum=quorum,
+    )  # fmt: skip
     body = join(el("p", code(source), f", mode {mode}"), told, follow, el("p", link(asked, "Do nothing", "lists")))
     return Page("What the list would hit", body, here="Lists", keys=(("f", "to follow it"),))
 
@@ -184,6 +188,7 @@ def add(asked: Asked) -> Answer:
         mode=given.one_of("mode", MODE_NAMES) or "review",
         name=given.text("name"),
         cap_sites=given.number("cap", 10),
+        quorum=given.number("quorum", 1),
     )
     undo = Undo("Undo", "lists/remove", {"name": status["name"]})
     return Goto(asked.url("lists"), Notice(f"Followed: {status['name']}, mode {status['mode']}", undo))
@@ -195,7 +200,7 @@ def remove(asked: Asked) -> Answer:
     done = asked.client.list_remove(name)
     undo = None
     if known is not None:
-        again = {"source": known["path"], "mode": known["mode"], "name": name}
+        again = {"source": known["path"], "mode": known["mode"], "name": name, "quorum": str(known["quorum"])}
         undo = Undo("Follow it again", "lists/add", again)
     return Goto(asked.url("lists"), Notice(f"No longer followed, all that it did is undone: {done['name']}", undo))
 

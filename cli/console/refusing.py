@@ -8,10 +8,14 @@ from typing import Any
 from cli.console.asking import Answer, Asked, Goto, Notice, Page, Undo
 from cli.console.markup import Content, Html, bdi, code, el, join, spoken
 from cli.console.parts import ROWS, badge, button, day, empty, field, form, pager, select, table, tick, when
+from cli.errors import WrongUsage
 from cli.tables import count, human_size
+from cli.until import read_until
+from node.admin.control import RULES_PAGE_MAX
 from protocol.limits import REASON_MAX_CHARS
 
 Json = dict[str, Any]
+VERDICTS = ("quarantine", "refuse", "allow")
 GROUNDS = (("policy", "my policy (410)"), ("legal", "the law (451)"))
 
 
@@ -29,12 +33,30 @@ def block_form(asked: Asked, target: str = "", **back: str) -> Html:
         ),
         field("Ground", select("ground", GROUNDS)),
         field("Note", el("input", name="note", maxlength=2000), hint="For yourself."),
+        field("Ends", el("input", name="until", maxlength=20), hint="By itself: 12h, 30d or a date as 2027-01-31."),
         tick("Keep subject and reason out of the public log", "secret"),
         tick("At once, without a notice period for the publisher", "now"),
         tick("Also delete what is stored (asks first)", "drop"),
         button("Refuse", key="q", class_="strong"),
         class_="stack",
         **({"target": target} if target else {}),
+        **back,
+    )
+
+
+def allow_form(asked: Asked, **back: str) -> Html:
+    """A rule that lifts what lists say on its target."""
+    named = el("input", name="target", required=True, placeholder="k51…, /ipns/…, a CID or /ipfs/…", maxlength=8192)
+    return form(
+        asked,
+        "rules/add",
+        field("What", named),
+        field("Reason", el("input", name="reason", maxlength=REASON_MAX_CHARS), hint="The public log gets it."),
+        field("Note", el("input", name="note", maxlength=2000), hint="For yourself."),
+        field("Ends", el("input", name="until", maxlength=20), hint="By itself: 12h, 30d or a date as 2027-01-31."),
+        button("Allow", class_="strong"),
+        class_="stack",
+        verdict="allow",
         **back,
     )
 
@@ -54,7 +76,14 @@ def rules(asked: Asked) -> Page:
         if found["total"]
         else empty("No rules of your own: nothing is refused by you.")
     )
-    body = join(shown, pages, el("h2", "Add a rule"), block_form(asked, back="rules"))
+    body = join(
+        shown,
+        pages,
+        el("h2", "Add a rule"),
+        block_form(asked, back="rules"),
+        el("h2", "Allow what lists refuse"),
+        allow_form(asked, back="rules"),
+    )
     return Page("Rules", body, here="Rules", keys=(("q", "to refuse"),))
 
 
@@ -80,13 +109,17 @@ def undo_form(asked: Asked, rule: Json, words: str, *, key: str | None = None, *
 
 
 def _fields_of(rule: Json) -> dict[str, str]:
-    return {name: str(rule[name]) for name in ("target", "verdict", "ground", "reason")}
+    """What is not known of a rule here is asked for when it is taken back."""
+    fields = {name: str(rule[name]) for name in ("target", "verdict", "ground", "reason", "note") if name in rule}
+    fields |= {"until_s": str(rule["until_s"])} if rule.get("until_s") else {}
+    return fields | ({"secret": "1"} if rule.get("secret") else {})
 
 
 def add(asked: Asked) -> Answer:
     given = asked.form
     target, drop = given.text("target"), given.has("drop")
-    fields = {name: given.text(name) for name in ("target", "reason", "ground", "note", "back", "id")}
+    verdict = given.one_of("verdict", VERDICTS)
+    fields = {name: given.text(name) for name in ("target", "reason", "ground", "note", "until", "back", "id")}
     if drop and not given.has("sure"):
         return _ask(asked, fields, {name: "1" for name in ("secret", "now") if given.has(name)})
     done = asked.client.block(
@@ -97,12 +130,26 @@ def add(asked: Asked) -> Answer:
         note=given.text("note"),
         secret=given.has("secret"),
         now=given.has("now"),
-        verdict=given.one_of("verdict", ("quarantine", "refuse")) or None,
+        verdict=verdict or None,
+        until_s=_until_s(asked),
     )
     rule = done["rule"]
     undo = Undo("Undo", "rules/remove", {**_fields_of(rule), "back": fields["back"], "id": fields["id"]})
     gone = drop and done["drop_s"] <= time.time()
-    return Goto(back_to(asked), Notice(f"{_told(done, drop=drop)}: {rule['target']}", None if gone else undo))
+    told = "Allowed, whatever lists say" if verdict == "allow" else _told(done, drop=drop)
+    ends = f", until {day(rule['until_s'])}" if rule["until_s"] else ""
+    return Goto(back_to(asked), Notice(f"{told}: {rule['target']}{ends}", None if gone else undo))
+
+
+def _until_s(asked: Asked) -> int | None:
+    """When the rule ends by itself; WrongUsage. An undo names the moment itself."""
+    if asked.form.has("until_s"):
+        return asked.form.number("until_s")
+    said = asked.form.text("until")
+    until_s = read_until(said, int(time.time())) if said else None
+    if said and until_s is None:
+        raise WrongUsage(f"{said[:40]!r} is neither like 12h, 30d or 2w nor a date like 2027-01-31")
+    return until_s
 
 
 def _told(done: Json, *, drop: bool) -> str:
@@ -130,12 +177,29 @@ def _ask(asked: Asked, fields: dict[str, str], ticked: dict[str, str]) -> Page:
 def remove(asked: Asked) -> Answer:
     """Takes a rule back, and offers to put it in force again."""
     target = asked.form.text("target")
+    kept = ("verdict", "ground", "reason", "note", "secret", "until_s")
+    again = {name: asked.form.text(name) for name in kept if asked.form.has(name)}
+    if "note" not in again:  # so that nothing that was secret is put in force again without its secrecy
+        again = _fields_of(_rule_on(asked, target) or {})
     done = asked.client.unblock(target)
+    verdict = again.get("verdict", "")
     undo = None
-    if verdict := asked.form.one_of("verdict", ("quarantine", "refuse")):
-        again = {name: asked.form.text(name) for name in ("ground", "reason", "back", "id")}
-        undo = Undo("Refuse it again", "rules/add", {"target": target, "verdict": verdict, **again})
-    return Goto(back_to(asked), Notice(f"No longer refused: {done['target']}", undo))
+    if verdict in VERDICTS:
+        words = "Allow it again" if verdict == "allow" else "Refuse it again"
+        back = {name: asked.form.text(name) for name in ("back", "id")}
+        undo = Undo(words, "rules/add", {**again, "target": target, **back})
+    said = "No longer allowed by you" if verdict == "allow" else "No longer refused"
+    return Goto(back_to(asked), Notice(f"{said}: {done['target']}", undo))
+
+
+def _rule_on(asked: Asked, target: str) -> Json | None:
+    offset = 0
+    while page := asked.client.rules_page(offset=offset, limit=RULES_PAGE_MAX)["rules"]:
+        for rule in page:
+            if rule["target"] == target:
+                return dict(rule)
+        offset += len(page)
+    return None
 
 
 def back_to(asked: Asked) -> str:

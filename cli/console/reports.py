@@ -1,65 +1,22 @@
-"""The queue of reports, one case of it, and decisions: one by one or many at once."""
+"""The queue of reports and appeals, and one case of it."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable
 from typing import Any
 
-from cli.console.asking import Answer, Asked, Goto, Notice, Page, Undo
+from cli.console.asking import Asked, Page
+from cli.console.deciding import KEYS, WORDS, decide_forms, kind_of, more_fields, templates, verdict_button, verdicts
 from cli.console.markup import Content, Html, bdi, code, el, join, text
 from cli.console.parts import ROWS, badge, button, empty, facts, field, form, link, pager, select, table, tick, when
-from cli.errors import WrongUsage
 from cli.tables import count, duration
-from node.admin.cases import DECISION
 from node.casework.model import LEVELS
 from protocol.limits import REASON_MAX_CHARS
 
 Json = dict[str, Any]
-KEYS = {"dismiss": "d", "quarantine": "q", "refuse": "r", "legal": "l", "uphold": "u", "lift": "t"}
-OF_APPEALS = ("uphold", "lift")
-WORDS = {
-    "dismiss": "Dismiss",
-    "quarantine": "Quarantine (410, kept)",
-    "refuse": "Refuse (410)",
-    "legal": "Refuse by law (451)",
-    "uphold": "Uphold the refusal",
-    "lift": "Lift the refusal",
-}
-TEMPLATES = {
-    "dismiss": (
-        "nothing here is against the policy of this node",
-        "the report does not say enough to decide",
-        "this node does not serve it",
-        "reported by mistake or in bad faith",
-    ),
-    "quarantine": ("kept back while it is looked into", "against the policy of this node"),
-    "refuse": ("against the policy of this node",),
-    "legal": ("a demand of the law", "an order of a court"),
-    "uphold": ("the reason of the refusal still holds", "the appeal gives no new reason"),
-    "lift": ("the appeal is right", "what it was about is gone"),
-}
 SHOWN = ("id", "subject", "category", "first_s", "last_s", "count", "due_s", "rank_s", "state", "reason", "decided_s",
          "entry", "reports")  # fmt: skip
-AT_A_TIME = 500
-
-
-def verdicts(kinds: Iterable[str]) -> list[str]:
-    """Those of the admin API that cases of these kinds can get."""
-    appeals = {kind == "appeal" for kind in kinds}
-    return [verdict for verdict in DECISION["verdict"].choices if (verdict in OF_APPEALS) in appeals]
-
-
-def key_of(verdict: str) -> str | None:
-    """The key that a verdict is given by; a verdict that this page has no word for has none."""
-    return KEYS.get(verdict)
-
-
-def templates(verdict: str, category: str = "") -> list[str]:
-    """Reasons to choose from, the likeliest first."""
-    label = [LEVELS[category].label] if category in LEVELS and category != "other" else []
-    usual = list(TEMPLATES.get(verdict, ()))
-    return label + usual if verdict in ("quarantine", "refuse") else usual + (label if verdict == "legal" else [])
 
 
 def queue(asked: Asked) -> Page:
@@ -80,7 +37,7 @@ def queue(asked: Asked) -> Page:
         rows = table(("Case", "About", "Outcome", "Decided"), (_decided_row(asked, case) for case in cases),
                      caption="Decided cases")  # fmt: skip
     keys = (
-        *_letters(verdicts(map(_kind, cases))),
+        *_letters(verdicts(map(kind_of, cases))),
         ("x", "tick a row"),
         ("a", "tick all rows"),
     )
@@ -108,7 +65,7 @@ def _filters(asked: Asked, state: str, category: str) -> Html:
 def _open_rows(asked: Asked, cases: list[Json], category: str) -> Html:
     heads = ("", "Case", "About", "Reports", "First", "Due")
     shown = table(heads, (_open_row(asked, case) for case in cases), caption="Open cases, the most urgent first")
-    possible = verdicts(_kind(case) for case in cases)
+    possible = verdicts(kind_of(case) for case in cases)
     usual = dict.fromkeys(each for verdict in possible for each in templates(verdict, category))
     reasons = el("datalist", (el("option", value=each) for each in usual), id="reasons")
     reason = el("input", name="reason", list="reasons", maxlength=REASON_MAX_CHARS,
@@ -124,17 +81,13 @@ def _open_rows(asked: Asked, cases: list[Json], category: str) -> Html:
             el("legend", "Decide the ticked cases"),
             field("Reason", reason, hint="Readers, reporters and the public log get it."),
             reasons,
+            more_fields(possible),
             tick(f"{every}, not only the ticked ones (asks first)", "every"),
-            el("div", (_verdict_button(verdict) for verdict in possible), class_="buttons"),
+            el("div", (verdict_button(verdict) for verdict in possible), class_="buttons"),
             class_="stack",
         ),
         category=category,
     )
-
-
-def _verdict_button(verdict: str) -> Html:
-    words = WORDS.get(verdict, verdict.capitalize())
-    return button(words, key=key_of(verdict), name="verdict", value=verdict, data_verdict=True)
 
 
 def _open_row(asked: Asked, case: Json) -> tuple[Content, ...]:
@@ -145,13 +98,9 @@ def _open_row(asked: Asked, case: Json) -> tuple[Content, ...]:
 
 
 def _about(case: Json) -> Html:
-    kind = _kind(case)
+    kind = kind_of(case)
     named = case["category"] if kind in ("report", case["category"]) else f"{kind}: {case['category']}"
     return join(badge(named, "" if kind == "report" else "warn"), " ", code(case["subject"]))
-
-
-def _kind(case: Json) -> str:
-    return str(case.get("kind", "report"))
 
 
 def _due(due_s: int) -> Html:
@@ -192,8 +141,8 @@ def case(asked: Asked) -> Page:
         ]
     )
     told = el("section", el("h2", "What was reported"), (_report(each) for each in found["reports"]))
-    decide = _decide_forms(asked, found) if is_open else None
-    keys = tuple(_letters(verdicts([_kind(found)]))) if is_open else ()
+    decide = decide_forms(asked, found) if is_open else None
+    keys = tuple(_letters(verdicts([kind_of(found)]))) if is_open else ()
     return Page(f"Case {found['id']}", join(summary, decide, told), here="Reports", keys=keys)
 
 
@@ -221,77 +170,3 @@ def _report(report: Json) -> Html:
         if report.get(name)
     ]
     return el("article", el("p", badge(report["category"]), " ", when(report["at_s"])), texts)
-
-
-def _decide_forms(asked: Asked, found: Json) -> Html:
-    """One form for each verdict, with its likeliest reason filled in: one key moves to its button, Enter presses it."""
-    forms = []
-    for verdict in verdicts([_kind(found)]):
-        reasons = templates(verdict, found["category"])
-        listed = f"reasons-{verdict}"
-        reason = el("input", name="reason", value=reasons[0] if reasons else "", list=listed, required=True,
-                    maxlength=REASON_MAX_CHARS, aria_label=f"Reason to {verdict}")  # fmt: skip
-        choices = el("datalist", (el("option", value=each) for each in reasons), id=listed)
-        forms.append(
-            form(asked, "reports/decide", _verdict_button(verdict), reason, choices, class_="verdict",
-                 case=found["id"], next="1", category="")
-        )  # fmt: skip
-    return el("section", el("h2", "Decide"), forms, class_="verdicts")
-
-
-def decide(asked: Asked) -> Answer:
-    given = asked.form
-    verdict, category = given.text("verdict"), given.one_of("category", tuple(LEVELS))
-    reason = given.text("reason") or (templates(verdict, category) or [""])[0]
-    numbers = given.all("case")
-    if given.has("every"):
-        if not given.has("sure"):
-            return _ask(asked, verdict, reason, category)
-        numbers = [str(case["id"]) for case in _open_cases(asked, category)]
-    if not numbers:
-        raise WrongUsage("no case is ticked", hint="tick some, or choose all open cases")
-    subjects = [asked.client.report(int(numbers[0]))["subject"]] if len(numbers) == 1 and numbers[0].isdecimal() else []
-    decided = rules = 0
-    for start in range(0, len(numbers), AT_A_TIME):
-        part = ",".join(numbers[start : start + AT_A_TIME])
-        done = asked.client.decide(part, verdict=verdict, reason=reason)
-        decided, rules = decided + done["decided"], rules + done["rules"]
-    said = f"{count(decided, 'case')} decided ({verdict}), {count(rules, 'rule')} in force: {reason}"
-    undo = None
-    if rules and subjects:
-        fields = {
-            "target": subjects[0],
-            "verdict": "refuse" if verdict == "refuse" else "quarantine",
-            "ground": "legal" if verdict == "legal" else "policy",
-            "reason": reason,
-            "back": "reports",
-        }
-        undo = Undo("Take the rule back", "rules/remove", fields)
-    return Goto(_after(asked, one_by_one=given.has("next")), Notice(said, undo))
-
-
-def _after(asked: Asked, *, one_by_one: bool) -> str:
-    """Who decides case by case goes on with the next one."""
-    following: Sequence[Json] = asked.client.reports(limit=1)["cases"] if one_by_one else ()
-    return asked.url("reports/case", number=following[0]["id"]) if following else asked.url("reports")
-
-
-def _ask(asked: Asked, verdict: str, reason: str, category: str) -> Page:
-    how_many = (
-        sum(1 for _ in _open_cases(asked, category)) if category else asked.client.reports(limit=1)["backlog"]["open"]
-    )
-    of = f" of {LEVELS[category].label}" if category else ""
-    body = join(
-        el("p", f"{count(how_many, 'open case')}{of}: {WORDS.get(verdict, verdict)}, for the reason: ", bdi(reason)),
-        form(asked, "reports/decide", button(f"Decide {count(how_many, 'case')}", class_="strong"),
-             every="1", sure="1", verdict=verdict, reason=reason, category=category),
-        el("p", link(asked, "Do nothing", "reports")),
-    )  # fmt: skip
-    return Page("Decide all of them?", body, here="Reports")
-
-
-def _open_cases(asked: Asked, category: str) -> Iterator[Json]:
-    offset = 0
-    while page := asked.client.reports(category=category, offset=offset, limit=500)["cases"]:
-        yield from page
-        offset += len(page)

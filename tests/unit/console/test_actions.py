@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from node.admin.client import AdminClient
 from tests.unit.console.conftest import Node, Visitor, forms
@@ -155,3 +156,64 @@ async def test_sites_are_found_and_paged(node: Node, visitor: Visitor) -> None:
     assert node.sites[1] not in page
     assert "No site fits." in (await visitor.get("sites", find="nothing")).text
     assert "1 rule" not in (await visitor.get("rules", list="nothing")).text
+
+
+async def test_decisions_have_a_note_secrecy_and_no_period_as_in_the_commands(node: Node, visitor: Visitor) -> None:
+    """Also when all cases are decided, which asks in between; and what is taken back stays as secret as it was."""
+    node.report(f"/ipns/{node.sites[0]}", "privacy", "an address")
+    node.report(f"/ipns/{node.sites[1]}", "privacy", "a name")
+    more = {"note": "a letter of 3 May", "secret": "1", "now": "1", "reason": "order 12/3"}
+    with ask(node) as client:
+
+        def rules() -> list[dict[str, Any]]:
+            mine = {f"/ipns/{site}" for site in node.sites}
+            return [each for each in client.rules() if each["target"] in mine]
+
+        first, _ = (str(case["id"]) for case in client.reports(category="privacy")["cases"])
+        page = await visitor.follow(await visitor.post("reports/decide", case=first, verdict="legal", **more))
+        (rule,) = rules()
+        assert (rule["note"], rule["secret"], rule["ground"]) == ("a letter of 3 May", True, "legal")
+        page = await press_undo(visitor, page)
+        assert rules() == []
+        await press_undo(visitor, page)
+        (rule,) = rules()
+        assert (rule["note"], rule["secret"], rule["ground"]) == ("a letter of 3 May", True, "legal")
+        asked = await visitor.post("reports/decide", every="1", category="privacy", verdict="quarantine", **more)
+        assert "Neither subject nor reason" in asked.text
+        (sure,) = forms(asked.text)
+        sure.pop("@")
+        await visitor.follow(await visitor.post("reports/decide", **sure))
+        assert {(each["note"], each["secret"]) for each in rules()} == {("a letter of 3 May", True)}
+        assert len(rules()) == 2
+        # From the page of the site, which does not know that it is secret.
+        site = node.sites[1]
+        said = {"target": f"/ipns/{site}", "verdict": "quarantine", "reason": "x", "back": "site", "id": site}
+        page = await visitor.follow(await visitor.post("rules/remove", **said))
+        await press_undo(visitor, page)
+        assert {each["secret"] for each in rules()} == {True}
+        for each in rules():
+            client.unblock(each["target"])
+
+
+async def test_what_lists_refuse_is_allowed_for_a_while(node: Node, visitor: Visitor) -> None:
+    target = f"/ipns/{node.sites[0]}"
+    page = await visitor.follow(
+        await visitor.post("rules/add", target=target, verdict="allow", reason="a mistake", until="30d", back="rules")
+    )
+    assert "Allowed, whatever lists say" in page
+    with ask(node) as client:
+
+        def rules() -> list[dict[str, Any]]:
+            mine = {f"/ipns/{site}" for site in node.sites}
+            return [each for each in client.rules() if each["target"] in mine]
+
+        (rule,) = rules()
+        assert (rule["verdict"], rule["until_s"] is not None) == ("allow", True)
+        page = await press_undo(visitor, page)
+        assert rules() == []
+        page = await press_undo(visitor, page)
+        assert [(each["verdict"], each["until_s"]) for each in rules()] == [("allow", rule["until_s"])]
+        client.unblock(target)
+    wrong = await visitor.post("rules/add", target=target, verdict="allow", until="soon", back="rules")
+    assert wrong.status_code == 400
+    assert "neither like 12h" in wrong.text
