@@ -31,8 +31,16 @@ _STYLE = (
     "td{padding:.15rem .6rem .15rem 0;vertical-align:top}td+td{white-space:nowrap;text-align:right}"
     "ul{padding-left:1.2rem}small,footer{opacity:.7}footer{margin-top:2.5rem}"
 )
-_STYLE_HASH = b64encode(sha256(_STYLE.encode()).digest()).decode()
-CSP = f"default-src 'none'; style-src 'sha256-{_STYLE_HASH}'; base-uri 'none'; form-action 'none'"
+
+
+def csp(*styles: str, form_action: str = "'none'") -> str:
+    """Of a page with these styles beside the one of all pages, and nothing else that is active."""
+    hashes = (b64encode(sha256(style.encode()).digest()).decode() for style in (_STYLE, *styles))
+    allowed = " ".join(f"'sha256-{digest}'" for digest in hashes)
+    return f"default-src 'none'; style-src {allowed}; base-uri 'none'; form-action {form_action}"
+
+
+CSP = csp()
 
 
 @dataclass(frozen=True, slots=True)

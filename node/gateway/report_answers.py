@@ -35,11 +35,9 @@ LOCAL_REPORTS_MAX = 120  # of this machine itself, which may be a proxy for ever
 ADDRESSES_MAX = 10_000
 BUSY_S = 60.0  # until a report makes sense again that the node had no room for
 FIELDS_MAX = 10
-CSP = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'self'"
 _TOKEN = re.compile(rf"{re.escape(REPORTS_PATH)}/([A-Za-z0-9_-]{{10,60}})")
-_STYLE = (
-    "<style>label,select,input,textarea{display:block;width:100%;box-sizing:border-box}label{margin-top:1rem}</style>"
-)
+_STYLE = "label,select,input,textarea{display:block;width:100%;box-sizing:border-box}label{margin-top:1rem}"
+CSP = pages.csp(_STYLE, form_action="'self'")
 
 AskDesk = Callable[[bytes], Awaitable[bytes]]
 
@@ -149,7 +147,7 @@ class ReportAnswers:
 
     def _page(self, status: int, title: str, content: list[str]) -> Response:
         headers = [*pages.HEADERS, ("Content-Security-Policy", CSP)]
-        return Response(status, headers, pages.page(title, [_STYLE, *content], self._me))
+        return Response(status, headers, pages.page(title, [f"<style>{_STYLE}</style>", *content], self._me))
 
 
 def _fields(body: bytes, *, as_json: bool) -> dict[str, str]:

@@ -170,3 +170,6 @@ def test_a_listing_and_a_refusal(daemon: Daemon, site: Site, tab: Tab) -> None:
     assert "a reason to be read" in tab.text
     pictures(tab, "site-refused")
     fednode("unblock", site.id, *daemon.at)
+    tab.open(f"http://{daemon.gateway}/.well-known/fednode/reports")
+    assert tab.run("getComputedStyle(document.querySelector('label')).display") == "block"  # the CSP lets it be
+    pictures(tab, "report")

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 import time
+from base64 import b64encode
 from collections.abc import Iterator
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -126,3 +129,16 @@ def _read(response: Response | None) -> dict[str, Any]:
     assert isinstance(response.body, bytes)
     found: dict[str, Any] = json.loads(response.body)
     return found
+
+
+async def test_the_forms_styles_are_those_that_its_policy_lets_be(answers: ReportAnswers) -> None:
+    form = await answers.answer(Request("GET", REPORTS_PATH, "node", {}, True, reader=STRANGER), REPORTS_PATH)
+    assert form is not None
+    policy = dict(form.headers)["Content-Security-Policy"]
+    assert isinstance(form.body, bytes)
+    styles = re.findall(rb"<style>(.*?)</style>", form.body, re.S)
+    assert len(styles) == 2
+    for style in styles:
+        assert f"'sha256-{b64encode(sha256(style).digest()).decode()}'" in policy
+    assert "unsafe" not in policy
+    assert b" style=" not in form.body
