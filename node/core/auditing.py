@@ -83,7 +83,7 @@ class Auditing:
         return [
             site
             for site, copy in sites.items()
-            if copy.said or not copy.failed or copy.asked_s < now_s - HINT_AGAIN_S / 2
+            if copy.said or copy.restated or not copy.failed or copy.asked_s < now_s - HINT_AGAIN_S / 2
         ]
 
     def _choose(self, now_s: float, node: SiteId) -> tuple[SiteId, ...]:

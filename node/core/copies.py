@@ -25,12 +25,14 @@ class Copy:
     """What one other node says and has shown of one site. Times are monotonic; None: never.
 
     said: to this node, connected as itself, or proved once; otherwise only its filter names the site.
+    restated: a later statement still names the site, though the node could not prove it before.
     """
 
     stated_s: float
     said: bool = False
     proved_s: float | None = None
     failed_s: float | None = None
+    restated: bool = False
 
     @property
     def failed(self) -> bool:
@@ -132,7 +134,8 @@ class Copies:
         for site in [site for site in self._by_node.get(node, {}) if site not in named]:
             self._unstate(site, node)
         for site in named:
-            self._named(now_s, site, node)
+            if (copy := self._named(now_s, site, node)) is not None:
+                copy.restated = copy.failed
         vague = holdings.false_share * len(self._probes) > VAGUE_SHARE * len(named)
         (self._vague.add if vague else self._vague.discard)(node)
 
@@ -145,7 +148,7 @@ class Copies:
         """It does not have what it says, or not all of it."""
         self.contact(now_s, node)
         if (copy := self._by_site.get(site, {}).get(node)) is not None:
-            copy.failed_s = now_s
+            copy.failed_s, copy.restated = now_s, False
 
     def audited(self, now_s: float, node: SiteId, proved: Collection[SiteId], failed: Collection[SiteId]) -> None:
         """What one audit showed. Drawn at random, it tells of the node's other sites too.
