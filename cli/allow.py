@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from cli.common import config_options, echo_json, json_option
-from cli.daemon import SITE, daemon, find_target
+from cli.daemon import TARGET, daemon, find_target
 from cli.tables import moment, plain
 from cli.until import UNTIL
 
@@ -25,7 +25,7 @@ Exit codes: 0 the rule is in force; 1 failed; 2 TARGET makes no sense;
 
 
 @click.command("allow", epilog=EPILOG)
-@click.argument("target", type=SITE)
+@click.argument("target", type=TARGET)
 @click.option("--reason", default="", help="Why; the public log says it.")
 @click.option("--until", type=UNTIL, default=None, help="When the rule ends: 12h, 30d, or a date (2027-01-31).")
 @click.option("--note", default="", help="For yourself; the public log has only a commitment to it.")

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from cli.common import config_options, confirm, echo_json, json_option, yes_option
-from cli.daemon import SITE, daemon, find_target
+from cli.daemon import TARGET, daemon, find_target
 from cli.tables import human_size, moment, plain
 from cli.until import UNTIL
 
@@ -28,7 +28,7 @@ Exit codes: 0 the rule is in force; 1 failed; 2 TARGET makes no sense;
 
 
 @click.command("block", epilog=EPILOG)
-@click.argument("target", type=SITE)
+@click.argument("target", type=TARGET)
 @click.option("--reason", default="", help="Why; shown to readers and told to publishers.")
 @click.option("--legal", is_flag=True, help="The law demands it: readers get 451 instead of 410.")
 @click.option("--now", is_flag=True, help="At once, without a notice period.")

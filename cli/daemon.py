@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -83,12 +83,12 @@ class SiteType(click.ParamType[str]):
 
         return [
             CompletionItem(row["site"], help=row.get("state", ""))
-            for row in _known_sites(ctx.params)
+            for row in _asked(ctx.params, lambda client: client.sites())
             if row["site"].startswith(incomplete)
         ]
 
 
-def _known_sites(params: dict[str, Any]) -> list[dict[str, Any]]:
+def _asked(params: dict[str, Any], ask: Callable[[AdminClient], list[dict[str, Any]]]) -> list[dict[str, Any]]:
     from config import Paths
     from node.admin.client import AdminClient
     from protocol.errors import FednodeError
@@ -96,9 +96,25 @@ def _known_sites(params: dict[str, Any]) -> list[dict[str, Any]]:
     try:
         config = load_config(params.get("config_file"), params.get("data_dir")).config
         with AdminClient(Paths(config.data_dir).admin_socket, timeout_s=COMPLETION_DEADLINE_S) as client:
-            return client.sites()
+            return ask(client)
     except FednodeError:
         return []
 
 
+class TargetType(SiteType):
+    """What a rule is about; sites and peers are completed."""
+
+    name = "target"
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        """As for sites; nodes once /p2p/ is there."""
+        from click.shell_completion import CompletionItem
+
+        if not incomplete.startswith("/p2p/"):
+            return super().shell_complete(ctx, param, incomplete)
+        known = (f"/p2p/{row['peer']}" for row in _asked(ctx.params, lambda client: client.peers()))
+        return [CompletionItem(peer) for peer in known if peer.startswith(incomplete)]
+
+
 SITE = SiteType()
+TARGET = TargetType()

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from cli.common import config_options, echo_json, json_option
-from cli.daemon import daemon, find_target
+from cli.daemon import TARGET, daemon, find_target
 from cli.tables import count, moment, plain
 from node.admin.control import RULES_PAGE_MAX
 
@@ -47,7 +47,7 @@ def rules(
 
 
 @command.command("explain", epilog=EPILOG)
-@click.argument("thing")
+@click.argument("thing", type=TARGET)
 @config_options
 @json_option
 def explain(thing: str, config_file: Path | None, data_dir: Path | None, as_json: bool) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from cli.common import config_options, echo_json, json_option
-from cli.daemon import SITE, daemon, find_target
+from cli.daemon import TARGET, daemon, find_target
 from cli.tables import plain
 
 EPILOG = """\b
@@ -20,7 +20,7 @@ Exit codes: 0 done; 1 there is no such rule; 3 no daemon.
 
 
 @click.command("unblock", epilog=EPILOG)
-@click.argument("target", type=SITE)
+@click.argument("target", type=TARGET)
 @config_options
 @json_option
 def command(target: str, config_file: Path | None, data_dir: Path | None, as_json: bool) -> None:

@@ -13,8 +13,8 @@ from node.decisions.log import DecisionLog, ListState
 from node.policy.decide import Policy
 from node.policy.invitations import Invitations
 from node.policy.list_files import ListFiles
-from node.policy.model import Hosting, HostingMode
-from node.policy.rules import rules_of
+from node.policy.model import Hosting, HostingMode, Rule
+from node.policy.rules import read_target, rules_of
 from node.replication.gate import Gate
 from node.store.port import Store
 
@@ -94,4 +94,10 @@ class PolicyLoader:
             media_types=settings.media_types,
             other_media_percent=settings.other_media_percent,
         )
-        return Policy(rules_of(self._store.rules()), hosting, self._lists.active())
+        return Policy(rules_of(self._store.rules()) + self._named_by_settings(), hosting, self._lists.active())
+
+    def _named_by_settings(self) -> list[Rule]:
+        """The operator named these nodes, so that no list cuts them off; a rule of its own does."""
+        peers = [address.rpartition("/p2p/")[2] for address in self._config.network.bootstrap]
+        reason = "network.bootstrap names it"
+        return [Rule(read_target(f"/p2p/{peer}"), "allow", "policy", reason, 0) for peer in peers]

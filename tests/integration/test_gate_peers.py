@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 import trio
 
+from cli.block import command as block
+from cli.daemon import TARGET
 from node.admin.client import DaemonError
 from node.net.peer_ids import peer_id_bytes
 from protocol import messages as msg
@@ -71,6 +73,12 @@ def explained(daemon: Daemon, peer: str) -> dict[str, str]:
         return {row["act"]: row["verdict"] for row in client.explain(f"/p2p/{peer}")["acts"]}
 
 
+def completed(daemon: Daemon) -> list[str]:
+    """What a shell offers for `fednode block /p2p/`."""
+    context = block.make_context("block", [*daemon.at, "/p2p/"])
+    return [item.value for item in TARGET.shell_complete(context, block.params[0], "/p2p/")]
+
+
 def connect(daemon: Daemon, address: str) -> None:
     with daemon.admin() as client:
         client.connect(address)
@@ -97,6 +105,7 @@ async def test_a_refused_peer_is_out_on_every_path(name: str, gate: Daemon, case
     async with world_of(gate) as world, world_of(gate) as other:
         peer = world.network.local_peer
         assert await given(world, case, OF_PEERS) == OF_PEERS.keys(), "not given before there is a rule"
+        assert f"/p2p/{peer}" in await in_thread(completed, gate)
         gone = world.network.events()
         await in_thread(add_rule, gate, name, peer, tmp_path)
         with trio.fail_after(DEADLINE_S):
