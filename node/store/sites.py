@@ -13,7 +13,11 @@ from protocol.release import SignedRelease
 from protocol.site_id import SiteId
 
 
-@lru_cache(maxsize=2048)
+RELEASES_CACHED: Final = 65_536
+"""Of about 3 KB. All sites are read in one go, again and again: a cache that holds fewer of them would hold none."""
+
+
+@lru_cache(maxsize=RELEASES_CACHED)
 def decode_release(raw: bytes) -> SignedRelease:
     """A release from a row, its signature checked again; the cache makes that cheap for what is read often."""
     try:
