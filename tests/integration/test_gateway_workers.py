@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,11 +23,12 @@ from config.schema import GatewaySettings, LogSettings
 from node.gateway.limits import Limits
 from node.gateway.listening import CannotListen
 from node.gateway.supervisor import GatewaySupervisor, WorkerFailed
+from node.gateway.worker import RULES_EVERY_S
 from node.policy.model import Rule
 from node.policy.rules import row_of
 from node.store.disk import DiskStore, open_store
 from protocol.site_id import SiteId
-from tests.unit.gateway.http_client import Answer, connect, fetch
+from tests.unit.gateway.http_client import Answer, Client, connect, fetch
 from tests.unit.gateway.nodes import Neighbour, new_key
 from tests.unit.gateway.sites import Tree, build, publish, sign
 
@@ -145,6 +146,46 @@ async def test_a_new_rule_cuts_an_answer_within_a_second(tmp_path: Path) -> None
             gateway.store.add_rule(row_of(Rule(site, "refuse", "policy", "", int(time.time()))))
             with trio.fail_after(5), pytest.raises(ConnectionResetError):
                 await client.ends()
+
+
+@asynccontextmanager
+async def connected_to(gateway: Gateway, pid: int) -> AsyncIterator[Client]:
+    """A connection that this worker has taken, since the others were stopped meanwhile."""
+    others = [other for other in gateway.pids if other != pid]
+    for other in others:
+        os.kill(other, signal.SIGSTOP)
+    try:
+        client = await connect(gateway.port)
+        assert (await client.ask("/healthz", "localhost")).status == 200
+    finally:
+        for other in others:
+            os.kill(other, signal.SIGCONT)
+    with client.sock:
+        yield client
+
+
+@pytest.mark.parametrize("workers", [2, 4])
+async def test_a_new_rule_holds_in_every_worker(tmp_path: Path, workers: int) -> None:
+    assert RULES_EVERY_S < 0.5, "what is on its way is cut within a second"
+    async with running_gateway(tmp_path, workers=workers) as gateway, AsyncExitStack() as stack:
+        key = new_key()
+        publish(gateway.store, key, {"a": b"here", "big.bin": b"".join(bytes([n]) * MIB for n in range(64))})
+        host = f"{SiteId.of(key)}.ipns.localhost"
+        asking = [await stack.enter_async_context(connected_to(gateway, pid)) for pid in gateway.pids]
+        reading = [await stack.enter_async_context(connected_to(gateway, pid)) for pid in gateway.pids]
+        for client in reading:
+            await client.send(f"GET /big.bin HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
+            assert await client.sock.recv(100)
+        for verdict in ("refuse", "quarantine"):
+            assert [(await client.ask("/a", host)).status for client in asking] == [200] * workers
+            row = row_of(Rule(SiteId.of(key), verdict, "policy", "", int(time.time())))
+            gateway.store.add_rule(row)
+            assert [(await client.ask("/a", host)).status for client in asking] == [410] * workers
+            for client in reading:
+                with trio.fail_after(20), pytest.raises(ConnectionResetError):
+                    await client.ends()
+            reading = []
+            gateway.store.remove_rule(row.target)
 
 
 async def test_a_worker_that_is_killed_is_started_again_and_no_reader_is_lost(tmp_path: Path) -> None:
