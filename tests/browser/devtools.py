@@ -38,6 +38,8 @@ class Tab:
         self._number = 0
         self._session: str | None = None
         self._loads = 0
+        self.answers: list[dict[str, Any]] = []
+        """What came for the page's requests, once `send("Network.enable")` was said."""
         target = self.send("Target.createTarget", url="about:blank")["targetId"]
         self._session = self.send("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
         self.send("Page.enable")
@@ -62,6 +64,8 @@ class Tab:
         raw, _, self._buffer = self._buffer.partition(b"\0")
         message: dict[str, Any] = json.loads(raw)
         self._loads += message.get("method") == "Page.loadEventFired"
+        if message.get("method") == "Network.responseReceived":
+            self.answers.append(message["params"]["response"])
         return message
 
     @contextmanager

@@ -1,4 +1,6 @@
-"""A whole site in a browser: pages, styles, images, a font, sound that is sought in, a service worker, its origin."""
+"""A whole site in a browser: pages, styles, images, a font, sound and film that are sought in, a service
+worker, its origin.
+"""
 
 from __future__ import annotations
 
@@ -6,20 +8,24 @@ import io
 import struct
 import time
 import wave
+from base64 import b64decode
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from cli.demo.nodes import fednode
 from tests.browser.devtools import Tab, browser
 from tests.browser.test_pages import PICTURES, colours
+from tests.browser.webm import film, picture_of_webp
 from tests.integration.daemons import Daemon, Site, federation
 
 pytestmark = [pytest.mark.integration, pytest.mark.browser]
 
 DEADLINE_S = 20.0
 SOUND_S = 60
+FILM_S = 60
 STYLE = """@font-face { font-family: proof; src: url(font.ttf) }
 :root { color-scheme: light dark } body { font: 1rem/1.5 system-ui, sans-serif; max-width: 40rem; margin: 2rem auto }
 h1 { font-family: proof, serif; color: light-dark(rgb(20, 60, 120), rgb(140, 190, 255)) } img { width: 12rem }"""
@@ -134,6 +140,48 @@ def test_sound_is_sought_in_by_ranges(daemon: Daemon, site: Site, tab: Tab) -> N
     said = "r => r.status + ' ' + r.headers.get('content-range')"
     ranged = f"fetch('/sound.wav', {{headers: {{Range: 'bytes=100-199'}}}}).then({said})"
     assert str(told(tab, ranged)).startswith("206 bytes 100-199/")
+
+
+def test_a_film_is_sought_in_by_ranges(daemon: Daemon, tab: Tab, tmp_path: Path) -> None:
+    tab.open(f"http://{daemon.gateway}/")
+    # Noise, so that pictures are large; each has its number as the shade of its upper half.
+    paint = (
+        "n => { const c = Object.assign(document.createElement('canvas'), {width: 640, height: 480}), "
+        "x = c.getContext('2d'), i = x.createImageData(640, 480), d = new Uint32Array(i.data.buffer); "
+        "d.forEach((_, at) => d[at] = Math.random() * 2 ** 24 | 0xff000000); x.putImageData(i, 0, 0); "
+        "x.fillStyle = `rgb(${n * 4}, 0, 0)`; x.fillRect(0, 0, 640, 240); "
+        "return c.toDataURL('image/webp', 0.9).split(',')[1] }"
+    )
+    shown = [picture_of_webp(b64decode(tab.run(f"({paint})({n})"))) for n in range(FILM_S)]
+    site = Site(tmp_path / "film")
+    site.write("film.webm", film(shown, 640, 480))
+    site.write("index.html", '<!doctype html><video muted preload=metadata src="film.webm"></video>')
+    site.publish(daemon)
+    tab.send("Network.enable")
+    tab.open(daemon.url(site.id))
+    to = FILM_S - 10.5
+    seek = (
+        "new Promise((done, fail) => { const v = document.querySelector('video');"
+        f"const go = () => {{ v.onseeked = () => done([v.duration, v.currentTime]); v.currentTime = {to}; }};"
+        "v.onerror = () => fail(v.error.message); v.readyState ? go() : v.onloadedmetadata = go; })"
+    )
+    assert told(tab, seek) == [FILM_S, to]
+    shade = (
+        "(() => { const x = document.createElement('canvas').getContext('2d');"
+        "x.drawImage(document.querySelector('video'), 0, 0); return x.getImageData(100, 50, 1, 1).data[0] })()"
+    )
+    assert abs(tab.run(shade) - int(to) * 4) < 12, "the picture of that second"
+    ranges = [answer["headers"].get("content-range", "") for answer in answers_of(tab, "film.webm")]
+    size = (site.dir / "film.webm").stat().st_size
+    starts = [int(found[6:].partition("-")[0]) for found in ranges]
+    assert starts[0] == 0
+    assert max(starts) > size // 2, f"only what is needed is fetched, not the {size} bytes before: {ranges}"
+
+
+def answers_of(tab: Tab, name: str) -> list[dict[str, Any]]:
+    """The partial ones, for requests of a file."""
+    found = [answer for answer in tab.answers if answer["url"].endswith(name) and answer["status"] == 206]
+    return [{**answer, "headers": {key.lower(): value for key, value in answer["headers"].items()}} for answer in found]
 
 
 def test_a_service_worker_serves_its_own_site_alone(daemon: Daemon, site: Site, tab: Tab, tmp_path: Path) -> None:
