@@ -1,6 +1,6 @@
 """The gateway's request path under requests that are almost right: a real server over a real store, on real sockets.
 
-./dev fuzz gateway --minutes 15     a long run; the fast tests do a few hundred of the same
+./dev fuzz gateway --minutes 60     a long run; the fast tests do a few hundred of the same
 """
 
 from __future__ import annotations
