@@ -68,6 +68,17 @@ class Message:
 
 def encode(message: Message) -> bytes:
     """The message in the form of 1.1.0 and 1.2.0, without its length. Costs a copy of each block."""
+    return b"".join(_parts(message))
+
+
+def encode_framed(message: Message) -> bytes:
+    """As a stream has it, after its length; nothing for a message that says nothing. One copy of each block, too."""
+    parts = _parts(message)
+    length = sum(map(len, parts))
+    return b"".join((varint.encode(length), *parts)) if length else b""
+
+
+def _parts(message: Message) -> list[bytes]:
     out: list[bytes] = []
     if message.wants or message.full:
         wantlist = b"".join(_delimited(_ENTRY, _encode_want(want)) for want in message.wants)
@@ -76,7 +87,7 @@ def encode(message: Message) -> bytes:
         out += block_parts(cid, data)
     out += (_delimited(_PRESENCE, _encode_presence(cid, have)) for cid, have in message.presences)
     out.append(protobuf.number(_PENDING_BYTES, message.pending_bytes))
-    return b"".join(out)
+    return out
 
 
 def encode_v0(blocks: Iterable[bytes], wants: Sequence[Want] = ()) -> bytes:

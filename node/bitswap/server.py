@@ -34,6 +34,8 @@ MESSAGE_S = 60.0
 LINGER_S = 10.0  # an answering stream is kept for the next answer
 SLOW_S = 5.0
 TURNS = 16
+MESSAGES_PER_TURN = 2  # while others wait for a turn
+LONG_TURN = 16
 # Enough to keep a stream busy while the next is read; less would wait for the disk, more for the peer.
 _ENOUGH_BYTES = 512 * 1024
 _BLOCKS_PER_MESSAGE = 128
@@ -153,12 +155,16 @@ class BitswapServer:
         for wants in _batches(message.wants, _WANTS_AT_ONCE):
             while len(peer.queue) + len(wants) > QUEUE_MAX and not peer.lost:
                 await peer.queue.changed()
-            here = await self._blocks.here([want.cid for want in wants if not want.cancel])
+            # Blocks whose turn comes soon are looked up when they are read, not twice: a thread costs a millisecond.
+            soon = len(peer.queue) < _BLOCKS_PER_MESSAGE
+            asked = [want.cid for want in wants if not want.cancel and (want.have or not soon)]
+            here = await self._blocks.here(asked) if asked else set()
             if peer.lost:
                 raise PeerGaveUp("answers could not be sent")
-            self.refused_blocks += sum(not (want.cancel or want.have or want.cid in here) for want in wants)
             for want in wants:
-                _enqueue(peer.queue, want, is_here=want.cid in here)
+                is_here = want.cid in here or (soon and not want.have)
+                self.refused_blocks += not (want.cancel or want.have or is_here)
+                _enqueue(peer.queue, want, is_here=is_here)
 
     # Answers
 
@@ -195,23 +201,33 @@ class BitswapServer:
                             await peer.queue.changed()
 
     async def _take_turn(self, peer: _Peer, stream: Stream) -> None:
-        """One message, and one more that is read from disk while the first is on its way."""
-        async with self._slow_turns if peer.is_slow else self._turns:
-            began_s = trio.current_time()
-            with trio.fail_after(MESSAGE_S):
-                first = await self._next_answer(peer)
-                lost: list[trio.BrokenResourceError] = []
-                async with trio.open_nursery() as nursery:
-                    nursery.start_soon(self._send, stream, first, lost)
-                    policy = self._context.gate.policy
-                    following = await self._next_answer(peer) if peer.queue else None
-                if following is not None and not lost:
-                    if policy is not self._context.gate.policy:
-                        await self._ask_again(following)
-                    await self._send(stream, following, lost)
-                if lost:
-                    raise lost[0]
-            peer.is_slow = trio.current_time() - began_s > SLOW_S
+        """Some messages, each read from disk while the one before it is on its way."""
+        turns = self._slow_turns if peer.is_slow else self._turns
+        async with turns:
+            answer: _Answer | None = await self._next_answer(peer)
+            for count in range(1, LONG_TURN + 1):
+                if answer is None:
+                    return
+                more = count < (MESSAGES_PER_TURN if turns.statistics().tasks_waiting else LONG_TURN)
+                began_s = trio.current_time()
+                answer = await self._send_and_read(peer, stream, answer, more=more)
+                peer.is_slow = trio.current_time() - began_s > SLOW_S / MESSAGES_PER_TURN
+
+    async def _send_and_read(self, peer: _Peer, stream: Stream, answer: _Answer, *, more: bool) -> _Answer | None:
+        """Sends a message, and reads the next one if there is to be one."""
+        policy = self._context.gate.policy
+        following: _Answer | None = None
+        lost: list[trio.BrokenResourceError] = []
+        with trio.fail_after(MESSAGE_S):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._send, stream, answer, lost)
+                if more and peer.queue:
+                    following = await self._next_answer(peer)
+        if lost:
+            raise lost[0]
+        if following is not None and policy is not self._context.gate.policy:
+            await self._ask_again(following)
+        return following
 
     async def _next_answer(self, peer: _Peer) -> _Answer:
         """Presences that wait, then as many blocks as make a message."""
@@ -224,7 +240,9 @@ class BitswapServer:
                     continue
                 if data is not None:
                     answer.blocks.append((cid, data, send_dont_have))
-                elif send_dont_have:
+                    continue
+                self.refused_blocks += 1
+                if send_dont_have:
                     answer.presences.append((cid, False))
         return answer
 
@@ -239,7 +257,7 @@ class BitswapServer:
         body = _encode(stream.protocol, [(cid, data) for cid, data, _ in answer.blocks], answer.presences)
         try:
             if body:
-                await stream.send_all(bitswap.framed(body))
+                await stream.send_all(body)
         except trio.BrokenResourceError as error:
             lost.append(error)
             return
@@ -257,11 +275,12 @@ def _enqueue(queue: WantQueue, want: Want, *, is_here: bool) -> None:
 
 
 def _encode(protocol: str, blocks: list[tuple[Cid, bytes]], presences: list[tuple[Cid, bool]]) -> bytes:
+    """With its length before it; nothing if there is nothing to say."""
     if protocol == BITSWAP_1_0:
         old = [data for cid, data in blocks if cid.version == 0]
-        return bitswap.encode_v0(old) if old else b""
+        return bitswap.framed(bitswap.encode_v0(old)) if old else b""
     told = tuple(presences) if protocol == BITSWAP_1_2 else ()
-    return bitswap.encode(bitswap.Message(blocks=tuple(blocks), presences=told))
+    return bitswap.encode_framed(bitswap.Message(blocks=tuple(blocks), presences=told))
 
 
 def _batches(items: Sequence[T], count: int) -> Iterator[Sequence[T]]:
