@@ -110,8 +110,10 @@ def undo_form(asked: Asked, rule: Json, words: str, *, key: str | None = None, *
 
 def _fields_of(rule: Json) -> dict[str, str]:
     """What is not known of a rule here is asked for when it is taken back."""
-    fields = {name: str(rule[name]) for name in ("target", "verdict", "ground", "reason", "note") if name in rule}
-    fields |= {"until_s": str(rule["until_s"])} if rule.get("until_s") else {}
+    known = ("target", "verdict", "ground", "reason", "note")
+    fields: dict[str, str] = {name: str(rule[name]) for name in known if name in rule}
+    if rule.get("until_s"):
+        fields["until_s"] = str(rule["until_s"])
     return fields | ({"secret": "1"} if rule.get("secret") else {})
 
 

@@ -54,15 +54,32 @@ class Causes:
         )
 
 
-def hits(rule: Rule, policy: Policy, records: Iterable[SiteRecord]) -> bool:
-    """Whether the rule refuses, as a whole, a hosted site that is not refused yet."""
-    now, then = Gate(policy), Gate(Policy([rule]))
-    return any(
-        record.held is not None
-        and now.may_serve_peers(record.held).allowed
-        and not then.may_serve_peers(record.held).allowed
-        for record in records
-    )
+class Hosted:
+    """The hosted sites, found by what a rule may name: many rules on many sites are one look at each."""
+
+    def __init__(self, policy: Policy, records: Iterable[SiteRecord]) -> None:
+        self._now = Gate(policy)
+        self._all = [record.held for record in records if record.held is not None]
+        self._named: dict[SiteId | bytes, list[SignedRelease]] = {}
+        for held in self._all:
+            self._named.setdefault(held.site, []).append(held)
+            if held.release.root is not None:
+                self._named.setdefault(held.release.root.multihash, []).append(held)
+
+    def hit(self, rule: Rule) -> bool:
+        """Whether the rule refuses, as a whole, one of them that is not refused yet."""
+        then = Gate(Policy([rule]))
+        return any(
+            not then.may_serve_peers(held).allowed and self._now.may_serve_peers(held).allowed
+            for held in self._named_by(rule.target)
+        )
+
+    def _named_by(self, target: Target) -> list[SignedRelease]:
+        if isinstance(target, SiteId):
+            return self._named.get(target, [])
+        if isinstance(target, CidPath):
+            return self._named.get(target.multihash, [])
+        return self._all
 
 
 def lines_hitting(policy: Policy, signed: SignedRelease, list_name: str) -> list[str]:

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from node.decisions.log import DecisionLog, Draft, Remark
 from node.notices.book import Cause, Measure, NoticeBook, Standing
-from node.notices.causes import Causes, hits, lines_hitting, own_rules, sites_under
+from node.notices.causes import Causes, Hosted, lines_hitting, own_rules, sites_under
 from node.policy.decide import Policy
 from node.policy.rules import rule_of
 from node.policy_loader import PolicyLoader
@@ -139,14 +139,14 @@ class NoticeOffice:
         return Done(measures, entries, self._freed_bytes)
 
     def _dated(self, wanted: Sequence[Measure], now: bool, drop: bool, policy: Policy) -> list[Measure]:
-        records = self._store.sites()
+        hosted = Hosted(policy, self._store.sites())
         coming_s = {each.target: each.effective_s for each in self.book.measures() if not each.in_force}
         now_s = int(self._now_s())
         measures = []
         for each in wanted:
             effective_s = now_s
             patient = not now and each.ground != "legal" and self._terms.notice_s > 0
-            if patient and hits(rule_of(each.row()), policy, records):
+            if patient and hosted.hit(rule_of(each.row())):
                 effective_s = min(now_s + self._terms.notice_s, coming_s.get(each.target, CREATED_MAX_S))
             drop_s = None if not drop else now_s if now else effective_s + self._terms.export_s
             measures.append(replace(each, effective_s=effective_s, drop_s=drop_s))

@@ -12,7 +12,6 @@ from protocol.errors import DecodeError
 from protocol.release import SignedRelease
 from protocol.site_id import SiteId
 
-
 RELEASES_CACHED: Final = 65_536
 """Of about 3 KB. All sites are read in one go, again and again: a cache that holds fewer of them would hold none."""
 
