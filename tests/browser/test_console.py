@@ -9,6 +9,7 @@ from urllib.parse import quote
 
 import pytest
 
+from cli.demo.nodes import fednode
 from tests.browser.console_world import EVIL, World, console, world
 from tests.browser.devtools import Tab, browser
 from tests.browser.test_pages import colours
@@ -101,6 +102,47 @@ def test_without_script_and_without_mouse(found: World, tab: Tab) -> None:
     go(tab, "Enter")
     assert "it is fair use" in tab.text
     assert state_of(found, number) == "dismissed"
+
+
+def test_a_publisher_appeals_and_reads_the_answer(found: World, tab: Tab) -> None:
+    """From the command of the publisher to the console of the operator and back, with the reason in between."""
+    site, text = found.sites[3], "The page was another one.\nIt is gone <b>now</b>."
+    found.run("block", site.id, "--now", "--reason", "spam")
+    assert found.daemon.get(site.id, "/").status == 410
+    there = ["--to", found.daemon.address]
+    fednode("appeal", site.id, text, "--key", str(site.key), "--contact", "me@example.org", *there)
+    go(tab, "3")
+    go(tab, "o")
+    assert "appeal" in tab.text
+    assert "It is gone <b>now</b>." in tab.text
+    assert "me@example.org" in tab.text
+    assert "Lift the refusal" in tab.text
+    tab.press("t")
+    tab.run("document.activeElement.form.reason.value = 'it is gone, indeed'")
+    go(tab, "Enter")
+    assert "1 case decided (lift)" in tab.text
+    assert found.daemon.get(site.id, "/").status == 200
+    newest = fednode("notices", site.id, *there)["notices"][0]
+    assert (newest["kind"], newest["reason"]) == ("lifted", "it is gone, indeed")
+
+
+def test_a_case_is_decided_in_secret_and_with_a_note(found: World, tab: Tab) -> None:
+    """By keyboard: the fields are folded in behind the button of each verdict."""
+    site = found.sites[2]
+    number = case_of(found, "spam")
+    tab.open(f"{tab.url}reports/case?number={number}")
+    tab.tab_to("button[value=legal]")
+    tab.tab_to("button[value=legal] ~ details summary")
+    tab.press("Enter")
+    tab.tab_to("button[value=legal] ~ details input[name=note]")
+    tab.type("a letter of 3 May")
+    tab.tab_to("button[value=legal] ~ details input[name=secret]")
+    tab.press(" ")
+    go(tab, "Enter")
+    assert "1 case decided (legal)" in tab.text
+    rule = next(rule for rule in found.run("policy", "rules")["rules"] if rule["target"] == f"/ipns/{site.id}")
+    assert (rule["note"], rule["secret"], rule["ground"]) == ("a letter of 3 May", True, "legal")
+    found.run("unblock", site.id)
 
 
 def test_a_line_of_a_list_is_accepted_and_overruled(found: World, tab: Tab) -> None:
