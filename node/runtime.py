@@ -27,7 +27,7 @@ from node.casework.desk import Desk
 from node.control import Control
 from node.decisions.files import LogFailed
 from node.decisions.log import DecisionLog
-from node.gateway.supervisor import GatewaySupervisor
+from node.gateway.supervisor import GatewaySupervisor, Handover
 from node.groups import first_operator_error
 from node.invitation_control import InvitationDesk
 from node.ipfs import Ipfs
@@ -58,6 +58,8 @@ from protocol.site_id import SiteId
 
 # systemd's default is 90 s; operators and tests expect a daemon to be gone within five.
 STOP_DEADLINE_S = 4.0
+# Stop, but leave the workers to the daemon that is started next (deploy/fednode.service).
+HANDOVER_SIGNAL = signal.SIGUSR2
 
 log = logging.getLogger(__name__)
 
@@ -101,7 +103,8 @@ def _locked(paths: Paths) -> Iterator[None]:
 
 async def _main(config: Config, paths: Paths, options: RunOptions) -> None:
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(_stop_on_signal, nursery.cancel_scope)
+        handover = Handover()
+        nursery.start_soon(_stop_on_signal, nursery.cancel_scope, handover)
         store = await trio.to_thread.run_sync(
             partial(
                 open_store,
@@ -111,16 +114,17 @@ async def _main(config: Config, paths: Paths, options: RunOptions) -> None:
             )
         )
         try:
-            await _serve(config, paths, store, options)
+            await _serve(config, paths, store, options, handover)
         finally:
             with trio.CancelScope(shield=True):
                 await trio.to_thread.run_sync(store.close)
     log.info("stopped")
 
 
-async def _stop_on_signal(scope: trio.CancelScope) -> None:
-    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+async def _stop_on_signal(scope: trio.CancelScope, handover: Handover) -> None:
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, HANDOVER_SIGNAL) as signals:
         async for number in signals:
+            handover.is_due = number == HANDOVER_SIGNAL
             log.info("stopping on %s", signal.Signals(number).name)
             notify("STOPPING=1")
             _leave_by_force_later()
@@ -140,7 +144,7 @@ def _leave_by_force_later() -> None:
     timer.start()
 
 
-async def _serve(config: Config, paths: Paths, store: DiskStore, options: RunOptions) -> None:
+async def _serve(config: Config, paths: Paths, store: DiskStore, options: RunOptions, handover: Handover) -> None:
     key = await trio.to_thread.run_sync(load_or_create_key, paths.node_key)
     settings = NetSettings(
         listen=config.network.listen,
@@ -167,6 +171,7 @@ async def _serve(config: Config, paths: Paths, store: DiskStore, options: RunOpt
         office = NoticeOffice(notices, store, policies, decisions, replicator, key, terms, overrule=lists.overrule)
         desk = Desk(book, office, decisions, proof_bits=config.reports.proof_of_work_bits)
         gateway = _gateway(config, paths, on_demand, network, desk, ipfs)
+        gateway.handover = handover
         _spare_collections()
         monitor = LoopMonitor()
         monitor.start()

@@ -62,6 +62,13 @@ class WorkerStatus:
     stats: dict[str, int] = field(default_factory=dict)
 
 
+@dataclass(slots=True)
+class Handover:
+    """Whether the workers are left to serve on, for another daemon to take over from them, when this one stops."""
+
+    is_due: bool = False
+
+
 class GatewaySupervisor:
     """Runs the gateway inside the daemon: `await nursery.start(gateway.run)`. With no address it does nothing."""
 
@@ -86,6 +93,7 @@ class GatewaySupervisor:
             settings, peer_id=peer_id, addresses=tuple(addresses), workers=max(1, self.workers_wanted)
         )
         self._backend = backend
+        self.handover = Handover()
         self._addresses: list[str] = []
         self._workers: list[WorkerStatus] = []
 
@@ -153,7 +161,7 @@ class GatewaySupervisor:
                 await nursery.start(serve, self._backend, self._worker.backend_socket)
                 async with trio.open_nursery() as starting:
                     for status in self._workers:
-                        starting.start_soon(nursery.start, _Worker(self._worker, listeners, status).run)
+                        starting.start_soon(nursery.start, _Worker(self._worker, listeners, status, self.handover).run)
                 await trio.to_thread.run_sync(left.retire)
                 task_status.started()
 
@@ -211,10 +219,17 @@ def site_urls(site: SiteId, addresses: Sequence[str], domains: Sequence[str]) ->
 class _Worker:
     """One worker process after the other."""
 
-    def __init__(self, settings: WorkerSettings, listeners: Sequence[socket.socket], status: WorkerStatus) -> None:
+    def __init__(
+        self,
+        settings: WorkerSettings,
+        listeners: Sequence[socket.socket],
+        status: WorkerStatus,
+        handover: Handover,
+    ) -> None:
         self._settings = settings
         self._listeners = listeners
         self._status = status
+        self._handover = handover
         self._was_ready = False
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -245,8 +260,10 @@ class _Worker:
             try:
                 reason = await self._attend(ours, task_status)
             finally:
-                with trio.CancelScope(shield=True):
-                    code = await _stop(process)
+                code = None
+                if not (self._handover.is_due and self._was_ready):
+                    with trio.CancelScope(shield=True):
+                        code = await _stop(process)
                 self._status.state = "stopped"
         return f"{reason} (exit status {code})"
 

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import stat
 import subprocess
 import sys
+import threading
 import time
+from http.client import HTTPException
 from pathlib import Path
 
 import pytest
 import trio
 
+from cli.demo.nodes import DemoFailed
 from node.net.channel import FrameChannel
 from protocol import messages as msg
 from protocol.messages import PUBLISH_PROTOCOL, SYNC_PROTOCOL
 from protocol.site_id import SiteId
-from tests.integration.daemons import Site, daemon_folder, federation
+from tests.integration.daemons import Daemon, Site, daemon_folder, eventually, federation
 from tests.integration.peers import DEADLINE_S, head_of, peer_of
 
 pytestmark = [pytest.mark.integration]
@@ -115,3 +119,66 @@ def test_a_port_that_is_taken_is_named() -> None:
             assert done.returncode not in (0, -9)
             assert "error:" in done.stderr
             assert "Traceback" not in done.stderr
+
+
+def unit() -> dict[str, str]:
+    """The settings of deploy/fednode.service."""
+    text = (Path(__file__).parents[2] / "deploy/fednode.service").read_text()
+    return dict(line.split("=", 1) for line in text.splitlines() if "=" in line and not line.startswith("#"))
+
+
+class Reader(threading.Thread):
+    """Asks for one page after the other, each on a connection of its own, and notes what is not answered."""
+
+    def __init__(self, daemon: Daemon, site: Site) -> None:
+        super().__init__(daemon=True)
+        self._daemon, self._site = daemon, site
+        self.good = 0
+        self.bad: list[str] = []
+        self.ends = threading.Event()
+
+    def run(self) -> None:
+        while not self.ends.wait(0.005):
+            try:
+                answer = self._daemon.get(self._site.id, "/")
+            except (DemoFailed, OSError, HTTPException) as error:
+                self.bad.append(repr(error))
+            else:
+                self.good += 1
+                if answer.status != 200:
+                    self.bad.append(str(answer.status))
+
+    def reads_on(self, count: int = 20) -> None:
+        """Returns when so many more pages have come."""
+        wanted = self.good + count
+        eventually(lambda: assert_(self.good >= wanted), 60)
+
+
+def assert_(condition: bool) -> None:
+    assert condition
+
+
+def test_a_restart_as_systemd_does_it_refuses_no_reader(tmp_path: Path) -> None:
+    assert (unit()["KillMode"], unit()["RestartKillSignal"]) == ("process", "SIGUSR2")
+    site = Site(tmp_path)
+    site.write("index.html", "here")
+    with federation(1) as (daemon,):
+        site.publish(daemon)
+        reader = Reader(daemon, site)
+        reader.start()
+        reader.reads_on()
+        old = [worker["pid"] for worker in daemon.status()["gateway"]["workers"]]
+        os.kill(daemon.pid, signal.Signals[unit()["RestartKillSignal"]])  # to the main process alone
+        assert daemon.wait(2 * STOP_S) == 0
+        reader.reads_on()
+        daemon.start()
+        reader.reads_on()
+        reader.ends.set()
+        reader.join()
+        assert reader.bad == []
+        new = [worker["pid"] for worker in daemon.status()["gateway"]["workers"]]
+        assert not set(old) & set(new)
+        os.kill(daemon.pid, signal.SIGTERM)  # as for a stop
+        assert daemon.wait(2 * STOP_S) == 0
+        with pytest.raises(DemoFailed):
+            daemon.get(site.id, "/")
