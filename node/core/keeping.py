@@ -25,6 +25,8 @@ from protocol.statement import SignedStatement, Takes
 
 # Every site is looked at once in this time.
 ROUND_S = 60.0
+# Part of the quota, or of a smaller disk, that is kept for sites that lack hosts.
+RESERVE_SHARE = 0.1
 # How far down the order those may be who are asked to host a site that lacks hosts: some of the first will refuse.
 WANTED_BEYOND = 8
 # Once so many audits and departures have come of one step, the others wait for the next round.
@@ -56,6 +58,8 @@ class Keeping:
         """The quota has run into its reserve: no more sites than must be, and some must go."""
         self.room_bytes = math.inf
         """What there is room for, in the quota and on the disk."""
+        self.reserve_bytes = 0.0
+        """So much of it is kept for sites that lack hosts."""
         self.leaving = False
         """The operator is going to stop this node for good: others shall take its sites."""
         self.handing_over: set[SiteId] = set()
@@ -159,13 +163,20 @@ class Keeping:
             return False
         if signed.site in self._sites:
             return True
-        if self._me in order:
-            place = order.index(self._me)
-            if place < band.min_hosts or (place < band.max_hosts and not self.pressed):
-                return True
-        elif len(order) < band.max_hosts:
+        place = order.index(self._me) if self._me in order else len(order)
+        if self._me in order and place < band.min_hosts:
+            return True
+        if place < band.max_hosts and self._leaves_reserve(signed):
             return True
         return wanted and self._place_among_alive(now_s, signed.site) < band.max_hosts + WANTED_BEYOND
+
+    def may_use_reserve(self, signed: SignedRelease) -> bool:
+        """The site is hosted here already, or this node is among those whose duty it is."""
+        first = self.members.orders.first(signed.site, signed.release.band.min_hosts)
+        return signed.site in self._sites or any(member.node == self._me for member in first)
+
+    def _leaves_reserve(self, signed: SignedRelease) -> bool:
+        return not self.pressed and signed.release.size_bytes <= self.room_bytes - self.reserve_bytes
 
     def _place_among_alive(self, now_s: float, site: SiteId) -> float:
         """Who asks may have tried those that come first: members that are not there are no reason to refuse."""

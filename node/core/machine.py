@@ -222,9 +222,19 @@ class FederationCore:
             if len(self._sites) >= SITES_MAX:
                 return []
             state = self._sites[signed.site] = SiteState()
+        if event.wanted and not state.wanted:
+            state.wanted, state.room_again_s = True, now_s
         found += self._advance(state, signed)
         state.add_source(peer, signed)
         return found + self._fetch_next(now_s, state)
+
+    def may_use_reserve(self, signed: SignedRelease) -> bool:
+        """Whether quota that is kept for sites that lack hosts may be used for a fetch of this release."""
+        state = self._sites.get(signed.site)
+        if state is not None and (state.wanted or state.held is not None):
+            return True
+        chosen = self._kept(signed.site) or signed.site in self._followed
+        return chosen or self.keeping.may_use_reserve(signed)
 
     def _prove_fork(self, state: SiteState | None, signed: SignedRelease) -> list[fx.Effect]:
         """Two releases of one sequence: both together prove it, and the first such pair is enough."""

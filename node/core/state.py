@@ -19,6 +19,7 @@ class SiteState:
     `recorded`: the store has a row for it, so later heads are recorded too and old ones stay refused after a restart.
     `forked`: two releases of one sequence were seen in this run.
     `paused_until_s`: no fetch before then, because this node itself could not take it (its disk failed).
+    `wanted`: a host has said that the site lacks hosts.
     `no_room_for`: a release above the held one that quota or disk had no room for; tried again at `room_again_s`.
     """
 
@@ -30,6 +31,7 @@ class SiteState:
     forked: bool = False
     failures: int = 0
     paused_until_s: float = 0.0
+    wanted: bool = False
     no_room_for: SignedRelease | None = None
     room_again_s: float = 0.0
 

@@ -10,6 +10,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from config import Config
 from config.paths import Paths
+from node.core.keeping import RESERVE_SHARE
 from node.membership.audits import Auditor
 from node.membership.care import Care
 from node.membership.membership import Facts, Membership
@@ -30,8 +31,6 @@ _TAKES = {
 }
 # Room is stated in steps, or every stored block would make a new statement.
 _ROOM_STEP_BYTES = 1024**3
-# Part of the quota, or of a smaller disk, that is kept for sites that lack hosts.
-RESERVE_SHARE = 0.1
 
 
 async def join(
@@ -55,7 +54,7 @@ async def join(
             operator=config.node.operator,
             region=config.node.region,
             lists=tuple(lists[:STATEMENT_LISTS_MAX]),
-            pressed=free_bytes < RESERVE_SHARE * min(usage.quota_bytes, disk.total),
+            reserve_bytes=RESERVE_SHARE * min(usage.quota_bytes, disk.total),
             free_bytes=free_bytes,
         )
 

@@ -45,7 +45,7 @@ log = logging.getLogger(__name__)
 class Facts:
     """What a node states of itself beside its sites, room_bytes in steps.
 
-    free_bytes: what there is room for, exactly. pressed: the quota, or the disk, has run into the reserve.
+    free_bytes: what there is room for, exactly. reserve_bytes: how much of it is kept for sites that lack hosts.
     """
 
     takes: Takes
@@ -53,7 +53,7 @@ class Facts:
     operator: str = ""
     region: str = ""
     lists: tuple[bytes, ...] = ()
-    pressed: bool = field(default=False, compare=False)
+    reserve_bytes: float = field(default=0.0, compare=False)
     free_bytes: float = field(default=math.inf, compare=False)
 
 
@@ -164,7 +164,8 @@ class Membership:
 
     async def _look_at_facts(self) -> None:
         self._facts = await trio.to_thread.run_sync(self._read_facts)
-        self._keeping.pressed = self._facts.pressed
+        self._keeping.pressed = self._facts.free_bytes < self._facts.reserve_bytes
+        self._keeping.reserve_bytes = self._facts.reserve_bytes
         self._keeping.room_bytes = self._facts.free_bytes
         self._keeping.leaving = self._facts.takes is Takes.LEAVING
         if self._sites_of != (self._keeping.version, self._context.gate.policy):

@@ -11,12 +11,13 @@ from typing import TypeVar, TypeVarTuple
 import trio
 
 from node.core.inputs import Input
+from node.core.keeping import RESERVE_SHARE
 from node.core.machine import FederationCore
 from node.net.port import Network
 from node.replication.gate import Gate
 from node.replication.speeds import Speeds
 from node.replication.standing import Standing
-from node.store.port import Store
+from node.store.port import Hold, Store
 from protocol.release import SignedRelease
 from protocol.site_id import SiteId
 
@@ -75,6 +76,11 @@ class Context:
     async def in_store(self, call: Callable[[*Ts], T], *args: *Ts) -> T:
         """Runs a store call that may block in a worker thread."""
         return await trio.to_thread.run_sync(call, *args, limiter=self.store_threads)
+
+    def begin_hold(self, signed: SignedRelease, *, may_use_reserve: bool) -> Hold:
+        """Of the store; for a worker thread. A tenth of the quota is kept for sites that lack hosts."""
+        reserve_bytes = 0 if may_use_reserve else int(RESERVE_SHARE * self.store.usage().quota_bytes)
+        return self.store.begin_hold(signed, leave_bytes=reserve_bytes)
 
     def lock_of(self, site: SiteId) -> trio.Lock:
         """The site's lock; unused ones are thrown away so that the table does not grow."""

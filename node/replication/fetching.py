@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from functools import partial
 from typing import Literal
 
 from node.net.port import PeerId
@@ -26,7 +27,8 @@ async def fetch_release(context: Context, signed: SignedRelease, first: PeerId, 
     What arrived stays in the hold, so that the next attempt goes on from there.
     """
     try:
-        hold = await context.in_store(context.store.begin_hold, signed)
+        begin = partial(context.begin_hold, may_use_reserve=context.core.may_use_reserve(signed))
+        hold = await context.in_store(begin, signed)
         run = Pull(context, hold, signed)
         sources = Sources(context, run, signed, others, first=first, look=lambda: slot.look(run.came_bytes))
         result = await run.complete(sources.draw)

@@ -7,6 +7,7 @@ who may publish whatever no rule refuses).
 from __future__ import annotations
 
 import logging
+from functools import partial
 from typing import Protocol
 
 import trio
@@ -165,7 +166,7 @@ class Intake:
     async def _store(self, channel: FrameChannel, signed: SignedRelease, *, local: bool) -> msg.Have | msg.Refuse:
         context, site, store = self._context, signed.site, self._context.store
         try:
-            hold = await context.in_store(store.begin_hold, signed)
+            hold = await context.in_store(partial(context.begin_hold, may_use_reserve=False), signed)
         except OperatorError as error:
             return _full(error, site)
         try:
@@ -198,5 +199,6 @@ def _full(error: OperatorError, site: SiteId) -> msg.Refuse:
     """Tells the publisher that the fault is on this side, without the operator's paths and figures."""
     log.warning("cannot take a publish of %s: %s", site, error)
     if isinstance(error, QuotaExceeded):
-        return msg.Refuse("full", "the node's quota has no room for this site", site)
+        reason = "the node's quota has no room for this site, beside what it keeps for sites that lack hosts"
+        return msg.Refuse("full", reason, site)
     return msg.Refuse("full", "the node cannot write to its disk at the moment", site)

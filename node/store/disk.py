@@ -100,14 +100,14 @@ class DiskStore(DiskTrees):
 
     # --- holds ---------------------------------------------------------------------------------------------
 
-    def begin_hold(self, signed: SignedRelease) -> Hold:
+    def begin_hold(self, signed: SignedRelease, *, leave_bytes: int = 0) -> Hold:
         if signed.release.ended:
             raise ValueError("a release that ends its site has no blocks to hold")
         with self._index.transaction(durable=False) as tx:
             begun = holds.begin(
                 tx,
                 signed,
-                quota_bytes=self._quota_bytes,
+                quota_bytes=self._quota_bytes - leave_bytes,
                 max_open=self._limits.open_holds_per_site,
                 now_s=self._now_s(),
             )

@@ -106,7 +106,7 @@ class MemoryStore(MemoryRows):
 
     # --- holds ---------------------------------------------------------------------------------------------
 
-    def begin_hold(self, signed: SignedRelease) -> Hold:
+    def begin_hold(self, signed: SignedRelease, *, leave_bytes: int = 0) -> Hold:
         if signed.release.ended:
             raise ValueError("a release that ends its site has no blocks to hold")
         with self._lock:
@@ -121,12 +121,12 @@ class MemoryStore(MemoryRows):
                 held = record.held.release
                 reserve = max(0, reserve - cost(held.block_count, held.size_bytes))
             hold = Hold(self._next_hold, signed)
-            self._add_hold(hold, signed.release.block_count, signed.release.size_bytes, reserve)
+            self._add_hold(hold, signed.release.block_count, signed.release.size_bytes, reserve, leave_bytes)
             self._forget_surplus_holds(signed.site)
             return hold
 
-    def _add_hold(self, hold: AnyHold, max_blocks: int, max_bytes: int, reserve: int) -> None:
-        free = self.usage().free_bytes
+    def _add_hold(self, hold: AnyHold, max_blocks: int, max_bytes: int, reserve: int, leave_bytes: int = 0) -> None:
+        free = max(0, self.usage().free_bytes - leave_bytes)
         if reserve > free:
             raise QuotaExceeded(needed_bytes=reserve, free_bytes=free)
         self._next_hold += 1

@@ -266,15 +266,16 @@ class Store(StoreReader, Protocol):
 
     # --- holds ---------------------------------------------------------------------------------------------
 
-    def begin_hold(self, signed: SignedRelease) -> Hold:
+    def begin_hold(self, signed: SignedRelease, *, leave_bytes: int = 0) -> Hold:
         """Open a hold, or give the one that this release already has (open or finished).
 
-        Reserves quota for what the release is larger than the held one; an update that shares little with it
-        needs more while both are here, and put_blocks may find that there is no room. Raises QuotaExceeded when
-        the release cannot fit, StoreFull when the disk has less room than it needs, StaleRelease when it is older
-        than the held release, differs from that or from the head under the same sequence, or the site has ended,
-        and ValueError for a release that ends its site. It may be older than the head, whose blocks perhaps nobody
-        has. A site has at most four open holds; one more ends that of the lowest sequence.
+        Reserves quota for what the release is larger than the held one, and leaves `leave_bytes` of it free; an
+        update that shares little with it needs more while both are here, and put_blocks may find that there is no
+        room. Raises QuotaExceeded when the release cannot fit, StoreFull when the disk has less room than it needs,
+        StaleRelease when it is older than the held release, differs from that or from the head under the same
+        sequence, or the site has ended, and ValueError for a release that ends its site. It may be older than the
+        head, whose blocks perhaps nobody has. A site has at most four open holds; one more ends that of the lowest
+        sequence.
         """
 
     def hold_info(self, hold: H) -> HoldInfo[H]:
