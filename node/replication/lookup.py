@@ -21,6 +21,8 @@ LOOKUP_DEADLINE_S = 15.0
 PEERS_ASKED_MAX = 32
 ASK_DEADLINE_S = 5.0
 GRACE_S = 0.25
+# Releases add no more to what is known of a node: or those of strangers could drive its true addresses out of the book.
+ADDRESSES_ENOUGH = 8
 
 log = logging.getLogger(__name__)
 
@@ -54,7 +56,8 @@ def named_hosts(context: Context, site: SiteId, more: Iterable[SignedRelease] = 
     for signed in (*known, *more):
         for address in signed.release.hosts:
             peer = address.rpartition("/p2p/")[2]
-            context.network.remember(peer, [address])
+            if len(context.network.known_addresses(peer)) < ADDRESSES_ENOUGH:
+                context.network.remember(peer, [address])
             found[peer] = None
     # One that cannot be dialled, such as this node itself, is not in the address book.
     return [peer for peer in found if context.network.known_addresses(peer)]

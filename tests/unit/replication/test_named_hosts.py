@@ -61,6 +61,16 @@ async def test_a_node_is_no_host_for_itself() -> None:
         assert named_hosts(nodes[0].replicator.context, site.signed.site) == []
 
 
+async def test_strangers_releases_do_not_make_a_node_forget_where_another_is() -> None:
+    async with ring(2) as (_, nodes):
+        true, peer = address_of(nodes[1]), nodes[1].network.local_peer
+        nodes[0].network.remember(peer, [true])
+        for number in range(1, 40):
+            site = naming(TreeSite({"index.html": b"%d" % number}), [f"/ip4/192.0.2.{number}/tcp/4101/p2p/{peer}"])
+            assert named_hosts(nodes[0].replicator.context, site.signed.site, [site.signed]) == [peer]
+        assert true in nodes[0].network.known_addresses(peer)
+
+
 async def test_who_is_alone_connects_to_the_hosts_that_its_releases_name(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(neighbours, "ROUND_S", 0.05)
     async with ring(2) as (_, nodes), trio.open_nursery() as nursery:
