@@ -16,6 +16,12 @@ from protocol.messages import SYNC_PROTOCOL
 from tests.unit.replication.kit import DEADLINE_S, MemoryNode, TreeSite
 
 
+def already_set() -> trio.Event:
+    event = trio.Event()
+    event.set()
+    return event
+
+
 @dataclass
 class Host:
     """Offers `site` to whoever asks, and sends its blocks `pace_s` apart: `wrong` ones changed, `lacking` ones not."""
@@ -26,6 +32,7 @@ class Host:
     lacking: frozenset[Cid] = frozenset()
     stall_after: int | None = None
     forgotten: bool = False
+    may_send: trio.Event = field(default_factory=already_set)
     sent: list[Cid] = field(default_factory=list)
     opened: int = 0
     asked: int = 0
@@ -62,6 +69,7 @@ class Host:
 
     async def _send_blocks(self, channel: FrameChannel) -> None:
         while isinstance(want := await channel.receive(), msg.Want):
+            await self.may_send.wait()
             for cid in want.cids:
                 await trio.sleep(self.pace_s)
                 if self.stall_after is not None and len(self.sent) >= self.stall_after:
