@@ -178,16 +178,18 @@ def test_a_site_that_is_read_in_the_same_browser_cannot_use_the_console(found: W
 
 
 PAGES = ("", "sites", "site?id=SITE", "site?id=k51none", "sites?find=nothing", "reports", "reports?state=decided",
-         "reports/case?number=3", "lists", "lists/hits?name=" + quote(LIST), "rules", "rules?list=" + quote(LIST),
+         "reports/case?number=CASE", "lists", "lists/hits?name=" + quote(LIST), "rules", "rules?list=" + quote(LIST),
          "log", "log/withhold?number=0")  # fmt: skip
 
 
 def test_every_page_is_whole_in_light_and_dark_and_on_a_phone(found: World, tab: Tab) -> None:
     PICTURES.mkdir(parents=True, exist_ok=True)
     base = tab.url
+    found.report(found.sites[4], "other", f"Another one: {EVIL}", contact=EVIL)
+    number = str(case_of(found, "other"))
     for page in PAGES:
         name = "console-" + "".join(char if char.isalnum() else "-" for char in page.partition("=")[0] or "overview")
-        tab.open(base + page.replace("SITE", found.sites[4].id))
+        tab.open(base + page.replace("SITE", found.sites[4].id).replace("CASE", number))
         light = tab.picture(PICTURES / f"{name}.png")
         assert tab.overflow() <= 0, page
         dark = tab.picture(PICTURES / f"{name}-dark.png", dark=True)
