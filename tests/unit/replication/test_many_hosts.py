@@ -71,15 +71,12 @@ async def test_the_faster_a_host_the_more_it_sends(site: TreeSite) -> None:
     assert len(slow.sent) < len(fast.sent) / 4
 
 
-async def test_a_small_site_takes_one_host(monkeypatch: pytest.MonkeyPatch) -> None:
-    defaults = sources.Sources.__init__.__kwdefaults__
-    assert defaults
-    monkeypatch.setitem(defaults, "patience_s", 60.0)  # on a busy machine the one host may well be slow
+async def test_a_small_site_is_not_sent_by_all() -> None:
     site = TreeSite({"index.html": b"home"})
     hosts = [Host(site) for _ in range(3)]
     async with fetching_from(*hosts) as reader:
         await until(lambda: reader.holds(site))
-    assert sorted(host.opened for host in hosts) == [0, 0, 1]
+    assert sum(len(host.sent) for host in hosts) < 2 * len(site.blocks)
 
 
 async def test_wrong_blocks_cost_their_sender_its_part_and_nothing_else(site: TreeSite) -> None:
