@@ -80,9 +80,11 @@ def more_fields(of: Iterable[str]) -> Html:
               hint="For yourself; the public log has only a commitment to it."),
         tick("Keep subject and reason out of the public log", "secret"),
     ]  # fmt: skip
+    words = "Note, secrecy"
     if set(WAITING) & set(of):
         fields.append(tick("At once, without a notice period for the publisher", "now"))
-    return el("details", el("summary", "Note, secrecy, time"), el("div", fields, class_="stack"), class_="more")
+        words = "Note, secrecy, time"
+    return el("details", el("summary", words), el("div", fields, class_="stack"), class_="more")
 
 
 def decide_forms(asked: Asked, found: Json) -> Html:
