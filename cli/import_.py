@@ -70,8 +70,8 @@ def command(
         import_file(file, config_file, data_dir, partial=partial, as_json=as_json)
         return 0
     from cli.destination import Destination
-    from cli.releases import publish_bundle
     from cli.outcome import echo_outcome, outcome_json
+    from cli.releases import publish_bundle
 
     destination = Destination.of((), config_file, data_dir)
     outcome = publish_bundle(file, destination)

@@ -83,10 +83,10 @@ def command(
     not.
     """
     from cli.destination import Destination
+    from cli.outcome import echo_outcome, outcome_json
     from cli.publishing.scan import ScanOptions
     from cli.publishing.sequence import Wishes
     from cli.releases import publish_bundle, publish_folder
-    from cli.outcome import echo_outcome, outcome_json
 
     if domains and no_domains:
         raise click.UsageError("--domain and --no-domains exclude each other")

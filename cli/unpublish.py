@@ -34,8 +34,8 @@ def command(
 ) -> int:
     """End a site for good, everywhere, signed by its key."""
     from cli.destination import Destination
-    from cli.releases import end_site, site_of
     from cli.outcome import echo_outcome, outcome_json
+    from cli.releases import end_site, site_of
 
     destination = Destination.of(nodes, config_file, data_dir)
     if not yes:
