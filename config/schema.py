@@ -172,8 +172,8 @@ class HostingSettings:
         "open",
         "open: any site that a publisher or a peer offers, within the limits below; follow: only the sites in "
         "`follow`; invite: these, and sites that were published with an invitation (`fednode invite`); none: no site "
-        "of others at all; leaving: as none, and other nodes are asked to take over what is hosted here, before this node "
-        "is stopped for good. `fednode publish` on this machine works in every mode.",
+        "of others at all; leaving: as none, and other nodes are asked to take over what is hosted here, before this "
+        "node is stopped for good. `fednode publish` on this machine works in every mode.",
     )
     grace_s: int = setting(
         kinds.integer(60, 604_800),

@@ -22,7 +22,7 @@ _SUM_DOMAIN: Final = b"fednode/summary/1\0"
 
 
 class Entry(NamedTuple):
-    """tag: `TAG_BYTES` bytes; the first of the release's signature, or zeros where a number stands for one thing only."""
+    """tag: `TAG_BYTES` bytes; the first of the release's signature, or zeros where a number stands for one thing."""
 
     key: SiteId
     number: int
