@@ -89,12 +89,17 @@ class Copies:
 
     def disconnected(self, now_s: float, node: SiteId) -> None:
         self._connected.discard(node)
-        self._contact_s[node] = now_s
+        self._note_contact(now_s, node)
 
     def contact(self, now_s: float, node: SiteId) -> None:
         """The node has just been there, under its key."""
-        self._contact_s[node] = now_s
+        self._note_contact(now_s, node)
         self._silent_s.pop(node, None)
+
+    def _note_contact(self, now_s: float, node: SiteId) -> None:
+        """Of strangers, who come in any number, nothing is kept."""
+        if node in self._contact_s or node in self._by_node:
+            self._contact_s[node] = now_s
 
     def unreached(self, now_s: float, node: SiteId) -> None:
         """The node could not be reached, or did not answer."""

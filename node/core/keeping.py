@@ -146,8 +146,8 @@ class Keeping:
 
     def stated(self, now_s: float, site: SiteId, node: SiteId) -> None:
         """A node says, connected as itself, that it hosts the site."""
-        self.copies.contact(now_s, node)
         self.copies.stated(now_s, site, node)
+        self.copies.contact(now_s, node)
         if self.copies.sites_of(node):
             self.auditing.met(now_s, node)
 

@@ -94,7 +94,8 @@ class Replicator:
         self._withheld: frozenset[bytes] = frozenset()
         self._nursery: trio.Nursery | None = None
         self._fetches: dict[SiteId, tuple[SignedRelease, PeerId, trio.CancelScope]] = {}
-        self._syncing: set[PeerId] = set()
+        self._syncing: dict[PeerId, bool] = {}
+        """With whom heads are compared now, and whether once more afterwards."""
         self._looking: set[SiteId] = set()
         self._fetch_slots = FetchSlots(FETCHES_MAX, FETCHES_ASIDE_MAX)
         self._exchange_limit = trio.CapacityLimiter(EXCHANGES_MAX)
@@ -199,8 +200,10 @@ class Replicator:
     def _carry_out(self, effect: fx.Effect) -> None:
         match effect:
             case fx.SyncHeads(peer):
-                if peer not in self._syncing:
-                    self._syncing.add(peer)
+                if peer in self._syncing:
+                    self._syncing[peer] = True
+                else:
+                    self._syncing[peer] = False
                     self._start(self._sync_heads, peer)
             case fx.SendHead(peer, signed):
                 if self.context.gate.may_announce(signed).allowed:
@@ -304,7 +307,8 @@ class Replicator:
             # A publisher that only hands something in, or another kind of libp2p node: nobody to compare heads with.
             self.tell(ins.PeerDown(peer))
         finally:
-            self._syncing.discard(peer)
+            if self._syncing.pop(peer):
+                self._carry_out(fx.SyncHeads(peer))
 
     async def _remember(self, peer: PeerId) -> None:
         """Writes the peer down for the next start: not before it has shown that it is a node, and no mere visitor."""

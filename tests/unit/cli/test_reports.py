@@ -67,7 +67,7 @@ def test_late_reports_are_said_everywhere(fednode: Fednode, daemon: SmallDaemon)
     two_hours_ago.close()
     doctor = {check["name"]: check for check in fednode("doctor", "--json").json["checks"]}
     assert not doctor["reports"]["ok"]
-    assert doctor["reports"]["message"] == "1 open cases, 1 late, the oldest by 1 hours"
+    assert doctor["reports"]["message"] == "1 open case, 1 late, the oldest by 1 hour"
     assert "1 open case, 1 late, the oldest by 1 h" in fednode("status").out
     backlog = fednode("status", "--json").json["reports"]
     assert (backlog["open"], backlog["late"], 3600 <= backlog["oldest_late_s"] < 3700) == (1, 1, True)

@@ -15,6 +15,7 @@ from node.core.machine import EAGER_PEERS, FAILURES_MAX, LAZY_S, RESYNC_S, RETRY
 from node.core.peers import peer_of
 from protocol.errors import StaleRelease
 from protocol.release import SignedRelease
+from protocol.site_filter import SiteFilter
 from protocol.site_id import SiteId
 from tests.simulation.world import Publisher
 
@@ -162,6 +163,7 @@ def test_who_did_not_answer_is_the_last_to_be_fetched_from(publisher: Publisher)
 def test_who_asks_this_node_for_proofs_has_been_there(publisher: Publisher) -> None:
     asker = SiteId(bytes([1]) * 32)
     machine = Machine(peer_of(asker))
+    machine.core.keeping.copies.statement(machine.now_s, asker, SiteFilter.of([]), leaving=False)
     machine.feed(ins.PeerDown(peer_of(asker)))
     machine.feed(ins.Unreached(peer_of(asker)))
     machine.now_s += 2 * GRACE_S

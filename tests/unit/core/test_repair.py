@@ -3,6 +3,7 @@
 from node.core.copies import GRACE_S, Copies
 from node.core.placement import Member, Orders
 from node.core.repair import ASKED_AT_ONCE, LAST_COPY_GRACE_SHARE, NEW_GRACE_S, SILENT_S, TURN_S, Repair
+from protocol.site_filter import SiteFilter
 from protocol.site_id import SiteId
 
 ME = SiteId(b"\0" * 32)
@@ -107,7 +108,7 @@ def test_who_did_not_answer_is_asked_after_those_who_may() -> None:
     site = key(100)
     copies.watch(site)
     first, *others = [member.node for member in orders.first(site, 6)]
-    copies.contact(0.0, first)
+    copies.statement(0.0, first, SiteFilter.of([]), leaving=False)
     copies.unreached(1.0, first)
     made.look(2.0, site, 1, 3)
     assert [ask.node for ask in made.due(100.0, want)] == others[:2]
@@ -121,7 +122,7 @@ def test_who_did_not_answer_is_asked_after_those_who_may() -> None:
 
 def test_the_longer_a_node_is_silent_the_more_seldom_it_is_asked_and_one_sign_of_life_ends_it() -> None:
     copies = Copies()
-    copies.contact(0.0, key(1))
+    copies.statement(0.0, key(1), SiteFilter.of([]), leaving=False)
     waits_s = []
     for now_s in (10.0, 20.0, 30.0, 40.0, 50.0):
         copies.unreached(now_s, key(1))
@@ -129,5 +130,7 @@ def test_the_longer_a_node_is_silent_the_more_seldom_it_is_asked_and_one_sign_of
     assert waits_s == [600.0, 1200.0, 2400.0, 3600.0, 3600.0]
     copies.contact(60.0, key(1))
     assert not copies.silent(key(1))
+    copies.contact(70.0, key(2))
     copies.unreached(70.0, key(2))
-    assert not copies.silent(key(2)), "nothing is kept of nodes that nothing is known of"
+    assert not copies.silent(key(2)), "nothing is kept of nodes that have stated nothing"
+    assert not copies.alive(70.0, key(2))
