@@ -18,6 +18,8 @@ VAGUE_SHARE = 0.1
 # Who did not answer is asked to host sites again after so long, and then after twice as long each time.
 SILENT_FIRST_S = 600.0
 SILENT_MAX_S = 3600.0
+# A node that has made no statement is noted as a host of a site while there are fewer hosts than this: keys are free.
+STRANGERS_MAX = 64
 
 
 @dataclass(slots=True)
@@ -234,11 +236,13 @@ class Copies:
         return copy.counts(now_s, self._passed_s.get(node, float("-inf")))
 
     def _named(self, now_s: float, site: SiteId, node: SiteId) -> Copy | None:
-        """The node's copy of a watched site, a new one if need be."""
+        """The node's copy of a watched site, a new one if need be and there is room."""
         of_site = self._by_site.get(site)
         if of_site is None:
             return None
         if node not in of_site:
+            if len(of_site) >= STRANGERS_MAX and node not in self._contact_s:
+                return None
             of_site[node] = self._by_node.setdefault(node, {})[site] = Copy(now_s)
         return of_site[node]
 

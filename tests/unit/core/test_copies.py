@@ -1,6 +1,6 @@
 """Who counts as a host: said, alive, and not caught without it."""
 
-from node.core.copies import GRACE_S, PROOF_MAX_S, UNPROVED_MAX_S, Copies
+from node.core.copies import GRACE_S, PROOF_MAX_S, STRANGERS_MAX, UNPROVED_MAX_S, Copies
 from protocol.site_filter import SiteFilter
 from protocol.site_id import SiteId
 
@@ -34,6 +34,15 @@ def test_a_node_that_is_away_counts_until_the_grace_period_ends_and_again_when_i
     assert copies.counted(11 * GRACE_S, SITE) == []
     copies.contact(12 * GRACE_S, NODE)
     assert copies.counted(12 * GRACE_S, SITE) == [NODE]
+
+
+def test_strangers_without_number_are_not_noted_and_crowd_out_no_member() -> None:
+    copies = watched()
+    for number in range(2 * STRANGERS_MAX):
+        copies.stated(1.0, SITE, SiteId(number.to_bytes(32, "big")))
+    assert len(copies.of_site(SITE)) == STRANGERS_MAX
+    copies.statement(2.0, SECOND, BOTH, leaving=False)
+    assert copies.counted(2.0, SITE) == [NODE, SECOND]
 
 
 def test_who_cannot_prove_is_no_copy_until_it_proves() -> None:
