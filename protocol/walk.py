@@ -19,7 +19,7 @@ from .dag_walk import DagWalk
 from .dagpb import PBLink, PBNode
 from .errors import FednodeError, Malformed, OverLimit, PeerError, UnsupportedCodec
 from .file_cursor import FileCursor
-from .limits import NODE_MAX_LINKS, PATH_MAX_SEGMENTS
+from .limits import DIRECTORY_MAX_BYTES, NODE_MAX_LINKS, PATH_MAX_SEGMENTS
 from .unixfs import DataType, DirEntry, UnixFSData
 
 __all__ = [
@@ -289,7 +289,9 @@ def _entries(named: Iterable[tuple[bytes, PBLink]]) -> list[DirEntry]:
 def _decode(cid: Cid, block: bytes) -> tuple[PBNode, UnixFSData]:
     if cid.codec != DAG_PB:
         raise UnsupportedCodec(f"codec 0x{cid.codec:x} where a directory is read")
-    return _decode_kept(block) if len(block) <= _KEPT_MAX_BYTES else _decode_anew(block)
+    if len(block) <= _SMALL_MAX_BYTES:
+        return _decode_small(block)
+    return _decode_large(block) if len(block) <= DIRECTORY_MAX_BYTES else _decode_anew(block)
 
 
 def _decode_anew(block: bytes) -> tuple[PBNode, UnixFSData]:
@@ -297,6 +299,7 @@ def _decode_anew(block: bytes) -> tuple[PBNode, UnixFSData]:
     return node, unixfs.decode(node.data)
 
 
-# A reader of a site passes the same folders for every page.
-_KEPT_MAX_BYTES = 64 * 1024
-_decode_kept = functools.lru_cache(maxsize=64)(_decode_anew)
+# A reader of a site passes the same folders for every page. Decoded, a folder takes five times its bytes.
+_SMALL_MAX_BYTES = 64 * 1024
+_decode_small = functools.lru_cache(maxsize=64)(_decode_anew)
+_decode_large = functools.lru_cache(maxsize=8)(_decode_anew)
