@@ -63,9 +63,8 @@ async def test_walk_of_the_dht_keeps_few_of_those_it_met() -> None:
         await asker.connect(hub.addresses()[0], deadline_s=5)
         met = asker.events()
         with trio.fail_after(10):
-            for _ in range(3):
+            while met.statistics().current_buffer_used <= 3:  # the hub asks the others before it names them
                 found = await asker.find_providers(key, limit=20, deadline_s=5)
                 assert [peer for peer, _ in found] == [nodes[5].local_peer]
-            assert met.statistics().current_buffer_used > 3
             await eventually(lambda: len(asker.peers()) <= 1 + limits.casual_connections)
         assert hub.local_peer in {peer.peer for peer in asker.peers()}
