@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import gc
 import logging
 import os
 import signal
@@ -27,6 +26,7 @@ from node.casework.desk import Desk
 from node.control import Control
 from node.decisions.files import LogFailed
 from node.decisions.log import DecisionLog
+from node.garbage import shorten_collections
 from node.gateway.supervisor import GatewaySupervisor, Handover
 from node.groups import first_operator_error
 from node.invitation_control import InvitationDesk
@@ -172,7 +172,7 @@ async def _serve(config: Config, paths: Paths, store: DiskStore, options: RunOpt
         desk = Desk(book, office, decisions, proof_bits=config.reports.proof_of_work_bits)
         gateway = _gateway(config, paths, on_demand, network, desk, ipfs)
         gateway.handover = handover
-        _spare_collections()
+        shorten_collections()
         monitor = LoopMonitor()
         monitor.start()
         control = Control(config, store, network, replicator, policies, lists, gateway, monitor, office, desk, ipfs)
@@ -277,16 +277,6 @@ def _gateway(
     return GatewaySupervisor(
         config, paths, on_demand, peer_id=peer_id, addresses=addresses, desk=desk.answer, names=names
     )
-
-
-def _spare_collections() -> None:
-    """What was loaded so far stays: without this, each full collection walks all of it and stops the loop for 0.1 s.
-
-    Collections of the rest are made rarer: under attack it came to one of 30 ms every two seconds.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(700, 10, 60)
 
 
 def _say_ready(network: Network, gateway: GatewaySupervisor) -> None:
