@@ -14,6 +14,8 @@ from protocol.site_id import SiteId
 
 # Proofs older than this are asked for anew before a site goes.
 FRESH_S = 600.0
+# Nor are they asked for more often than this, if they do not come, or were forgotten with the site.
+ASK_AGAIN_S = 60.0
 
 
 class LettingGo:
@@ -52,7 +54,7 @@ class LettingGo:
         self._asked.due(now_s)
         ask = [node for node in unproved if (site, node) not in self._asked]
         for node in ask:
-            self._asked.set((site, node), now_s + FRESH_S)
+            self._asked.set((site, node), now_s + ASK_AGAIN_S)
         return [fx.Audit(node, (site,)) for node in ask]
 
     def _first_of(self, site: SiteId, others: Sequence[SiteId]) -> list[SiteId]:
