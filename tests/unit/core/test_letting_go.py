@@ -1,4 +1,4 @@
-"""When a host of a site with too many of them goes: with fresh proofs of those that stay, however often it hosted it."""
+"""When a host of a site with too many goes: with fresh proofs of those that stay, however often it hosted it."""
 
 from node.core import effects as fx
 from node.core.copies import GRACE_S, Copies
