@@ -10,7 +10,14 @@ from hypothesis import strategies as st
 from protocol import member_messages, messages
 from protocol.cid import DAG_PB, RAW, Cid
 from protocol.errors import Malformed
-from protocol.limits import BAND_MAX_HOSTS, CREATED_MAX_S, REASON_MAX_CHARS, SEQ_MAX, SIZE_MAX_BYTES
+from protocol.limits import (
+    BAND_MAX_HOSTS,
+    CREATED_MAX_S,
+    INVITATION_SECRET_BYTES,
+    REASON_MAX_CHARS,
+    SEQ_MAX,
+    SIZE_MAX_BYTES,
+)
 from protocol.release import Band, Release, SignedRelease, sign_release
 from protocol.site_id import SiteId
 from protocol.summary import Entry
@@ -122,6 +129,7 @@ all_messages: st.SearchStrategy[messages.Message] = st.one_of(
         st.binary(max_size=64),
     ),
     progresses(),
+    st.builds(messages.Invited, st.binary(min_size=INVITATION_SECRET_BYTES, max_size=INVITATION_SECRET_BYTES)),
     st.builds(messages.AskNotices, sites),
     st.builds(messages.Notices, st.lists(st.binary(max_size=100), max_size=4).map(tuple)),
     st.builds(messages.HandAppeal, st.binary(max_size=100)),

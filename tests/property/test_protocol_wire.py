@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from protocol import canonical, messages
 from protocol.errors import DecodeError
 from protocol.frames import Frame, FrameDecoder, encode_message
+from protocol.limits import INVITATION_SECRET_BYTES
 from tests.property.protocol_values import all_messages, mutated, own_cids, releases, sites, values
 
 
@@ -96,8 +97,10 @@ likely_fields: dict[str, st.SearchStrategy[Any]] = {
     "appeal": st.binary(max_size=5),
     "nonce": st.binary(min_size=31, max_size=33),
     "signature": st.binary(min_size=63, max_size=65),
+    "secret": st.binary(min_size=INVITATION_SECRET_BYTES - 1, max_size=INVITATION_SECRET_BYTES + 1),
 }
 FIELDS_OF = {name: entry[1] for name, entry in messages._TYPES.items()}
+assert set().union(*FIELDS_OF.values()) <= likely_fields.keys()
 
 
 @st.composite
