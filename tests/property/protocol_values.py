@@ -13,6 +13,7 @@ from protocol.errors import Malformed
 from protocol.limits import (
     BAND_MAX_HOSTS,
     CREATED_MAX_S,
+    HOSTS_NAMED_MAX,
     INVITATION_SECRET_BYTES,
     REASON_MAX_CHARS,
     SEQ_MAX,
@@ -68,6 +69,9 @@ domain_names = st.builds(
 )
 
 
+host_addresses = st.integers(0, 255).map(lambda number: f"/ip4/203.0.113.{number}/tcp/4101/p2p/12D3KooW{number}")
+
+
 @st.composite
 def releases(draw: st.DrawFn) -> SignedRelease:
     key = draw(st.sampled_from(KEYS))
@@ -89,6 +93,7 @@ def releases(draw: st.DrawFn) -> SignedRelease:
         domains=tuple(sorted(draw(st.sets(domain_names, max_size=4)))),
         created_s=created_s,
         ended=False,
+        hosts=tuple(sorted(draw(st.sets(host_addresses, max_size=HOSTS_NAMED_MAX)))),
     )
     return sign_release(release, key)
 
