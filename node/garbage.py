@@ -1,7 +1,7 @@
 """Keeps full garbage collections short: they stop the loop.
 
 A full collection walks all objects that may form circles. Hardly anything that lives long here ever becomes part of
-one, so what a full collection has left is set aside, and the next one walks only what came since. Once a day all is
+one, so what a full collection has left is set aside, and the next one walks only what came since. Once an hour all is
 walked, for the circles that were set aside while they were still in use.
 """
 
@@ -11,7 +11,7 @@ import gc
 import time
 from typing import Final
 
-ALL_EVERY_S: Final = 24 * 3600.0
+ALL_EVERY_S: Final = 3600.0
 # As Python's own, but for the last: a full collection for every 20,000 new objects or so, which takes some 10 ms.
 THRESHOLDS: Final = (700, 10, 2)
 _FULL: Final = 2  # the oldest generation
