@@ -6,7 +6,6 @@ Each goes into the store's cache, past the gate. A reading ends when nobody has 
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, field
 
 import trio
 
@@ -15,8 +14,7 @@ from node.bitswap.tree_fetch import check_policy
 from node.gateway.backend import Unavailable
 from node.replication.context import Context
 from node.replication.gate import Refused
-from node.replication.part_order import AHEAD_MIN_QUOTA_BYTES, PartOrder
-from node.replication.reading import is_readable
+from node.replication.waits import Waits
 from node.routing.providers import find_providers
 from node.routing.routers import Routers
 from protocol.cid import IDENTITY, Cid
@@ -32,18 +30,9 @@ STUCK_S = 8.0
 """Nobody has a block when nobody had it for so long: a connection that is lost comes back within seconds."""
 SEARCH_AGAIN_S = 3.0
 
-NOBODY_HAS_IT = "nobody that was found has this part of the tree"
+NOBODY_HAS_IT = Unavailable("timeout", "nobody that was found has this part of the tree")
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(slots=True)
-class _Flight:
-    """One block on its way. stuck_s: since when nobody has it."""
-
-    landed: trio.Event = field(default_factory=trio.Event)
-    stuck_s: float | None = None
-    error: Unavailable | None = None
 
 
 class TreeReadings:
@@ -100,36 +89,22 @@ class TreeReading:
         self._context = context
         self._routers = routers
         self._root = root
-        self._asked_s = trio.current_time()
-        self._flights: dict[Cid, _Flight] = {}
+        self._waits = Waits(context, may_have=self._may_have, want=self._want)
+        self._stuck_since_s: dict[Cid, float] = {}
         self._waiting: list[Cid] = []  # to be wanted
         self._changed = trio.Event()
-        self._order = PartOrder()
         self.ended = False
 
     async def get(self, cid: Cid) -> None:
         """Returns when the store has the block. Raises Unavailable; deadlines are the caller's."""
-        self._asked_s = trio.current_time()
-        flight = self._flights.get(cid)
-        if flight is None:
-            flight = self._flights[cid] = _Flight()  # before looking: the block may be landing at this moment
-            with trio.CancelScope(shield=True):
-                is_here = await self._context.in_store(is_readable, self._context.store, cid)
-            if is_here:
-                self._land(cid, None)
-                return
-            self._want([cid])
-        await self._fetch_ahead(cid)
-        await flight.landed.wait()
-        if flight.error is not None:
-            raise Unavailable(flight.error.kind, flight.error.reason)
+        await self._waits.get(cid)
 
     async def run(self, fetch: Fetch) -> None:
         """Until nobody has asked for a while."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._pass_on_wants, fetch)
             nursery.start_soon(self._look_for_peers, fetch)
-            while trio.current_time() < self._asked_s + (BLOCK_S if self._flights else 0) + IDLE_S:
+            while trio.current_time() < self._waits.asked_s + (BLOCK_S if self._waits else 0) + IDLE_S:
                 blocks: Blocks = []
                 with trio.move_on_after(LOOK_S):
                     blocks = await fetch.receive()
@@ -141,10 +116,10 @@ class TreeReading:
     def give_up(self) -> None:
         """Nobody is there to bring what is on its way."""
         self.ended = True
-        for cid in list(self._flights):
-            self._land(cid, Unavailable("timeout", NOBODY_HAS_IT))
+        self._waits.give_up(NOBODY_HAS_IT)
 
-    def _want(self, cids: list[Cid]) -> None:
+    def _want(self, cids: list[Cid], first: bool) -> None:
+        """In the order in which they were asked for: bitswap brings what it can."""
         self._waiting += cids
         self._changed.set()
         self._changed = trio.Event()
@@ -156,17 +131,6 @@ class TreeReading:
             fetch.want(wanted)
             with trio.move_on_after(LOOK_S) if self._waiting else trio.CancelScope():
                 await changed.wait()
-
-    async def _fetch_ahead(self, cid: Cid) -> None:
-        """What a reader of a file wants after this block. Of what is refused nothing is fetched."""
-        ahead = [following for following in self._order.after(cid) if following not in self._flights]
-        store = self._context.store
-        if not ahead or await self._context.in_store(lambda: store.usage().cache_quota_bytes) < AHEAD_MIN_QUOTA_BYTES:
-            return
-        here = await self._context.in_store(store.has_blocks, ahead)
-        missing = [each for each in ahead if each not in here and each not in self._flights and self._may_have(each)]
-        self._flights.update((each, _Flight()) for each in missing)
-        self._want(missing)
 
     def _may_have(self, cid: Cid) -> bool:
         try:
@@ -185,15 +149,15 @@ class TreeReading:
             log.warning("cannot keep blocks of %s: %s", self._root, failure)
             error = Unavailable("busy", "the node cannot store the block at the moment")
         for cid, data in allowed:
-            self._order.note(cid, data)
-            self._land(cid, error)
+            self._waits.note(cid, data)
+            self._waits.land(cid, error)
         for cid, _ in blocks:  # the rest
-            self._land(cid, Unavailable("refused", "refused by this node's policy"))
+            self._waits.land(cid, Unavailable("refused", "refused by this node's policy"))
 
     async def _look_for_peers(self, fetch: Fetch) -> None:
         """At the start, and again while something is wanted that nobody has."""
         while True:
-            stuck = fetch.stuck(len(self._flights))
+            stuck = fetch.stuck(len(self._waits))
             if stuck:
                 await find_providers(self._context.network, self._routers, stuck[0], (), fetch.add_peer)
             self._give_up_stuck(fetch)
@@ -201,15 +165,9 @@ class TreeReading:
 
     def _give_up_stuck(self, fetch: Fetch) -> None:
         now_s = trio.current_time()
-        stuck = set(fetch.stuck(len(self._flights)))
-        for cid, flight in list(self._flights.items()):
-            flight.stuck_s = (now_s if flight.stuck_s is None else flight.stuck_s) if cid in stuck else None
-            if flight.stuck_s is not None and now_s > flight.stuck_s + STUCK_S:
+        stuck = set(fetch.stuck(len(self._waits)))
+        self._stuck_since_s = {cid: self._stuck_since_s.get(cid, now_s) for cid in self._waits.cids() if cid in stuck}
+        for cid, since_s in self._stuck_since_s.items():
+            if now_s > since_s + STUCK_S:
                 fetch.forget([cid])
-                self._land(cid, Unavailable("timeout", NOBODY_HAS_IT))
-
-    def _land(self, cid: Cid, error: Unavailable | None) -> None:
-        flight = self._flights.pop(cid, None)
-        if flight is not None:
-            flight.error = error
-            flight.landed.set()
+                self._waits.land(cid, NOBODY_HAS_IT)

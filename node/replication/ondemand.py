@@ -13,8 +13,9 @@ from node.net.port import PeerId
 from node.replication.context import Context
 from node.replication.lookup import find_heads
 from node.replication.offers import Offers
-from node.replication.reading import Reading, is_readable
+from node.replication.reading import Reading
 from node.replication.sources import Sources
+from node.replication.waits import is_readable
 from protocol.cid import Cid
 from protocol.errors import PeerError
 from protocol.release import SignedRelease
