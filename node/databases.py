@@ -1,12 +1,14 @@
 """Small SQLite files beside the store: opened so that what is committed lasts, read elsewhere without writing.
 
-`decisions.db`, `notices.db` and `reports.db` are such. Each has a layout number (`user_version`) and its own error.
+`decisions.db`, `invitations.db`, `notices.db` and `reports.db` are such. Each has a layout number (`user_version`)
+and its own error.
 """
 
 from __future__ import annotations
 
 import os
 import sqlite3
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -72,6 +74,31 @@ class Kind:
     def _refuse(self, database: sqlite3.Connection, path: Path, layout: int) -> NoReturn:
         database.close()
         raise self.failed(f"{path} was written by another version of fednode (layout {layout})")
+
+
+class Database:
+    """A file of one kind that this process writes. From any thread, one at a time; raises the file's own error."""
+
+    def __init__(self, kind: Kind, path: Path) -> None:
+        self._kind = kind
+        self._path = path
+        self._lock = threading.Lock()
+        self._connection = kind.open_for_writing(path)
+
+    def close(self) -> None:
+        self._connection.close()
+
+    @contextmanager
+    def reading(self) -> Iterator[sqlite3.Connection]:
+        """To be read only."""
+        with self._lock, self._kind.translated(self._path, "reading"):
+            yield self._connection
+
+    @contextmanager
+    def writing(self) -> Iterator[sqlite3.Connection]:
+        """What is written within is there wholly or not at all, and on the disk at the end."""
+        with self._lock, self._kind.translated(self._path, "writing"), transaction(self._connection):
+            yield self._connection
 
 
 @contextmanager

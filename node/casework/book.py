@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import secrets
 import sqlite3
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, ClassVar, Final
 
 from node.casework.model import APPEAL, LEVELS, BadReport, Report, rank_s, stricter
-from node.databases import Kind, transaction
+from node.databases import Database, Kind
 from protocol.errors import OperatorError
 
 Json = dict[str, Any]
@@ -93,10 +91,8 @@ class ReportBook:
     """Methods block on the disk and may be called from any thread. Raise BookFailed, and then nothing was written."""
 
     def __init__(self, path: Path, *, now_s: Callable[[], int]) -> None:
-        self._path = path
         self._now_s = now_s
-        self._lock = threading.Lock()
-        self._database = FILE.open_for_writing(path)
+        self._database = Database(FILE, path)
 
     def close(self) -> None:
         self._database.close()
@@ -104,7 +100,7 @@ class ReportBook:
     def add(self, reports: Sequence[Report]) -> list[str]:
         """Takes reports in, all or none; a token for each. On disk when it returns. BadReport when there is no room."""
         tokens = []
-        with self._transaction() as database:
+        with self._database.writing() as database:
             (stored,) = database.execute("SELECT count(*) FROM reports").fetchone()
             if stored + len(reports) > REPORTS_MAX:
                 raise BadReport("this node cannot take more reports at the moment")
@@ -118,7 +114,7 @@ class ReportBook:
         """Takes an appeal in, of category `appeal`; False when it is there already. On disk when it returns. BadReport
         when the site has made too many."""
         since_s = self._now_s() - APPEALS_S
-        with self._transaction() as database:
+        with self._database.writing() as database:
             if database.execute("SELECT 1 FROM reports WHERE token = ?", (digest,)).fetchone() is not None:
                 return False
             (made,) = database.execute(
@@ -168,8 +164,8 @@ class ReportBook:
         """The most urgent first."""
         where = "state = 'open'" if state == OPEN else "state != 'open'"
         order = "rank_s, id" if state == OPEN else "decided_s DESC, id"
-        with self._lock, FILE.translated(self._path, "reading"):
-            rows = self._database.execute(
+        with self._database.reading() as database:
+            rows = database.execute(
                 f"SELECT * FROM cases WHERE {where} AND (? = '' OR category = ?) ORDER BY {order} LIMIT ? OFFSET ?",  # noqa: S608 - parts of our own
                 (category, category, min(limit, PAGE_MAX), offset),
             ).fetchall()
@@ -177,9 +173,9 @@ class ReportBook:
 
     def case(self, case_id: int) -> tuple[Case, list[Json]] | None:
         """A case and its reports, the first ones; contacts included."""
-        with self._lock, FILE.translated(self._path, "reading"):
-            row = self._database.execute("SELECT * FROM cases WHERE id = ?", (case_id,)).fetchone()
-            rows = self._database.execute(
+        with self._database.reading() as database:
+            row = database.execute("SELECT * FROM cases WHERE id = ?", (case_id,)).fetchone()
+            rows = database.execute(
                 "SELECT at_s, category, place, why, contact, evidence FROM reports WHERE case_id = ?"
                 " ORDER BY id LIMIT ?",
                 (case_id, PAGE_MAX),
@@ -189,8 +185,8 @@ class ReportBook:
 
     def by_token(self, token: str) -> Case | None:
         """The case that a reporter's token stands for."""
-        with self._lock, FILE.translated(self._path, "reading"):
-            row = self._database.execute(
+        with self._database.reading() as database:
+            row = database.execute(
                 "SELECT cases.* FROM cases JOIN reports ON case_id = cases.id WHERE token = ?", (_hashed(token),)
             ).fetchone()
         return Case(*row) if row else None
@@ -198,7 +194,7 @@ class ReportBook:
     def decide(self, decisions: Sequence[tuple[int, int | None]], state: str, reason: str) -> None:
         """Closes cases: (id, entry of the decision log) each. Those that are closed already stay as they are."""
         now_s = self._now_s()
-        with self._transaction() as database:
+        with self._database.writing() as database:
             database.executemany(
                 "UPDATE cases SET state = ?, reason = ?, decided_s = ?, entry = ? WHERE id = ? AND state = 'open'",
                 [(state, reason, now_s, entry, case_id) for case_id, entry in decisions],
@@ -207,8 +203,8 @@ class ReportBook:
     def backlog(self) -> Backlog:
         """What waits now."""
         now_s = self._now_s()
-        with self._lock, FILE.translated(self._path, "reading"):
-            row = self._database.execute(
+        with self._database.reading() as database:
+            row = database.execute(
                 "SELECT count(*), coalesce(sum(due_s < ?), 0), min(due_s) FROM cases WHERE state = 'open'", (now_s,)
             ).fetchone()
         return Backlog(*row)
@@ -216,17 +212,12 @@ class ReportBook:
     def tidy(self) -> int:
         """Deletes what was decided long ago; how many cases."""
         before_s = self._now_s() - KEEP_DECIDED_S
-        with self._transaction() as database:
+        with self._database.writing() as database:
             database.execute(
                 "DELETE FROM reports WHERE case_id IN (SELECT id FROM cases WHERE state != 'open' AND decided_s < ?)",
                 (before_s,),
             )
             return database.execute("DELETE FROM cases WHERE state != 'open' AND decided_s < ?", (before_s,)).rowcount
-
-    @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
-        with self._lock, FILE.translated(self._path, "writing"), transaction(self._database) as database:
-            yield database
 
 
 def _hashed(token: str) -> bytes:

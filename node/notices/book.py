@@ -7,14 +7,12 @@ until when it holds, what the public log is told. A notice is open as long as wh
 from __future__ import annotations
 
 import sqlite3
-import threading
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Final
 
-from node.databases import Kind, transaction
+from node.databases import Database, Kind
 from node.store.port import RuleRow
 from protocol.errors import OperatorError
 from protocol.notice import SignedNotice
@@ -106,22 +104,20 @@ class NoticeBook:
     """Methods block on the disk and may be called from any thread. Raise NoticesFailed; then nothing was written."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
-        self._lock = threading.Lock()
-        self._database = FILE.open_for_writing(path)
+        self._database = Database(FILE, path)
 
     def close(self) -> None:
         self._database.close()
 
     def measures(self) -> list[Measure]:
         """All, by their targets."""
-        with self._lock, FILE.translated(self._path, "reading"):
-            rows = self._database.execute("SELECT * FROM measures ORDER BY target").fetchall()
+        with self._database.reading() as database:
+            rows = database.execute("SELECT * FROM measures ORDER BY target").fetchall()
         return [_measure(row) for row in rows]
 
     def put(self, measures: Sequence[Measure]) -> None:
         """Adds or replaces, all or none."""
-        with self._transaction() as database:
+        with self._database.writing() as database:
             database.executemany(
                 "INSERT OR REPLACE INTO measures VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 [astuple(each) for each in measures],
@@ -129,24 +125,24 @@ class NoticeBook:
 
     def take_back(self, target: str) -> bool:
         """Forgets a measure; False when there was none."""
-        with self._transaction() as database:
+        with self._database.writing() as database:
             return database.execute("DELETE FROM measures WHERE target = ?", (target,)).rowcount > 0
 
     def standing(self) -> dict[SiteId, Standing]:
         """The open notices."""
-        with self._lock, FILE.translated(self._path, "reading"):
-            rows = self._database.execute("SELECT * FROM standing").fetchall()
+        with self._database.reading() as database:
+            rows = database.execute("SELECT * FROM standing").fetchall()
         return {SiteId(row[0]): Standing(row[1], _cause(row[2:])) for row in rows}
 
     def next_number(self) -> int:
         """The number of the next notice; never one that was given before."""
-        with self._lock, FILE.translated(self._path, "reading"):
-            return int(self._database.execute("SELECT next FROM counter").fetchone()[0])
+        with self._database.reading() as database:
+            return int(database.execute("SELECT next FROM counter").fetchone()[0])
 
     def add(self, given: Sequence[tuple[SignedNotice, Cause | None]]) -> None:
         """Keeps notices, each with what holds from now on for its site: a cause, or None when it is refused no longer.
         All or none."""
-        with self._transaction() as database:
+        with self._database.writing() as database:
             for signed, cause in given:
                 self._add(database, signed, cause)
             self._tidy(database)
@@ -182,31 +178,24 @@ class NoticeBook:
 
     def answer(self, reasons: Mapping[SiteId, str]) -> None:
         """What the notices that lift refusals of these sites will give as a reason."""
-        with self._transaction() as database:
+        with self._database.writing() as database:
             database.executemany("INSERT OR REPLACE INTO answers VALUES (?, ?)", list(reasons.items()))
 
     def answers(self) -> dict[SiteId, str]:
         """By site, as `answer` was told."""
-        with self._lock, FILE.translated(self._path, "reading"):
-            return {SiteId(site): reason for site, reason in self._database.execute("SELECT * FROM answers")}
+        with self._database.reading() as database:
+            return {SiteId(site): reason for site, reason in database.execute("SELECT * FROM answers")}
 
     def of_site(self, site: SiteId, limit: int = KEPT_PER_SITE) -> list[bytes]:
         """The signed notices of a site, the newest first."""
-        with self._lock, FILE.translated(self._path, "reading"):
-            return signed_notices(self._database, site, limit)
+        with self._database.reading() as database:
+            return signed_notices(database, site, limit)
 
     def open(self, limit: int = OPEN_SHOWN_MAX) -> list[bytes]:
         """The open notices of all sites, the newest first."""
-        with self._lock, FILE.translated(self._path, "reading"):
-            rows = self._database.execute(
-                "SELECT signed FROM notices WHERE open ORDER BY number DESC LIMIT ?", (limit,)
-            )
+        with self._database.reading() as database:
+            rows = database.execute("SELECT signed FROM notices WHERE open ORDER BY number DESC LIMIT ?", (limit,))
             return [bytes(signed) for (signed,) in rows]
-
-    @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
-        with self._lock, FILE.translated(self._path, "writing"), transaction(self._database) as database:
-            yield database
 
 
 def signed_notices(database: sqlite3.Connection, site: SiteId, limit: int) -> list[bytes]:

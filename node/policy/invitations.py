@@ -6,14 +6,12 @@ from __future__ import annotations
 import hashlib
 import secrets
 import sqlite3
-import threading
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar, Final
 
-from node.databases import Kind, transaction
+from node.databases import Database, Kind
 from node.policy.model import Publisher
 from protocol.errors import OperatorError, PeerError
 from protocol.limits import INVITATION_SECRET_BYTES
@@ -70,10 +68,8 @@ class Invitations:
     """Methods block on the disk and may be called from any thread. Raise InvitationsFailed; then nothing changed."""
 
     def __init__(self, path: Path, *, now_s: Callable[[], int]) -> None:
-        self._path = path
         self._now_s = now_s
-        self._lock = threading.Lock()
-        self._database = FILE.open_for_writing(path)
+        self._database = Database(FILE, path)
 
     def close(self) -> None:
         self._database.close()
@@ -82,7 +78,7 @@ class Invitations:
         """A new one and its secret, which is kept nowhere."""
         secret = secrets.token_bytes(INVITATION_SECRET_BYTES)
         now_s = self._now_s()
-        with self._transaction() as database:
+        with self._database.writing() as database:
             self._make_room(database, now_s)
             number = database.execute(
                 "INSERT INTO invitations (hash, note, created_s, until_s, sites_max, quota_bytes) VALUES (?,?,?,?,?,?)",
@@ -92,7 +88,7 @@ class Invitations:
 
     def redeem(self, secret: bytes, site: SiteId) -> bool:
         """Takes the site in; False when it came with this invitation before. BadInvitation."""
-        with self._transaction() as database:
+        with self._database.writing() as database:
             row = database.execute(
                 "SELECT number, until_s, sites_max, revoked_s FROM invitations WHERE hash = ?", (_hash(secret),)
             ).fetchone()
@@ -114,12 +110,12 @@ class Invitations:
 
     def withdraw(self, site: SiteId) -> None:
         """The site does not count any more: it was refused for another reason."""
-        with self._transaction() as database:
+        with self._database.writing() as database:
             database.execute("DELETE FROM invited WHERE site = ?", (bytes(site),))
 
     def revoke(self, number: int) -> Issued | None:
         """The invitation as it is then; None when there is no such one. Its sites are invited no more."""
-        with self._transaction() as database:
+        with self._database.writing() as database:
             database.execute(
                 "UPDATE invitations SET revoked_s = ? WHERE number = ? AND revoked_s IS NULL", (self._now_s(), number)
             )
@@ -127,11 +123,11 @@ class Invitations:
 
     def show(self) -> list[Issued]:
         """All, the newest first."""
-        with self._lock, FILE.translated(self._path, "reading"):
+        with self._database.reading() as database:
             sites: dict[int, list[SiteId]] = {}
-            for site, number in self._database.execute("SELECT site, invitation FROM invited ORDER BY since_s, site"):
+            for site, number in database.execute("SELECT site, invitation FROM invited ORDER BY since_s, site"):
                 sites.setdefault(number, []).append(SiteId(site))
-            rows = self._database.execute(
+            rows = database.execute(
                 "SELECT number, note, created_s, until_s, sites_max, quota_bytes, revoked_s FROM invitations"
                 " ORDER BY number DESC"
             ).fetchall()
@@ -156,11 +152,6 @@ class Invitations:
         ).rowcount
         if not gone:
             raise InvitationsFailed(f"{INVITATIONS_MAX} invitations are in use", hint="fednode invite list")
-
-    @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
-        with self._lock, FILE.translated(self._path, "writing"), transaction(self._database) as database:
-            yield database
 
 
 def _hash(secret: bytes) -> bytes:
