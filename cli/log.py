@@ -13,9 +13,12 @@ import click
 from cli.common import config_options, echo_json, json_option, load_config
 from cli.daemon import daemon
 from cli.errors import CommandError, WrongUsage
+from cli.public_api import TooLong, ask_json
 from cli.tables import count, plain
 
 if TYPE_CHECKING:
+    import httpx
+
     from node.decisions.audit import Audited, Seen
 
 ANSWER_MAX_BYTES = 16 * 1024 * 1024
@@ -119,28 +122,16 @@ def _echo_audited(found: Audited, before: Seen | None, as_json: bool) -> None:
     click.echo(f"the log is sound: {count(head.size, 'entry', 'entries')}{since}, signed by {head.key}")
 
 
-def _getter(http: Any) -> Callable[[str], dict[str, Any]]:
-    import httpx
-
-    from cli.errors import NoDaemon
+def _getter(http: httpx.Client) -> Callable[[str], dict[str, Any]]:
     from node.decisions.audit import LogWrong
 
     def get(path: str) -> dict[str, Any]:
         try:
-            with http.stream("GET", path) as answer:
-                raw = bytearray()
-                for chunk in answer.iter_bytes():
-                    raw += chunk
-                    if len(raw) > ANSWER_MAX_BYTES:
-                        raise LogWrong("bad-answer", f"{path} is longer than {ANSWER_MAX_BYTES} bytes")
-        except httpx.HTTPError as error:
-            raise NoDaemon(f"{http.base_url} does not answer: {error}", hint="check the address") from error
-        try:
-            value = json.loads(raw)
-        except (ValueError, RecursionError):
-            value = None
-        if answer.status_code != 200 or not isinstance(value, dict):
-            raise LogWrong("bad-answer", f"{path} answers {answer.status_code} and no JSON object of a log")
+            code, value = ask_json(http, "GET", path, max_bytes=ANSWER_MAX_BYTES)
+        except TooLong:
+            raise LogWrong("bad-answer", f"{path} is longer than {ANSWER_MAX_BYTES} bytes") from None
+        if code != 200 or value is None:
+            raise LogWrong("bad-answer", f"{path} answers {code} and no JSON object of a log")
         return value
 
     return get

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cli.common import echo_json, json_option
-from cli.errors import CommandError, NoDaemon, WrongUsage
+from cli.errors import CommandError, WrongUsage
+from cli.public_api import TooLong, ask_json
 from node.casework.model import CATEGORIES
 
 if TYPE_CHECKING:
@@ -89,23 +90,10 @@ def _proof(asked: Any, report: dict[str, str]) -> dict[str, str]:
 
 
 def _ask(http: httpx.Client, method: str, path: str, body: dict[str, str] | None = None) -> tuple[int, dict[str, Any]]:
-    import json
-
-    import httpx
-
     try:
-        with http.stream(method, path, json=body) as answer:
-            raw = bytearray()
-            for chunk in answer.iter_bytes():
-                raw += chunk
-                if len(raw) > ANSWER_MAX_BYTES:
-                    raise CommandError(f"{http.base_url} answers with more than {ANSWER_MAX_BYTES} bytes")
-    except httpx.HTTPError as error:
-        raise NoDaemon(f"{http.base_url} does not answer: {error}", hint="check the address") from error
-    try:
-        value = json.loads(raw)
-    except (ValueError, RecursionError):
-        value = None
-    if not isinstance(value, dict):
+        code, value = ask_json(http, method, path, max_bytes=ANSWER_MAX_BYTES, body=body)
+    except TooLong:
+        raise CommandError(f"{http.base_url} answers with more than {ANSWER_MAX_BYTES} bytes") from None
+    if value is None:
         raise CommandError(f"{http.base_url} does not answer as a node does", hint="check the address")
-    return answer.status_code, value
+    return code, value
