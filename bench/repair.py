@@ -14,13 +14,10 @@ loopback is counted.
 from __future__ import annotations
 
 import argparse
-import ctypes
 import os
-import subprocess
 import sys
 import time
 from dataclasses import dataclass
-from pathlib import Path
 
 import trio
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -30,10 +27,10 @@ from protocol.cid import RAW, Cid
 from protocol.release import Band, Release, SignedRelease, sign_release
 from protocol.site_id import SiteId
 from tests.integration.daemons import Daemon, eventually, federation
+from tests.integration.own_network import leave_network, moved_bytes
 
 NODES = 4
 HOSTS = 3
-_CLONE_NEWNET = 0x40000000
 SETTLE_S = 40.0
 LOOK_S = 0.5
 DEADLINE_S = 3600.0
@@ -76,23 +73,6 @@ def releases(count: int, page_bytes: int) -> list[tuple[SignedRelease, bytes]]:
     return found
 
 
-def in_own_network() -> bool:
-    """Leaves the machine's network for an empty one; False without the right to."""
-    if os.geteuid() != 0 or ctypes.CDLL(None).unshare(_CLONE_NEWNET) != 0:
-        return False
-    subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
-    return True
-
-
-def sent_bytes() -> int:
-    """On loopback, since the machine or the namespace began."""
-    for line in Path("/proc/self/net/dev").read_text().splitlines():
-        name, _, fields = line.partition(":")
-        if name.strip() == "lo":
-            return int(fields.split()[8])
-    raise OSError("no loopback device")
-
-
 def hosted(daemons: list[Daemon]) -> list[int]:
     return [int(daemon.status()["sites"]["hosted"]) for daemon in daemons]
 
@@ -128,7 +108,7 @@ def measure(count: int, page_bytes: int, grace_s: int) -> Result:
         left = [daemon for daemon in daemons if daemon is not victim]
         had = hosted(left)
         missing = len(left) * count - sum(had)
-        before, began_s, first_s = sent_bytes(), time.monotonic(), 0.0
+        before, began_s, first_s = moved_bytes(), time.monotonic(), 0.0
         victim.kill()
         while sum(now := hosted(left)) < len(left) * count:
             if not first_s and now != had:
@@ -137,7 +117,7 @@ def measure(count: int, page_bytes: int, grace_s: int) -> Result:
                 raise TimeoutError(f"{now} of {count} sites after {DEADLINE_S:g} s")
             time.sleep(LOOK_S)
         done_s = time.monotonic() - began_s
-        moved = sent_bytes() - before
+        moved = moved_bytes() - before
     envelope_bytes = len(made[0][0].encode())
     least = missing * (page_bytes + envelope_bytes)
     return Result(count, missing, first_s or done_s, done_s, moved, least)
@@ -165,7 +145,7 @@ def main() -> None:
     parser.add_argument("--page", type=int, default=2000, help="bytes of each site")
     parser.add_argument("--grace", type=int, default=60, help="hosting.grace_s")
     args = parser.parse_args()
-    if not in_own_network():
+    if not leave_network():
         print("not root: all traffic on loopback is counted", file=sys.stderr)
     print(f"{NODES} daemons, {HOSTS} hosts a site, sites of {args.page} bytes, grace period {args.grace} s")
     print("  sites  copies lost  first new copy    all back      moved      least  moved/least")

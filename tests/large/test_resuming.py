@@ -12,15 +12,15 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from protocol.errors import FednodeError
 from tests.integration.daemons import Daemon, Site, daemon_folder, eventually
-from tests.large.own_network import current_network, moved_bytes, own_network
-from tests.large.relay import Relay, port_of
+from tests.integration.own_network import current_network, moved_bytes, own_network
+from tests.integration.relay import Relay, port_of
 from tests.large.test_real_sites import peak_rss_mb
 
 pytestmark = [pytest.mark.large, pytest.mark.timeout(3600)]
@@ -105,15 +105,6 @@ def crowd(network: None, folder: Path) -> Iterator[Crowd]:
         made.stop()
 
 
-@contextmanager
-def relay_to(daemon: Daemon, *, bytes_per_s: float | None = None, network: int | None = None) -> Iterator[Relay]:
-    relay = Relay(port_of(daemon.address), bytes_per_s=bytes_per_s, network=network)
-    try:
-        yield relay
-    finally:
-        relay.close()
-
-
 @pytest.mark.parametrize("make", [two_gigabytes, fifty_thousand_files])
 def test_a_large_site_that_is_cut_anywhere(make: Callable[[Site], None], crowd: Crowd, folder: Path) -> None:
     rng = random.Random(SEED)
@@ -121,7 +112,7 @@ def test_a_large_site_that_is_cut_anywhere(make: Callable[[Site], None], crowd: 
     make(site)
     first = crowd.add("first")
     size_bytes = publish(site, first)
-    with relay_to(first) as relay:
+    with closing(Relay(port_of(first.address))) as relay:
         second = crowd.add("second", relay.at(first.address), hosting_follow=site.id)
         cuts = [lambda: crowd.kill(first), lambda: crowd.kill(second), relay.cut]
         transfer(rng, cuts, relay, size_bytes, site, second)
@@ -173,7 +164,7 @@ def test_a_slow_host_holds_up_no_other_site(crowd: Crowd, folder: Path) -> None:
             site.write("index.html", random.Random(number).randbytes(4 * MIB))
             publish(site, slow)
     fast = crowd.add("fast", hosting_mode="follow")
-    with relay_to(slow, bytes_per_s=20_000, network=elsewhere) as relay:
+    with closing(Relay(port_of(slow.address), bytes_per_s=20_000, network=elsewhere)) as relay:
         sink = crowd.add("sink", relay.at(slow.address))
         eventually(lambda: check_fetching(sink, 4))
         with sink.admin() as client:

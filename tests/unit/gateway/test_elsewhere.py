@@ -12,7 +12,7 @@ from protocol.cid import Cid
 from protocol.site_id import SiteId
 from tests.unit.gateway.nodes import Node, new_key, running_node
 from tests.unit.gateway.sites import Built, Tree, build, sign
-from tests.unit.gateway.test_name_lookup import made
+from tests.unit.gateway.test_name_lookup import made, name_and_alias
 from tests.unit.gateway.test_trees import ask
 
 TREE: Tree = {"index.html": b"home", "docs": {"a.txt": b"aaa"}, "big.bin": bytes(range(256)) * 8192}
@@ -43,11 +43,7 @@ async def test_a_tree_is_fetched_and_served_under_its_cid(node: Node) -> None:
 
 
 async def test_a_name_leads_to_a_tree_that_is_elsewhere(node: Node) -> None:
-    built = elsewhere(node)
-    key, alias = new_key(), new_key()
-    name, other = SiteId.of(key), SiteId.of(alias)
-    node.backend.records[name.cid.multihash] = made(key, f"/ipfs/{built.root}/docs")
-    node.backend.records[other.cid.multihash] = made(alias, f"/ipns/{name}")
+    name, other = name_and_alias(node, f"/ipfs/{elsewhere(node).root}/docs")
     for _ in range(3):
         for each in (name, other):
             assert (await ask(node, f"/ipns/{each}/a.txt")).body == b"aaa"

@@ -23,12 +23,17 @@ def made(key: Ed25519PrivateKey, value: str, *, seq: int = 1, ttl_s: int = 3600,
     return ipns.create(key, value=value.encode(), sequence=seq, validity_s=until_s, ttl_s=ttl_s)
 
 
-async def test_a_name_that_nobody_imported_leads_into_a_kept_tree(node: Node) -> None:
-    root = keep(node, build(TREE))
+def name_and_alias(node: Node, target: str) -> tuple[SiteId, SiteId]:
+    """Records that can be found: of a name for `target`, and of another name for that name."""
     key, alias = new_key(), new_key()
     name, other = SiteId.of(key), SiteId.of(alias)
-    node.backend.records[name.cid.multihash] = made(key, f"/ipfs/{root}/docs")
+    node.backend.records[name.cid.multihash] = made(key, target)
     node.backend.records[other.cid.multihash] = made(alias, f"/ipns/{name}")
+    return name, other
+
+
+async def test_a_name_that_nobody_imported_leads_into_a_kept_tree(node: Node) -> None:
+    name, other = name_and_alias(node, f"/ipfs/{keep(node, build(TREE))}/docs")
     for _ in range(3):
         for each in (name, other):
             answer = await ask(node, f"/ipns/{each}/a.txt")

@@ -20,13 +20,20 @@ def own_network() -> Iterator[None]:
     """For this thread, and for the threads and processes that it starts. Skips the test where that is not allowed."""
     before = current_network()
     try:
-        if _libc.unshare(_CLONE_NEWNET) != 0:
+        if not leave_network():
             pytest.skip("needs the right to make a network namespace: run as root")
-        subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
         yield
     finally:
         enter_network(before)
         os.close(before)
+
+
+def leave_network() -> bool:
+    """For an empty one, with loopback; False without the right to."""
+    if os.geteuid() != 0 or _libc.unshare(_CLONE_NEWNET) != 0:
+        return False
+    subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+    return True
 
 
 def current_network() -> int:
@@ -41,7 +48,7 @@ def enter_network(descriptor: int) -> None:
 
 
 def moved_bytes() -> int:
-    """What loopback has carried, headers included."""
+    """What loopback has carried since it began, headers included."""
     for line in Path("/proc/thread-self/net/dev").read_text().splitlines():
         name, _, fields = line.partition(":")
         if name.strip() == "lo":

@@ -1,4 +1,4 @@
-"""A line between two daemons that can be slow and can be cut: a TCP relay in threads of its own."""
+"""A line between two daemons that can be slow, held up or cut: a TCP relay in threads of its own."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import socket
 import threading
 import time
 
-from tests.large.own_network import enter_network
+from tests.integration.own_network import enter_network
 
 _CHUNK_BYTES = 64 * 1024
 _STEP_S = 0.1
@@ -16,11 +16,20 @@ _STEP_S = 0.1
 class Relay:
     """Carries every connection to `port` on 127.0.0.1; at most `bytes_per_s` in each direction of each, if given.
 
-    network: where that port is (tests/large/own_network.py); the relay itself is in that of who makes it.
+    hold_after_bytes: when so many were carried, no more are until `opened` is set.
+    network: where that port is (tests/integration/own_network.py); the relay itself is in that of who makes it.
     """
 
-    def __init__(self, port: int, *, bytes_per_s: float | None = None, network: int | None = None) -> None:
+    def __init__(
+        self,
+        port: int,
+        *,
+        bytes_per_s: float | None = None,
+        hold_after_bytes: int | None = None,
+        network: int | None = None,
+    ) -> None:
         self._target = port
+        self._hold_after_bytes = hold_after_bytes
         self._bytes_per_s = bytes_per_s
         self._network = network
         self._chunk_bytes = _CHUNK_BYTES if bytes_per_s is None else max(1, int(bytes_per_s * _STEP_S))
@@ -28,6 +37,7 @@ class Relay:
         self._open: set[socket.socket] = set()
         self._threads = [threading.Thread(target=self._accept)]
         self.carried_bytes = 0
+        self.opened = threading.Event()
         self.port: int = self._listener.getsockname()[1]
         self._threads[0].start()
 
@@ -43,6 +53,7 @@ class Relay:
                 one.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
+        self.opened.set()
         with contextlib.suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._threads[0].join()
@@ -79,6 +90,8 @@ class Relay:
     def _carry(self, one: socket.socket, other: socket.socket) -> None:
         with contextlib.suppress(OSError):
             while data := one.recv(self._chunk_bytes):
+                if self._hold_after_bytes is not None and self.carried_bytes > self._hold_after_bytes:
+                    self.opened.wait()
                 other.sendall(data)
                 self.carried_bytes += len(data)
                 if self._bytes_per_s is not None:
