@@ -141,8 +141,13 @@ class LibP2PNetwork:
     # What a session reports
 
     def dial_candidates(self, peer: PeerId) -> list[Address]:
-        """Addresses to try, best first: those fednode was told, then those that the peer said of itself."""
+        """Addresses to try, best first."""
         return self._book.of(peer)
+
+    def on_reached(self, address: Address) -> None:
+        """The peer that the address names proved its key there."""
+        if address.peer is not None:
+            self._book.add_reached(address.peer, [address])
 
     def on_connected(self, connection: Connection, *, first: bool) -> None:
         if first:
@@ -287,8 +292,11 @@ class LibP2PNetwork:
     def events(self) -> trio.MemoryReceiveChannel[NetEvent]:
         return self._hub.subscribe()
 
-    def remember(self, peer: PeerId, addresses: Iterable[str]) -> None:
-        self._book.add(peer, _parse_all(addresses))
+    def remember(self, peer: PeerId, addresses: Iterable[str], *, reached: bool = False) -> None:
+        parsed = _parse_all(addresses)
+        self._book.add(peer, parsed)
+        if reached:
+            self._book.add_reached(peer, parsed)
 
     def known_addresses(self, peer: PeerId) -> list[str]:
         return [str(address) for address in self._book.of(peer)]

@@ -172,6 +172,7 @@ class MemoryNetwork:
             if not self._air.is_cut(peer, self._local_peer):
                 self._link(other, inbound=False)
                 other._link(self, inbound=True)
+                self._book.add_reached(peer, [address])
                 return other
         raise PeerUnreachable(f"nobody answers at {', '.join(map(str, addresses)) or 'any known address'}")
 
@@ -215,12 +216,14 @@ class MemoryNetwork:
     def events(self) -> trio.MemoryReceiveChannel[NetEvent]:
         return self._hub.subscribe()
 
-    def remember(self, peer: PeerId, addresses: Iterable[str]) -> None:
+    def remember(self, peer: PeerId, addresses: Iterable[str], *, reached: bool = False) -> None:
         parsed = []
         for text in addresses:
             with suppress(BadAddress):
                 parsed.append(Address.parse(text))
         self._book.add(peer, parsed)
+        if reached:
+            self._book.add_reached(peer, parsed)
 
     def known_addresses(self, peer: PeerId) -> list[str]:
         return [str(address) for address in self._book.of(peer)]

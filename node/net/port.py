@@ -227,11 +227,15 @@ class Network(Protocol):
     def events(self) -> trio.MemoryReceiveChannel[NetEvent]:
         """A new subscription from now on. Bounded: one who lags `NetLimits.events` behind misses some."""
 
-    def remember(self, peer: PeerId, addresses: Iterable[str]) -> None:
-        """Add addresses for later dials, newest first. Malformed ones are ignored, also those of oneself."""
+    def remember(self, peer: PeerId, addresses: Iterable[str], *, reached: bool = False) -> None:
+        """Add addresses for later dials, newest first. Malformed ones are ignored, also those of oneself.
+
+        They come after those at which this node reached the peer, and drive none of them out. reached: they were
+        known in an earlier run in which it was connected with the peer, and the first few count as such.
+        """
 
     def known_addresses(self, peer: PeerId) -> list[str]:
-        """What the address book holds for this peer, newest first, each ending in /p2p/ID."""
+        """What the address book holds for this peer, each ending in /p2p/ID: where it was reached, then the newest."""
 
     def note_useful(self, peer: PeerId) -> None:
         """This peer has just been of use. When the table of connections fills, idle ones go, the useless ones first."""

@@ -43,7 +43,7 @@ class Neighbours:
         """Until cancelled."""
         rows = await self._context.in_store(self._context.store.peers)
         for row in rows:
-            self._context.network.remember(row.peer, row.addresses)
+            self._context.network.remember(row.peer, row.addresses, reached=True)
         while True:
             await self._round()
             await trio.sleep(ROUND_S)

@@ -49,6 +49,24 @@ async def test_open_dials_a_remembered_address(opener: Opener) -> None:
         assert await receive_all(stream) == b""
 
 
+async def test_where_a_peer_was_reached_is_tried_first_whatever_others_say(opener: Opener) -> None:
+    async with two(opener) as (one, other):
+        other.serve("/echo/1", echo)
+        one.remember(other.local_peer, other.addresses())
+        await (await one.open(other.local_peer, "/echo/1", deadline_s=5)).aclose()
+        for port in range(1, 40):
+            one.remember(other.local_peer, [f"/ip4/192.0.2.1/tcp/{port}"])
+        assert one.known_addresses(other.local_peer)[0] == other.addresses()[0]
+
+
+async def test_where_a_peer_was_found_before_is_tried_first_whatever_others_say(opener: Opener) -> None:
+    async with two(opener) as (one, other):
+        one.remember(other.local_peer, other.addresses(), reached=True)
+        for port in range(1, 40):
+            one.remember(other.local_peer, [f"/ip4/192.0.2.1/tcp/{port}"])
+        assert one.known_addresses(other.local_peer)[0] == other.addresses()[0]
+
+
 async def test_open_leaves_a_peer_alone_that_it_may_not_dial(opener: Opener) -> None:
     async with two(opener) as (one, other):
         other.serve("/echo/1", echo)

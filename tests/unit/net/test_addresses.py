@@ -122,6 +122,32 @@ def test_book_takes_no_address_of_oneself_of_another_or_without_a_port() -> None
     assert mine.of(PEER) == mine.of(OTHER) == []
 
 
+def test_book_keeps_first_where_a_peer_was_reached_whatever_it_is_told() -> None:
+    mine = book(NetLimits(addresses_per_peer=6))
+    mine.add(OTHER, addresses(1, 2))
+    mine.add_reached(OTHER, addresses(2))
+    mine.add_reached(OTHER, addresses(3))
+    for port in range(100, 120):
+        mine.add(OTHER, addresses(port))
+    assert ports(mine.of(OTHER)) == [3, 2, 119, 118, 117, 116]
+
+
+def test_book_keeps_the_last_few_where_a_peer_was_reached() -> None:
+    mine = book()
+    for port in range(1, 20):
+        mine.add_reached(OTHER, addresses(port))
+    mine.add(OTHER, addresses(99))
+    assert ports(mine.of(OTHER)) == [19, 18, 17, 16, 99]
+
+
+def test_book_forgets_nobody_that_was_reached_for_those_it_is_only_told_of() -> None:
+    mine = book(NetLimits(peers_remembered=3))
+    mine.add_reached(OTHER, addresses(1))
+    for _ in range(9):
+        mine.add(peer_id_of_seed(os.urandom(32)), addresses(2))
+    assert ports(mine.of(OTHER)) == [1]
+
+
 def test_book_is_bounded_in_both_ways() -> None:
     mine = book(NetLimits(peers_remembered=3, addresses_per_peer=2))
     peers = [peer_id_of_seed(os.urandom(32)) for _ in range(4)]
@@ -130,3 +156,11 @@ def test_book_is_bounded_in_both_ways() -> None:
     mine.of(peers[0])
     mine.add(peers[3], addresses(1))
     assert [len(mine.of(peer)) for peer in peers] == [2, 0, 2, 1]
+
+
+def test_book_of_those_that_were_reached_is_bounded_in_both_ways() -> None:
+    mine = book(NetLimits(peers_remembered=3, addresses_per_peer=2))
+    peers = [peer_id_of_seed(os.urandom(32)) for _ in range(4)]
+    for peer in peers:
+        mine.add_reached(peer, addresses(1, 2, 3))
+    assert [len(mine.of(peer)) for peer in peers] == [0, 2, 2, 2]
