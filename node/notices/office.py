@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar, Protocol
 
@@ -213,7 +213,7 @@ class NoticeOffice:
         remarks = {each.target: Remark(each.note, each.secret) for each in due if each.note or each.secret}
         if remarks:
             await trio.to_thread.run_sync(self._decisions.remark, remarks)
-        await trio.to_thread.run_sync(self._add_rules, due)
+        await trio.to_thread.run_sync(self._store.add_rules, [each.row() for each in due])
         entries = await self._policies.reload()
         await trio.to_thread.run_sync(self.book.put, [replace(each, in_force=True) for each in due])
         return entries
@@ -232,10 +232,6 @@ class NoticeOffice:
         for target in due:
             await trio.to_thread.run_sync(self.book.take_back, target)
         log.info("%s ended, as set", count(len(due), "rule"))
-
-    def _add_rules(self, due: Iterable[Measure]) -> None:
-        for each in due:
-            self._store.add_rule(each.row())
 
     async def _settle(self) -> None:
         policy = self._policies.gate.policy

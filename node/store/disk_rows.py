@@ -33,9 +33,9 @@ class DiskRows:
     def rules(self) -> list[RuleRow]:
         return self._reader.rules()
 
-    def add_rule(self, row: RuleRow) -> None:
+    def add_rules(self, rows: Sequence[RuleRow]) -> None:
         with self._urgent() as tx:
-            rules.add(tx, [row], self._limits.rules)
+            rules.add(tx, rows, self._limits.rules)
 
     def remove_rule(self, target: str) -> bool:
         with self._urgent() as tx:

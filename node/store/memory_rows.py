@@ -35,9 +35,9 @@ class MemoryRows:
     def rules_version(self) -> int:
         return self._rules_version
 
-    def add_rule(self, row: RuleRow) -> None:
+    def add_rules(self, rows: Sequence[RuleRow]) -> None:
         with self._lock:
-            self._set_rules({**self._rules, (row.list_name or "", row.target): row})
+            self._set_rules({**self._rules, **{(row.list_name or "", row.target): row for row in rows}})
 
     def remove_rule(self, target: str) -> bool:
         with self._lock:

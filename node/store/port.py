@@ -408,8 +408,8 @@ class Store(StoreReader, Protocol):
 
     # --- operator's rows (all durable) ---------------------------------------------------------------------
 
-    def add_rule(self, row: RuleRow) -> None:
-        """Add or replace the rule of the same list and target."""
+    def add_rules(self, rows: Sequence[RuleRow]) -> None:
+        """Add or replace the rules of the same lists and targets, all or none. TooMany."""
 
     def remove_rule(self, target: str) -> bool:
         """Remove the operator's own rule; False when there was none."""

@@ -16,9 +16,9 @@ def rule(target: str, list_name: str | None = None, reason: str = "spam") -> Rul
 
 
 def test_rules_are_kept_until_they_are_removed(bench: Bench) -> None:
-    bench.store.add_rule(rule("/ipns/b"))
-    bench.store.add_rule(rule("/ipns/a"))
-    bench.store.add_rule(rule("/ipns/a", reason="Wörter, „quoted“"))
+    bench.store.add_rules([rule("/ipns/b")])
+    bench.store.add_rules([rule("/ipns/a")])
+    bench.store.add_rules([rule("/ipns/a", reason="Wörter, „quoted“")])
     bench.reopen()
     assert bench.store.rules() == [rule("/ipns/a", reason="Wörter, „quoted“"), rule("/ipns/b")]
     assert bench.store.remove_rule("/ipns/a")
@@ -31,7 +31,7 @@ def test_the_rules_of_a_list_are_replaced_at_once(bench: Bench) -> None:
     store = bench.store
     row = ListRow("bad", "/etc/bad.deny")
     store.save_list(row)
-    store.add_rule(rule("/ipns/own"))
+    store.add_rules([rule("/ipns/own")])
     store.replace_list_rules("bad", [rule("/ipns/x", "bad"), rule("/ipns/own", "bad")])
     assert not store.remove_rule("/ipns/x")
     read = replace(row, mtime_ns=2**62, size_bytes=9, inode=2**63 - 1, read_s=1, error="line 3: what is this?")
@@ -63,11 +63,14 @@ def test_a_refused_replacement_leaves_the_old_rules(store: Store) -> None:
 
 def test_rules_and_lists_are_bounded(store: Store) -> None:
     for number in range(6):
-        store.add_rule(rule(f"/ipns/{number}"))
+        store.add_rules([rule(f"/ipns/{number}")])
     with pytest.raises(TooMany):
-        store.add_rule(rule("/ipns/6"))
-    store.add_rule(rule("/ipns/5", reason="again"))
+        store.add_rules([rule("/ipns/6")])
+    store.add_rules([rule("/ipns/5", reason="again")])
     assert len(store.rules()) == 6
+    with pytest.raises(TooMany):
+        store.add_rules([rule("/ipns/5", reason="once more"), rule("/ipns/6")])
+    assert rule("/ipns/5", reason="again") in store.rules(), "all or none"
     for name in ("one", "two", "two"):
         store.save_list(ListRow(name, "/"))
     with pytest.raises(TooMany):
@@ -85,7 +88,7 @@ def test_the_version_of_rules_changes_with_rules_alone(store: Store) -> None:
     assert store.rules_version() == first
     seen = {first}
     for change in (
-        lambda: store.add_rule(rule("/ipns/a")),
+        lambda: store.add_rules([rule("/ipns/a")]),
         lambda: store.replace_list_rules("bad", [rule("/ipns/b", "bad")]),
         lambda: store.remove_rule("/ipns/a"),
         lambda: store.remove_list("bad"),

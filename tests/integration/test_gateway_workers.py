@@ -116,7 +116,7 @@ async def test_workers_serve_and_know_of_changes_at_once(tmp_path: Path) -> None
         publish(gateway.store, key, {"index.html": b"two"}, seq=2)
         assert (await gateway.get(site, "/")).body == b"two"
         row = row_of(Rule(site, "quarantine", "policy", "", int(time.time())))
-        gateway.store.add_rule(row)
+        gateway.store.add_rules([row])
         for _ in range(5):
             assert (await gateway.get(site, "/")).status == 410
         gateway.store.remove_rule(row.target)
@@ -143,7 +143,7 @@ async def test_a_new_rule_cuts_an_answer_within_a_second(tmp_path: Path) -> None
         with client.sock:
             await client.send(f"GET /big.bin HTTP/1.1\r\nHost: {site}.ipns.localhost\r\n\r\n".encode())
             assert await client.sock.recv(100)
-            gateway.store.add_rule(row_of(Rule(site, "refuse", "policy", "", int(time.time()))))
+            gateway.store.add_rules([row_of(Rule(site, "refuse", "policy", "", int(time.time())))])
             with trio.fail_after(5), pytest.raises(ConnectionResetError):
                 await client.ends()
 
@@ -179,7 +179,7 @@ async def test_a_new_rule_holds_in_every_worker(tmp_path: Path, workers: int) ->
         for verdict in ("refuse", "quarantine"):
             assert [(await client.ask("/a", host)).status for client in asking] == [200] * workers
             row = row_of(Rule(SiteId.of(key), verdict, "policy", "", int(time.time())))
-            gateway.store.add_rule(row)
+            gateway.store.add_rules([row])
             assert [(await client.ask("/a", host)).status for client in asking] == [410] * workers
             for client in reading:
                 with trio.fail_after(20), pytest.raises(ConnectionResetError):

@@ -145,7 +145,7 @@ class Twins(RuleBasedStateMachine):
     @rule(name=st.sampled_from(["/ipns/a", "/ipns/b"]), add=st.booleans())
     def change_rules(self, name: str, *, add: bool) -> None:
         row = RuleRow(name, "refuse", "policy", "", 0)
-        self.both(lambda store: store.add_rule(row) if add else store.remove_rule(name))
+        self.both(lambda store: store.add_rules([row]) if add else store.remove_rule(name))
 
     @rule()
     def reopen(self) -> None:

@@ -105,7 +105,7 @@ class SmallNode:
         rule = Rule(found, "refuse" if verdict == "refuse" else "quarantine", "policy", reason, 1000)
         row = RuleRow(target_text(found), rule.verdict, ground, reason, 1000)
         assert row.target == row_of(rule).target
-        await trio.to_thread.run_sync(self.store.add_rule, row)
+        await trio.to_thread.run_sync(self.store.add_rules, [row])
         return {"rule": _json(row), "dropped": drop}
 
     async def unblock(self, target: str) -> Json:

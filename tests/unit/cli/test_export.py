@@ -60,7 +60,7 @@ def test_to_stdout_and_by_the_beginning_of_its_id(
 
 
 def test_a_quarantined_site_can_be_taken_away(fednode: Fednode, daemon: SmallDaemon, site: SiteId) -> None:
-    daemon.store.add_rule(row_of(Rule(site, "quarantine", "policy", "", 1)))
+    daemon.store.add_rules([row_of(Rule(site, "quarantine", "policy", "", 1))])
     assert fednode("export", site, "-o", "site.car").code == 0
 
 

@@ -27,7 +27,7 @@ def folder(fednode: Fednode) -> Path:
     path = Paths(Path(fednode("config", "--json").json["settings"][0]["value"])).store_dir
     with closing(open_store(path, quota_bytes=layout.MIB)) as store:
         publish(store, Publisher(1).release(CONTENT), CONTENT)
-        store.add_rule(RuleRow("/ipns/a", "refuse", "policy", "", 0))
+        store.add_rules([RuleRow("/ipns/a", "refuse", "policy", "", 0)])
     return path
 
 

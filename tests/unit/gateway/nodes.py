@@ -129,7 +129,7 @@ class Node:
         if isinstance(target, Cid):
             target = CidPath(target.multihash, path.removesuffix("*"), path.endswith("*"))
         row = row_of(Rule(target, verdict, ground, 'spam & <b>"junk"</b>', int(time.time())))
-        self.store.add_rule(row)
+        self.store.add_rules([row])
         return row.target
 
 
@@ -142,7 +142,14 @@ async def running_node(directory: Path, **settings: Any) -> AsyncIterator[Node]:
     worker = WorkerSettings(store_dir=directory / "store", backend_socket=directory / "none", **settings)
     app = GatewayApp(worker, reader, neighbour, names=neighbour)
     proxies = TrustedProxies(worker.trusted_proxies)
-    server = HttpServer(app.answer, app.error_page, worker.limits, proxies=proxies, access_log=worker.access_log)
+    server = HttpServer(
+        app.answer,
+        app.error_page,
+        worker.limits,
+        at_once=app.answer_at_once,
+        proxies=proxies,
+        access_log=worker.access_log,
+    )
     listener = trio.socket.socket()
     await listener.bind(("127.0.0.1", 0))
     listener.listen(100)

@@ -54,7 +54,7 @@ async def test_a_refresh_sees_what_was_committed_before_it(store: DiskStore, rea
     assert view.site(SITE) is None
     assert view.hosted() == []
     publish(store, KEY, {"a": b"a"})
-    store.add_rule(RULE)
+    store.add_rules([RULE])
     await view.refresh()
     assert not allowed(view)
     record = view.site(SITE)
@@ -68,7 +68,7 @@ async def test_a_refresh_sees_what_was_committed_before_it(store: DiskStore, rea
 
 async def test_commits_that_touch_no_rule_do_not_read_rules_again(store: DiskStore, reader: PackReader) -> None:
     view = StoreView(reader)
-    store.add_rule(RULE)
+    store.add_rules([RULE])
     await view.refresh()
     policy, version = view._policy, view.rules_version
     for seq in (1, 2, 3):
@@ -86,7 +86,7 @@ async def test_everybody_waits_while_new_rules_are_read(
 ) -> None:
     view = StoreView(reader)
     await view.refresh()
-    store.add_rule(RULE)
+    store.add_rules([RULE])
     reading, go_on = threading.Event(), threading.Event()
     read_rules = reader.rules
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -10,10 +11,11 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from node.casework.book import ReportBook
 from node.casework.desk import Desk
-from node.casework.model import BadReport
+from node.casework.model import BadReport, Report
 from node.notices.book import Measure
 from node.notices.office import EndsTooSoon, Terms
-from node.store.port import Origin
+from node.store.errors import StoreFailed
+from node.store.port import Origin, RuleRow
 from protocol.notice import Appeal, Notice, SignedAppeal, SignedNotice, sign_appeal
 from protocol.site_id import SiteId
 from tests.unit.notices.test_office import World
@@ -195,3 +197,30 @@ async def test_many_rules_on_one_site_each_give_their_time(hosting: Hosting) -> 
     domain = Measure("/ipns/nobody.example", "quarantine", "policy", "x", 0)
     done = await hosting.world.office.refuse([stranger, root, domain], now=False)
     assert [each.effective_s - BEGAN_S for each in done.measures] == [0, NOTICE_S, 0]
+
+
+async def test_many_cases_are_refused_in_one_write_or_not_at_all(
+    hosting: Hosting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    subjects = [f"/ipns/{SiteId.of(Ed25519PrivateKey.generate())}" for _ in range(20)]
+    hosting.book.add([Report(subject, subject, "spam", "why") for subject in subjects])
+    store, log = hosting.world.store, hosting.world.log
+    version = store.rules_version()
+    add_rules = store.add_rules
+
+    def failing(rows: Sequence[RuleRow]) -> None:
+        with pytest.raises(AttributeError):
+            add_rules([*rows[:10], None])  # type: ignore[list-item]
+        raise StoreFailed("pulled out")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(store, "add_rules", failing)
+        with pytest.raises(StoreFailed):
+            await hosting.desk.decide("1-20", verdict="refuse", reason="spam", note="", secret=False, now=True)
+    assert (store.rules(), store.rules_version(), log.reader.size()) == ([], version, 0)
+    assert len(hosting.book.cases()) == 20, "they wait for a decision still"
+    done = await hosting.desk.decide("1-20", verdict="refuse", reason="spam", note="", secret=False, now=True)
+    assert done["rules"] == len(store.rules()) == 20
+    assert store.rules_version() == version + 1
+    entries = log.reader.entries(0, log.reader.size())
+    assert Counter(each.entry.act for each in entries) == {"rule-added": 20, "report-decided": 20}

@@ -61,7 +61,7 @@ async def test_no_list_cuts_off_a_node_that_the_settings_name(world: World, tmp_
     world.lists.add(deny)
     await world.loader.reload()
     assert (world.deals_with(NAMED), world.deals_with(OTHER)) == (True, False)
-    world.store.add_rule(row_of(Rule(read_target(f"/p2p/{NAMED}"), "refuse", "policy", "enough", 1)))
+    world.store.add_rules([row_of(Rule(read_target(f"/p2p/{NAMED}"), "refuse", "policy", "enough", 1))])
     await world.loader.reload()
     assert not world.deals_with(NAMED), "the operator does"
 

@@ -273,7 +273,7 @@ def test_remove_takes_the_rules_away(store: Store, lists: Subscriptions, file: P
 def test_lists_do_not_touch_each_other_or_the_operators_rules(
     store: Store, lists: Subscriptions, file: Path, tmp_path: Path
 ) -> None:
-    store.add_rule(RuleRow(f"/ipns/{SITES[3]}", "refuse", "legal", "mine", 1))
+    store.add_rules([RuleRow(f"/ipns/{SITES[3]}", "refuse", "legal", "mine", 1)])
     other = tmp_path / "other.deny"
     write(other, SITES[0], SITES[1])
     lists.add(file)

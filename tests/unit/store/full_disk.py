@@ -73,7 +73,7 @@ def main(path: Path) -> None:
 
 def check_urgent_calls(store: DiskStore, one: Publisher) -> None:
     """Refusing and deleting work on a full disk."""
-    store.add_rule(RuleRow("/ipns/x", "refuse", "legal", "order 7", 0))
+    store.add_rules([RuleRow("/ipns/x", "refuse", "legal", "order 7", 0)])
     store.save_list(ListRow("bad", "/bad"))
     store.replace_list_rules("bad", [RuleRow(f"/ipns/{n}", "refuse", "policy", "", 0, "bad") for n in range(500)])
     assert store.drop_site(one.site) > 2 * MIB

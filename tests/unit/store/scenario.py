@@ -81,7 +81,7 @@ class Scenario:
         if self._random.random() < 0.3:
             self.calls.append(lambda store: store.remove_rule(row.target))
         else:
-            self.calls.append(lambda store: store.add_rule(row))
+            self.calls.append(lambda store: store.add_rules([row]))
 
     def _add_publishing(self, signed: SignedRelease, content: Blocks, kind: str) -> None:
         self._contents[signed] = content

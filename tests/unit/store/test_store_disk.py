@@ -195,7 +195,7 @@ def test_a_reader_sees_what_the_writer_has_done(path: Path) -> None:
         assert all(reader.get_block(cid) == data for cid, data in content.items())
         assert reader.blocks_of(signed.site, content) == reader.has_blocks(content) == set(content)
         row = RuleRow("/ipns/a", "refuse", "policy", "", 0)
-        store.add_rule(row)
+        store.add_rules([row])
         assert reader.rules_version() != rules
         assert reader.rules() == [row]
         damage(path, next(iter(content)))

@@ -103,7 +103,7 @@ def make(path: Path, seed: int) -> None:
     source = random.Random(seed)
     publishers = [Publisher(number) for number in (1, 2, 3, 4)]
     with closing(opened(path)) as store:
-        store.add_rule(RULE)
+        store.add_rules([RULE])
         for _ in range(8):
             publisher = source.choice(publishers[:3])
             content = source.choice(TREES)
@@ -180,7 +180,7 @@ def killed_with_a_log(path: Path) -> list[RuleRow]:
     """A store whose last rule is in the index's log alone."""
     fill(path, 1)
     store = opened(path)
-    store.add_rule(RuleRow("/ipns/b", "refuse", "policy", "only in the log", 8))
+    store.add_rules([RuleRow("/ipns/b", "refuse", "policy", "only in the log", 8)])
     rules = store.rules()
     shutil.copytree(path, path.parent / "killed", ignore=shutil.ignore_patterns("*-shm"))
     store.close()

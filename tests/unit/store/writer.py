@@ -31,7 +31,7 @@ def main(path: Path) -> None:
         content = content_of(site, seq)
         publish(store, publisher.release(content, seq=seq), content)
         say("held", site, seq)
-        store.add_rule(RuleRow(f"/ipns/{site}", "refuse", "policy", str(seq), 0))
+        store.add_rules([RuleRow(f"/ipns/{site}", "refuse", "policy", str(seq), 0)])
         say("ruled", site, seq)
 
 
