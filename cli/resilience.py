@@ -9,7 +9,7 @@ import click
 
 from cli.common import config_options, echo_json, json_option
 from cli.daemon import SITE, daemon, find_site
-from cli.tables import count, duration, echo_fields, echo_table, plain
+from cli.tables import count, duration, echo_fields, echo_table, human_size, plain
 
 EPILOG = """\b
 COUNTS: whether the node counts as a host, and if not, why. A node counts that
@@ -40,6 +40,15 @@ def command(site: str, config_file: Path | None, data_dir: Path | None, as_json:
 
 def _fields(found: dict[str, Any]) -> list[tuple[str, object]]:
     band = found["band"]
+    if lacking := found["no_room_for"]:
+        return [
+            ("site", found["site"]),
+            (
+                "no room for",
+                f"release {lacking['seq']}, {human_size(lacking['size_bytes'])}: this node is no host of it",
+            ),
+            ("survives", "not known here: only the hosts of the newest release know of each other"),
+        ]
     losses = max(0, found["counted"] - 1)
     fields: list[tuple[str, object]] = [
         ("site", found["site"]),
@@ -58,7 +67,7 @@ def _loss(loss: dict[str, Any]) -> str:
 
 def _row(host: dict[str, Any]) -> tuple[object, ...]:
     counts = "yes" if host["counts"] else f"no, {host['why_not']}"
-    if host["this_node"]:
+    if host["this_node"] and host["counts"]:
         proved = "here"
     else:
         proved = duration(host["proved_s_ago"]) if host["proved_s_ago"] is not None else "never"

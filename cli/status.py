@@ -46,6 +46,8 @@ def _fields(status: dict[str, Any]) -> list[tuple[str, object]]:
     ]
     if network["twin_at"]:
         fields.append(("twin", f"{network['twin_at']} runs with this node's key (fednode doctor)"))
+    if sites["no_room"]:
+        fields.append(("no room", f"for the newest release of {count(sites['no_room'], 'site')} (fednode doctor)"))
     if store["corrupt_blocks"]:
         fields.append(("damage", count(store["corrupt_blocks"], "damaged block") + " (fednode doctor)"))
     fields += [("readers", f"http://{address}/") for address in gateway["addresses"]]

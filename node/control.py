@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from importlib.metadata import version
 
 import trio
@@ -12,7 +12,7 @@ from config import Config
 from node.admin.control import BadRequest, Json, NotFound
 from node.casework.desk import Desk
 from node.gateway.supervisor import GatewaySupervisor
-from node.health import checks, member_checks, timely_checks
+from node.health import checks, member_checks, room_check, timely_checks
 from node.ipfs import Ipfs
 from node.list_control import ListControl
 from node.metrics import render
@@ -98,6 +98,7 @@ class Control:
                 "fetching": len(self._replicator.fetching()),
                 "ended": sum(1 for record in records if record.ended),
                 "blocked": sum(1 for record in records if self._refusal(record) is not None),
+                "no_room": len(self._lacking_room(records)),
             },
             "trees": len(trees),
             "store": {
@@ -321,24 +322,33 @@ class Control:
         )
         announcing = self._replicator.announcing() if self._config.network.dht else None
         found += member_checks(self._replicator.context.core.keeping, await self._forked())
+        found.append(room_check(self._lacking_room(await trio.to_thread.run_sync(self._store.sites))))
         found += timely_checks(self._monitor.report(), announcing, len(self._network.peers()))
         found.append(await self._desk.check())
         return {"checks": found}
 
     def _no_room_for(self, site: SiteId) -> SignedRelease | None:
         state = self._replicator.context.core.state_of(site)
-        return state.no_room_for if state else None
+        return state.no_room_for if state and not state.complete else None
+
+    def _lacking_room(self, records: Iterable[SiteRecord]) -> list[SignedRelease]:
+        """The newest releases of hosted and followed sites that quota or disk has no room for. What strangers offer,
+        and has no room, concerns nobody."""
+        sites = {record.site for record in records if record.held is not None} | self._policies.hosting.follow
+        found = (self._no_room_for(site) for site in sites)
+        return sorted((signed for signed in found if signed is not None), key=lambda signed: str(signed.site))
 
     def _report(self, record: SiteRecord) -> Json:
         fetching = {signed.site: (signed, peer) for signed, peer in self._replicator.fetching()}
+        lacking = self._no_room_for(record.site)
         return site_report(
             record,
             verdict=self._refusal(record),
             fetching=fetching.get(record.site),
             urls=self._gateway.urls(record.site),
             told=self._office.standing.get(record.site),
-            hosts=self._hosts(record) if record.held is not None else None,
-            no_room_for=self._no_room_for(record.site),
+            hosts=self._hosts(record) if record.held is not None and lacking is None else None,
+            no_room_for=lacking,
         )
 
     def _hosts(self, record: SiteRecord) -> Json:

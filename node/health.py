@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from config.sizes import human_size
 from node.core.announcing import AnnouncingReport
 from node.core.keeping import Keeping
 from node.monitor import LoopReport
@@ -15,6 +16,7 @@ from node.policy.list_status import ListStatus
 from node.store.port import ScrubState, Usage
 from node.upkeep import SCRUB_PERIOD_S
 from protocol.plain import count
+from protocol.release import SignedRelease
 from protocol.site_id import SiteId
 
 Json = dict[str, Any]
@@ -144,6 +146,21 @@ def member_checks(keeping: Keeping, forked: Sequence[SiteId]) -> list[Json]:
             "its publisher should look for a copy of the key, and publish again; `fednode show SITE` has the proof",
         ),
     ]
+
+
+def room_check(lacking: Sequence[SignedRelease]) -> Json:
+    """Is the newest release of every site here? lacking: those that quota or disk has no room for."""
+    named = "; ".join(f"{each.site}: release {each.seq}, {human_size(each.release.size_bytes)}" for each in lacking[:3])
+    more = f"; and {len(lacking) - 3} more" if len(lacking) > 3 else ""
+    return _check(
+        "room",
+        not lacking,
+        f"no room for the newest release of {count(len(lacking), 'site')}: {named}{more}"
+        if lacking
+        else "no newer release waits for room",
+        "raise hosting.quota_bytes, free disk space, or give up a site (fednode block SITE --now --drop); what was "
+        "here before is served meanwhile, and a fetch is tried every minute",
+    )
 
 
 def timely_checks(loop: LoopReport, announcing: AnnouncingReport | None, peers: int) -> list[Json]:

@@ -10,14 +10,16 @@ from typing import Any
 
 import trio
 
+from config.sizes import human_size
 from node.admin.control import NotFound
 from node.core.copies import Copy
 from node.core.keeping import Keeping
 from node.core.members import Known
-from node.core.peers import peer_of
+from node.core.peers import key_of, peer_of
+from node.core.state import SiteState
 from node.replication.context import Context
 from protocol.errors import DecodeError
-from protocol.release import Band
+from protocol.release import Band, SignedRelease
 from protocol.site_id import SiteId
 
 Json = dict[str, Any]
@@ -105,19 +107,21 @@ class MembersView:
             raise NotFound(f"{text!r} is no site id", hint="fednode sites lists the known ones") from None
         state = self._context.core.state_of(site)
         held = state.held if state else None
-        if held is None:
+        if state is None or held is None:
             raise NotFound(f"this node does not host {text}", hint="ask on a node that does; hosts know of each other")
-        hosts = self.hosts(site)
+        lacking = state.no_room_for if not state.complete else None
+        hosts = self.hosts(site) if lacking is None else self._hosts_beyond(state, held, lacking)
         counted = [host for host in hosts if host.counts]
         return {
             "site": str(site),
             "band": {"min": held.release.band.min_hosts, "max": held.release.band.max_hosts},
+            "no_room_for": {"seq": lacking.seq, "size_bytes": lacking.release.size_bytes} if lacking else None,
             "hosts": [host.as_json() for host in hosts],
             "counted": len(counted),
             "losses": {kind: worst_loss(counted, kind) for kind in ("operator", "network", "region")},
             "shared_lists": shared_lists(counted),
             "next": [peer_of(node) for node in self._next(site, held.release.band, {host.node for host in counted})],
-            "advice": advice(held.release.band, counted),
+            "advice": advice(held.release.band, counted) if lacking is None else [room_advice(lacking)],
             "made_s": int(time.time()),
         }
 
@@ -132,6 +136,19 @@ class MembersView:
             found.append(Host(node, False, keeping.members.get(node), node in counted, why_not, age_s))
         return sorted(found, key=lambda host: (not host.me, not host.counts, host.node))
 
+    def _hosts_beyond(self, state: SiteState, held: SignedRelease, lacking: SignedRelease) -> list[Host]:
+        """This node, which has an older release only and so is no host, and who says to have the newest: only its hosts
+        ask each other for proofs."""
+        members = self._keeping.members
+        found = [Host(self._me, True, members.get(self._me), False, f"has release {held.seq}, not {lacking.seq}", None)]
+        for peer, signed in state.sources.items():
+            node = key_of(peer)
+            if node is not None and signed.rank >= lacking.rank:
+                found.append(
+                    Host(node, False, members.get(node), False, "says that it is one; asked by hosts only", None)
+                )
+        return found
+
     def _why_not(self, now_s: float, node: SiteId, copy: Copy) -> str:
         if not self._keeping.copies.alive(now_s, node):
             return "not reached for longer than the grace period"
@@ -144,6 +161,15 @@ class MembersView:
     def _next(self, site: SiteId, band: Band, hosts: set[SiteId]) -> list[SiteId]:
         order = (member.node for member in self._keeping.members.orders.first(site, band.max_hosts + len(hosts)))
         return [node for node in order if node not in hosts][:NEXT_MAX]
+
+
+def room_advice(lacking: SignedRelease) -> str:
+    """For who has an older release only."""
+    size = human_size(lacking.release.size_bytes)
+    return (
+        f"release {lacking.seq} ({size}) does not fit here: raise hosting.quota_bytes, "
+        "free disk space, or give up another site; ask a node that hosts it what the site survives"
+    )
 
 
 def worst_loss(hosts: Iterable[Host], kind: str) -> Json | None:

@@ -22,6 +22,7 @@ from node.control import Control
 from node.decisions.log import DecisionLog
 from node.gateway.supervisor import GatewaySupervisor
 from node.ipfs import Ipfs
+from node.membership.resilience import MembersView
 from node.monitor import LoopMonitor
 from node.net.memory import Air, open_memory_network
 from node.net.port import NetSettings
@@ -35,6 +36,7 @@ from node.replication.ondemand import OnDemand
 from node.store.disk import open_store
 from node.store.memory import MemoryStore
 from node.store.port import Store
+from protocol.site_id import SiteId
 
 START_S = 10.0
 
@@ -88,7 +90,7 @@ class SmallDaemon:
         blocklists = Subscriptions(self.store, self.paths.lists_dir, now_s=lambda: int(time.time()))
         with self._scope:
             async with open_memory_network(Air(), settings) as network, trio.open_nursery() as nursery:
-                replicator = Replicator(self.store, network, policies.gate)
+                replicator = self.replicator = Replicator(self.store, network, policies.gate)
                 gateway = GatewaySupervisor(self.config, self.paths, OnDemand(replicator.context, any_site=False))
                 book = ReportBook(self.paths.reports, now_s=lambda: int(time.time()))
                 notices = NoticeBook(self.paths.notices)
@@ -112,7 +114,14 @@ class SmallDaemon:
                 await nursery.start(ipfs.run)
                 await nursery.start(self._serve_publish, Intake(replicator.context, replicator))
                 await nursery.start(
-                    partial(serve_admin, cases=desk, imports=ipfs.imports), control, self.paths.admin_socket
+                    partial(
+                        serve_admin,
+                        cases=desk,
+                        imports=ipfs.imports,
+                        members=MembersView(replicator.context, SiteId.of(key)),
+                    ),
+                    control,
+                    self.paths.admin_socket,
                 )
                 self._ready.set()
                 await trio.sleep_forever()

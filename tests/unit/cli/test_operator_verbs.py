@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,8 @@ import pytest
 from cli.daemon import SITE
 from cli.main import VERBS, cli
 from protocol.cid import Cid
+from protocol.release import SignedRelease
+from protocol.site_id import SiteId
 from tests.unit.cli.conftest import Fednode
 from tests.unit.cli.small_daemon import SmallDaemon
 
@@ -50,6 +53,38 @@ def test_sites_and_show(fednode: Fednode, sites: list[str]) -> None:
     record = fednode("show", sites[0], "--json").json
     assert (record["state"], record["head"]["seq"]) == ("hosted", 1)
     assert record["head"]["root"] in fednode("show", sites[0]).out
+
+
+def test_a_release_that_does_not_fit_is_said_everywhere(
+    fednode: Fednode, daemon: SmallDaemon, sites: list[str], site_dir: Path
+) -> None:
+    doctor = {check["name"]: check for check in fednode("doctor", "--json").json["checks"]}
+    assert doctor["room"]["ok"]
+    assert "no room" not in fednode("status").out
+    core = daemon.replicator.context.core
+    state = core.state_of(SiteId.from_text(sites[0]))
+    assert state is not None
+    state.head = state.no_room_for = replace_seq(state.held, 2)
+    check = {check["name"]: check for check in fednode("doctor", "--json").json["checks"]}["room"]
+    assert not check["ok"]
+    assert f"{sites[0]}: release 2, " in check["message"]
+    assert "hosting.quota_bytes" in check["hint"]
+    assert fednode("doctor").code == 1
+    assert fednode("status", "--json").json["sites"]["no_room"] == 1
+    assert "for the newest release of 1 site (fednode doctor)" in fednode("status").out
+    shown = fednode("resilience", sites[0])
+    assert shown.code == 0
+    assert "no, has release 1, not 2" in shown.out
+    assert "only copy" not in shown.out
+    assert "to do: release 2 (" in shown.out
+    assert fednode("show", sites[0], "--json").json["hosts"] is None
+    assert "only copy" in fednode("resilience", sites[1]).out
+
+
+def replace_seq(signed: SignedRelease | None, seq: int) -> SignedRelease:
+    """As if the publisher, whose key is not here, had signed the next one."""
+    assert signed is not None
+    return replace(signed, release=replace(signed.release, seq=seq))
 
 
 def test_sites_are_found_sorted_and_paged(fednode: Fednode, sites: list[str]) -> None:
