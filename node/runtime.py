@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from functools import partial
 from typing import ClassVar
 
@@ -27,6 +27,7 @@ from node.control import Control
 from node.decisions.files import LogFailed
 from node.decisions.log import DecisionLog
 from node.garbage import shorten_collections
+from node.gateway.handover import LeftWorkers
 from node.gateway.supervisor import GatewaySupervisor, Handover
 from node.groups import first_operator_error
 from node.invitation_control import InvitationDesk
@@ -102,8 +103,8 @@ def _locked(paths: Paths) -> Iterator[None]:
 
 
 async def _main(config: Config, paths: Paths, options: RunOptions) -> None:
+    handover = Handover()
     async with trio.open_nursery() as nursery:
-        handover = Handover()
         nursery.start_soon(_stop_on_signal, nursery.cancel_scope, handover)
         store = await trio.to_thread.run_sync(
             partial(
@@ -118,7 +119,14 @@ async def _main(config: Config, paths: Paths, options: RunOptions) -> None:
         finally:
             with trio.CancelScope(shield=True):
                 await trio.to_thread.run_sync(store.close)
+    if not handover.is_due:  # ours have ended; but the start may not have come to those of an earlier daemon
+        await trio.to_thread.run_sync(_end_left_workers, paths)
     log.info("stopped")
+
+
+def _end_left_workers(paths: Paths) -> None:
+    with closing(LeftWorkers.find(paths.run_dir)) as left:
+        left.retire()
 
 
 async def _stop_on_signal(scope: trio.CancelScope, handover: Handover) -> None:

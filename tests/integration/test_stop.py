@@ -121,9 +121,9 @@ def test_a_port_that_is_taken_is_named() -> None:
             assert "Traceback" not in done.stderr
 
 
-def unit() -> dict[str, str]:
-    """The settings of deploy/fednode.service."""
-    text = (Path(__file__).parents[2] / "deploy/fednode.service").read_text()
+def unit(name: str = "fednode.service") -> dict[str, str]:
+    """The settings of a unit in deploy/."""
+    text = (Path(__file__).parents[2] / "deploy" / name).read_text()
     return dict(line.split("=", 1) for line in text.splitlines() if "=" in line and not line.startswith("#"))
 
 
@@ -160,6 +160,11 @@ def assert_(condition: bool) -> None:
 
 def test_a_restart_as_systemd_does_it_refuses_no_reader(tmp_path: Path) -> None:
     assert (unit()["KillMode"], unit()["RestartKillSignal"]) == ("process", "SIGUSR2")
+    beside = unit("fednode-workers.service")
+    assert "fednode-workers.service" in unit()["Wants"]
+    assert "fednode-workers.service" in unit()["After"]
+    assert beside["PartOf"] == "fednode.service"
+    assert "systemctl kill fednode.service" in beside["ExecStop"]
     site = Site(tmp_path)
     site.write("index.html", "here")
     with federation(1) as (daemon,):
@@ -180,5 +185,34 @@ def test_a_restart_as_systemd_does_it_refuses_no_reader(tmp_path: Path) -> None:
         assert not set(old) & set(new)
         os.kill(daemon.pid, signal.SIGTERM)  # as for a stop
         assert daemon.wait(2 * STOP_S) == 0
+        with pytest.raises(DemoFailed):
+            daemon.get(site.id, "/")
+
+
+def test_a_stop_before_the_start_is_over_ends_the_workers_of_an_earlier_daemon(tmp_path: Path) -> None:
+    site = Site(tmp_path)
+    site.write("index.html", "here")
+    with federation(1) as (daemon,):
+        site.publish(daemon)
+        os.kill(daemon.pid, signal.SIGKILL)
+        daemon.wait(STOP_S)
+        site.check_on(daemon)
+        command = [
+            sys.executable,
+            "-m",
+            "cli",
+            "start",
+            *daemon.at,
+            "--gateway",
+            daemon.gateway,
+            "--listen",
+            daemon.p2p,
+        ]
+        with subprocess.Popen(command, stderr=subprocess.PIPE) as second:
+            assert second.stderr is not None
+            assert any(b"outlived its daemon" in line for line in second.stderr)
+            second.send_signal(signal.SIGTERM)
+            second.stderr.read()
+            assert second.wait(2 * STOP_S) == 0
         with pytest.raises(DemoFailed):
             daemon.get(site.id, "/")
