@@ -35,7 +35,9 @@ def command() -> None:
 @click.argument("source")
 @click.option("--mode", type=MODES, default="enforce", show_default=True, help="What its rules do.")
 @click.option("--name", default="", help="What to call it; the source, if not given. Later names decide.")
-@click.option("--cap", default=10, show_default=True, help="A version that newly hits more sites waits for you.")
+@click.option(
+    "--cap", default=10, show_default=True, help="A version that newly hits more sites, or more peers, waits for you."
+)
 @click.option(
     "--quorum",
     type=click.IntRange(1, 64),
@@ -62,7 +64,7 @@ def add(
     with daemon(config_file, data_dir) as client:
         if not yes and mode == "enforce" and where.startswith(("/", "https://", "http://")):
             found = client.list_preview(where)
-            if found["sites_hit"]:
+            if found["sites_hit"] or found["peers_hit"]:
                 _echo_preview(found)
                 confirm("Put the list in force?", yes=False)
         status = client.list_add(where, mode=mode, name=name, cap_sites=cap, quorum=quorum)
@@ -203,10 +205,15 @@ def _echo_preview(found: dict[str, Any]) -> None:
     click.echo(
         f"{count(found['rule_count'], 'rule')}; hits {found['sites_hit']} of {count(found['hosted'], 'hosted site')}"
         f" ({human_size(found['bytes_hit'])})"
+        + (f" and {found['peers_hit']} of {count(found['known_peers'], 'known peer')}" if found["known_peers"] else "")
     )
     for hit in found["hits"][:20]:
         click.echo(f"  {hit['site']} {plain(hit['what'])}\n    by {plain(hit['line'])}")
     if found["hit_count"] > 20:
         click.echo(f"  and {found['hit_count'] - 20} more")
+    for hit in found["peer_hits"][:20]:
+        click.echo(f"  /p2p/{plain(hit['peer'])}\n    by {plain(hit['line'])}")
+    if found["peers_hit"] > 20:
+        click.echo(f"  and {found['peers_hit'] - 20} more peers")
     if not found["complete"]:
         click.echo("  there are too many files to look at all of them")

@@ -98,6 +98,10 @@ class PolicyLoader:
 
     def _named_by_settings(self) -> list[Rule]:
         """The operator named these nodes, so that no list cuts them off; a rule of its own does."""
-        peers = [address.rpartition("/p2p/")[2] for address in self._config.network.bootstrap]
         reason = "network.bootstrap names it"
-        return [Rule(read_target(f"/p2p/{peer}"), "allow", "policy", reason, 0) for peer in peers]
+        return [Rule(read_target(f"/p2p/{peer}"), "allow", "policy", reason, 0) for peer in named_peers(self._config)]
+
+
+def named_peers(config: Config) -> list[str]:
+    """Those of `network.bootstrap`, in base58."""
+    return [address.rpartition("/p2p/")[2] for address in config.network.bootstrap]

@@ -43,7 +43,7 @@ from node.notices.exchange import NoticeExchange
 from node.notices.office import NoticeOffice, Terms
 from node.policy.invitations import Invitations
 from node.policy.subscriptions import Subscriptions
-from node.policy_loader import PolicyLoader
+from node.policy_loader import PolicyLoader, named_peers
 from node.replication.driver import Replicator
 from node.replication.forks import Forks
 from node.replication.intake import Intake
@@ -211,8 +211,13 @@ async def _serve(config: Config, paths: Paths, store: DiskStore, options: RunOpt
 
 
 def _lists(config: Config, paths: Paths, store: DiskStore) -> Subscriptions:
-    notice_s = config.policy.list_notice_s
-    return Subscriptions(store, paths.lists_dir, now_s=lambda: int(time.time()), notice_s=notice_s)
+    return Subscriptions(
+        store,
+        paths.lists_dir,
+        now_s=lambda: int(time.time()),
+        notice_s=config.policy.list_notice_s,
+        named_peers=named_peers(config),
+    )
 
 
 def _policy_changed(replicator: Replicator, office: NoticeOffice) -> None:

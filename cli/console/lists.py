@@ -38,7 +38,7 @@ def _add_form(asked: Asked) -> Html:
         field("Source", source),
         field("Mode", select("mode", MODES, "review")),
         field("Name", el("input", name="name", maxlength=200), hint="The source, if empty. Later names decide."),
-        field("Wait if more sites are newly hit than", cap),
+        field("Wait if more sites, or more peers, are newly hit than", cap),
         field("Lists that have to agree", quorum, hint="This one among them; 1: it decides alone."),
         button("Show what it would hit", class_="strong"),
         class_="stack",
@@ -143,13 +143,25 @@ def _summary(found: Json) -> Html:
     return el(
         "p",
         f"{count(found['rule_count'], 'rule')} hit {found['sites_hit']:,} of {count(found['hosted'], 'hosted site')}, "
-        f"{human_size(found['bytes_hit'])}.{whole}",
+        f"{human_size(found['bytes_hit'])}, and {found['peers_hit']:,} of {count(found['known_peers'], 'known peer')}."
+        f"{whole}",
     )
 
 
 def _hits(asked: Asked, found: Json, act: Any) -> Html:
-    if not found["hits"]:
-        return empty("It hits nothing that is kept here.")
+    if not found["hits"] and not found["peer_hits"]:
+        return empty("It hits no site that is kept here, and no peer that is known.")
+    return join(_site_hits(asked, found, act) if found["hits"] else None, _peer_hits(found, act))
+
+
+def _peer_hits(found: Json, act: Any) -> Html | None:
+    shown = found["peer_hits"][:HITS_SHOWN]
+    rows = [(code(f"/p2p/{hit['peer']}"), code(hit["line"]), act(hit["line"])) for hit in shown]
+    more = el("p", f"and {found['peers_hit'] - len(shown):,} more") if found["peers_hit"] > len(shown) else None
+    return join(table(("Peer", "Line", ""), rows, caption="Peers"), more) if rows else None
+
+
+def _site_hits(asked: Asked, found: Json, act: Any) -> Html:
     shown = found["hits"][:HITS_SHOWN]
     rows = [
         (el("a", code(hit["site"]), href=asked.url("site", id=hit["site"]), class_="pick"),

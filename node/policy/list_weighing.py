@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from node.policy.active import ActiveList
 from node.policy.list_files import Subscription
 from node.policy.list_sources import BlocklistError, Loaded
@@ -18,7 +20,8 @@ CAP_SITES = 10
 CAP_SHARE = 0.2
 CAP_SHARE_SITES = 3
 """A version that newly hits more hosted sites than its list's cap (CAP_SITES unless said otherwise), or a share of
-CAP_SHARE of them and at least CAP_SHARE_SITES, waits for the operator, whatever the mode."""
+CAP_SHARE of them and at least CAP_SHARE_SITES, waits for the operator, whatever the mode; so does one that newly hits
+as many known peers."""
 
 SHRUNKEN_SHARE = 0.5
 SHRUNKEN_RULES = 20
@@ -43,19 +46,31 @@ def compiled(
 
 
 def why_wait(
-    each: Subscription, after: DenyIndex, rule_count: int, before: DenyIndex | None, store: HostedStore
+    each: Subscription,
+    after: DenyIndex,
+    rule_count: int,
+    before: DenyIndex | None,
+    store: HostedStore,
+    named_peers: Collection[str] = (),
 ) -> str:
-    """Why a version with so many rules does not take effect by itself; empty when it does."""
+    """Why a version with so many rules does not take effect by itself; empty when it does. named_peers: as of
+    `preview`."""
     old = each.current.rule_count
     if each.kind != "file" and old >= SHRUNKEN_RULES and rule_count < old * SHRUNKEN_SHARE:
         return f"it shrank from {old} to {count(rule_count, 'rule')}"
-    found = preview(on_trial(each, after), store)
-    known = preview(on_trial(each, before), store) if before is not None and found.sites else Preview()
-    new = len(found.sites.keys() - known.sites.keys())
-    share = new >= CAP_SHARE_SITES and new > CAP_SHARE * found.hosted
-    if new > each.cap_sites or share:
-        return f"it newly hits {new} of {count(found.hosted, 'hosted site')}"
-    return ""
+    found = preview(on_trial(each, after), store, named_peers)
+    known = Preview()
+    if before is not None and (found.sites or found.peers):
+        known = preview(on_trial(each, before), store, named_peers)
+    too_many = [
+        f"{new} of {count(of, what)}"
+        for new, of, what in (
+            (len(found.sites.keys() - known.sites.keys()), found.hosted, "hosted site"),
+            (len(found.peers.keys() - known.peers.keys()), found.known_peers, "known peer"),
+        )
+        if new > each.cap_sites or (new >= CAP_SHARE_SITES and new > CAP_SHARE * of)
+    ]
+    return f"it newly hits {' and '.join(too_many)}" if too_many else ""
 
 
 def on_trial(each: Subscription, index: DenyIndex) -> ActiveList:

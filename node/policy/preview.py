@@ -1,17 +1,18 @@
-"""What a list would mean here: which hosted sites it hits, where, and how many bytes (docs/operators/lists.md)."""
+"""What a list would mean here: which hosted sites it hits, where, and how many bytes, and which known peers
+(docs/operators/blocking.md, "Lists")."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from node.policy.active import ActiveList
 from node.policy.list_sources import block_of
-from node.store.port import SiteRecord
+from node.store.port import PeerRow, SiteRecord
 from protocol.cid import DAG_PB, Cid
 from protocol.deny_index import Hit
-from protocol.deny_keys import Question, cid_question, name_question
+from protocol.deny_keys import Question, cid_question, name_question, peer_question
 from protocol.errors import FednodeError
 from protocol.walk import DirectoryList
 
@@ -19,13 +20,14 @@ ENTRIES_MAX = 200_000
 """Files and folders looked at for one preview; about ten seconds."""
 
 SHOWN_MAX = 1000
-"""Hits that are shown one by one; all are counted."""
+"""Hits on sites that are shown one by one; all are counted."""
 
 
 class HostedStore(Protocol):
     """The part of node.store.port.Store that a preview needs."""
 
     def sites(self) -> list[SiteRecord]: ...
+    def peers(self) -> list[PeerRow]: ...
     def get_block(self, cid: Cid) -> bytes: ...
 
 
@@ -40,13 +42,16 @@ class SiteHit:
 
 @dataclass(slots=True)
 class Preview:
-    """sites: hosted sites with a hit, with their sizes in bytes; complete: every file of every site was looked at."""
+    """sites: hosted sites with a hit, with their sizes in bytes; complete: every file of every site was looked at.
+    known_peers: how many the node remembers; peers: those of them that would be refused, each with the line."""
 
     hosted: int = 0
     hits: list[SiteHit] = field(default_factory=list)
     hit_count: int = 0
     sites: dict[str, int] = field(default_factory=dict)
     complete: bool = True
+    known_peers: int = 0
+    peers: dict[str, str] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, object]:
         return {
@@ -56,12 +61,21 @@ class Preview:
             "hit_count": self.hit_count,
             "hits": [{"site": hit.site, "what": hit.what, "line": hit.line} for hit in self.hits],
             "complete": self.complete,
+            "known_peers": self.known_peers,
+            "peers_hit": len(self.peers),
+            "peer_hits": [{"peer": peer, "line": line} for peer, line in self.peers.items()],
         }
 
 
-def preview(each: ActiveList, store: HostedStore) -> Preview:
-    """Asks the list about every hosted site: its name, its domains, and its files and folders by path and CID."""
+def preview(each: ActiveList, store: HostedStore, named_peers: Collection[str] = ()) -> Preview:
+    """Asks the list about every hosted site: its name, its domains, and its files and folders by path and CID; and
+    about every peer that is remembered. named_peers: those that lists cannot refuse."""
     found = Preview()
+    for row in store.peers():
+        found.known_peers += 1
+        hit = each.match(peer_question(row.peer))
+        if hit is not None and not hit.rule.allow and row.peer not in named_peers:
+            found.peers[row.peer] = hit.line
     budget = ENTRIES_MAX
     for record in store.sites():
         if record.held is None or record.held.release.root is None:

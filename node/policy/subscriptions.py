@@ -60,9 +60,19 @@ log = logging.getLogger(__name__)
 class Subscriptions:
     """The subscriptions of one node. Methods block on disk and network, and may be called from any thread."""
 
-    def __init__(self, store: ListStore, folder: Path, *, now_s: Callable[[], int], notice_s: int = 0) -> None:
-        """notice_s: for so long, hosted sites that a list newly refuses are served on."""
+    def __init__(
+        self,
+        store: ListStore,
+        folder: Path,
+        *,
+        now_s: Callable[[], int],
+        notice_s: int = 0,
+        named_peers: Collection[str] = (),
+    ) -> None:
+        """notice_s: for so long, hosted sites that a list newly refuses are served on. named_peers: those that the
+        settings name, so that no list refuses them."""
         self._store = store
+        self._named_peers = frozenset(named_peers)
         self._now_s = now_s
         self._catalog = ListCatalog(store, folder, now_s=now_s, notice_s=notice_s)
         self.files = self._catalog.files
@@ -133,7 +143,7 @@ class Subscriptions:
             index, rule_count = DenyIndex(built.table, loaded.raw), built.rule_count
         if index is None:
             raise BlocklistError(f"nothing was read of {source} yet: {each.error}")
-        return preview(on_trial(each, index), self._store).as_json(), rule_count
+        return preview(on_trial(each, index), self._store, self._named_peers).as_json(), rule_count
 
     def remove(self, name: Path | str) -> bool:
         """Ends the subscription and its rules; False when there was none."""
@@ -269,7 +279,9 @@ class Subscriptions:
                 with self._catalog.lock:
                     before = self._catalog.opened(each.current)
                 built = self._compiled(each, loaded, before)
-                why = why_wait(each, DenyIndex(built.table, loaded.raw), built.rule_count, before, self._store)
+                why = why_wait(
+                    each, DenyIndex(built.table, loaded.raw), built.rule_count, before, self._store, self._named_peers
+                )
                 with self._catalog.lock:
                     if self._placed(wanted) is each and not self._outdated(wanted.name, turn):
                         changed = self._apply(each, loaded, built, why)

@@ -8,6 +8,8 @@ from typing import Any
 from node.admin.client import AdminClient
 from tests.unit.console.conftest import Node, Visitor, forms
 
+PEER = "12D3KooWDVgXx4zcLZT6vhXA8m3LVYSum33U5XKfRo65pWHgqJTN"
+
 
 def ask(node: Node) -> AdminClient:
     return AdminClient(node.daemon.paths.admin_socket)
@@ -97,9 +99,12 @@ async def test_many_are_decided_at_once(node: Node, visitor: Visitor) -> None:
 async def test_a_list_is_previewed_followed_and_undone(node: Node, visitor: Visitor, tmp_path: Path) -> None:
     listed = tmp_path / "bad.deny"
     line = f"/ipns/{node.sites[0]} reason:spam"
-    listed.write_text(line + "\n")
+    listed.write_text(f"{line}\n/p2p/{PEER} reason:<b>\n")
+    node.daemon.store.save_peer(PEER, ["/ip4/127.0.0.1/tcp/1"], 1)
     shown = await visitor.post("lists/preview", source=str(listed), mode="enforce", name="bad", cap="10")
-    assert "1 rule hit 1 of 2 hosted sites" in shown.text
+    assert "2 rules hit 1 of 2 hosted sites" in shown.text
+    assert "1 of 1 known peer" in shown.text
+    assert f"/p2p/{PEER} reason:&lt;b&gt;" in shown.text
     with ask(node) as client:
         assert client.lists() == []
         (follow,) = forms(shown.text)

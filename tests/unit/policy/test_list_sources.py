@@ -6,7 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from node.core.peers import peer_of
 from node.policy.decide import Policy
 from node.policy.list_looks import FETCH_EVERY_S
 from node.policy.list_sources import BlocklistError, check_url
@@ -101,6 +103,28 @@ def test_a_list_that_shrank_waits(lists: Subscriptions, server: ListServer, cloc
     server.etag = "again"
     assert not poll(lists)
     assert (blocked(lists), lists.show()[0].pending) == (set(SITES), None)
+
+
+def test_what_hits_many_known_peers_waits_and_is_shown(store: MemoryStore, tmp_path: Path, clock: Clock) -> None:
+    peers = [peer_of(SiteId.of(Ed25519PrivateKey.from_private_bytes(bytes([n]) * 32))) for n in range(1, 11)]
+    for peer in peers:
+        store.save_peer(peer, ["/ip4/127.0.0.1/tcp/4001"], 1)
+    lists = Subscriptions(store, tmp_path / "lists", now_s=clock, named_peers=peers[:1])
+    path = tmp_path / "peers.deny"
+    path.write_text("".join(f"/p2p/{peer} reason:scans\n" for peer in peers[:3]))
+    found, rule_count = lists.preview(str(path))
+    assert (rule_count, found["known_peers"], found["peers_hit"]) == (3, 10, 2), "lists cannot refuse the first"
+    assert found["peer_hits"] == [{"peer": peer, "line": f"/p2p/{peer} reason:scans"} for peer in sorted(peers[1:3])]
+    status = lists.add(path)
+    assert (status.rule_count, status.pending) == (3, None), "two are no surprise"
+    path.write_text("".join(f"/p2p/{peer} reason:scans\n" for peer in peers[:6]))
+    assert not poll(lists)
+    assert not poll(lists)
+    assert lists.show()[0].pending == "it newly hits 3 of 10 known peers"
+    policy = Policy(lists=lists.files.active())
+    allowed = [policy.decide(Act.FETCH, Subject(peer=peer)).allowed for peer in peers]
+    assert allowed == [False] * 3 + [True] * 7
+    assert lists.accept(str(path), None).rule_count == 6
 
 
 @pytest.mark.parametrize("url", ["http://example.org/x", "ftp://example.org/x", "https:///x", "file:///etc/passwd"])
