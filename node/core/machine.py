@@ -355,6 +355,7 @@ class FederationCore:
         if state is None:
             return []
         state.held = state.fetching = state.no_room_for = None
+        state.paused_until_s = 0.0
         self._retries.drop(site)
         self.announcing.left(site)
         self.keeping.left(site)

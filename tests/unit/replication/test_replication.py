@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import pytest
 import trio
 import trio.testing
@@ -13,12 +15,14 @@ from node.net.port import NetSettings, PeerUnreachable, Stream
 from node.policy.model import CidPath, Hosting, Rule
 from node.replication.comparing import receive_listing, send_listing
 from node.replication.standing import SCORE_MAX, WEIGHT_DEFAULT
+from node.store.errors import StoreFull
 from node.store.memory import MemoryStore
 from protocol import messages as msg
 from protocol.cid import RAW, Cid
 from protocol.member_messages import Of, Summary
 from protocol.messages import PUBLISH_PROTOCOL, SYNC_PROTOCOL
 from protocol.release import Release, sign_release
+from protocol.site_id import SiteId
 from tests.unit.replication.kit import DEADLINE_S, MemoryNode, TreeSite, connect, put, ring, until
 
 FILES = {f"{number}.txt": b"%d" % number * 1000 for number in range(20)}
@@ -142,6 +146,46 @@ async def test_an_update_asks_only_for_what_changed() -> None:
         await connect(nodes[1], nodes[0])
         await until(lambda: nodes[1].holds(second))
         assert set(wanted) == {second.signed.release.root, Cid.of(RAW, b"changed")}
+
+
+class FailingStore(MemoryStore):
+    """A disk that fails: before a site is dropped, or after."""
+
+    fails: str = ""
+
+    def drop_site(self, site: SiteId) -> int:
+        if self.fails == "before":
+            raise StoreFull("the disk fails")
+        freed_bytes = super().drop_site(site)
+        if self.fails == "after":
+            raise StoreFull("the disk fails")
+        return freed_bytes
+
+
+@pytest.mark.parametrize("fails", ["before", "after", ""])
+async def test_core_and_store_agree_on_what_is_held_when_a_drop_fails(fails: str) -> None:
+    store = FailingStore(quota_bytes=10**9, cache_bytes=10**8)
+    async with ring(1, store=store) as (_, nodes):
+        site, node = TreeSite(FILES), nodes[0]
+        node.host(site)
+        store.fails = fails
+        with pytest.raises(StoreFull) if fails else nullcontext():
+            await node.replicator.drop([site.signed.site])
+        state = node.replicator.context.core.state_of(site.signed.site)
+        assert state is not None
+        assert (state.held is not None) == node.holds(site) == (fails == "before")
+
+
+async def test_what_is_published_while_its_drop_waits_is_dropped_for_the_core_too() -> None:
+    async with ring(1) as (_, nodes), trio.open_nursery() as nursery:
+        site, node = TreeSite(FILES), nodes[0]
+        async with node.replicator.context.lock_of(site.signed.site):
+            nursery.start_soon(node.replicator.drop, [site.signed.site])
+            await trio.testing.wait_all_tasks_blocked()
+            node.host(site)
+        await until(lambda: not node.holds(site))
+        state = node.replicator.context.core.state_of(site.signed.site)
+        await until(lambda: state is not None and state.held is None)
 
 
 async def test_a_lying_host_costs_one_try_and_is_remembered() -> None:
