@@ -18,7 +18,7 @@ from node.gateway.notice_answers import NoticeAnswers
 from node.gateway.pages import Self
 from node.gateway.rates import address_key, is_loopback
 from node.gateway.reading import OPEN
-from node.gateway.ready import ReadyAnswers, Version
+from node.gateway.ready import ReadyAnswers, ReadyAtHand, Version
 from node.gateway.record_answers import RecordAnswers
 from node.gateway.report_answers import AskDesk, ReportAnswers, no_desk
 from node.gateway.response import Response
@@ -88,6 +88,7 @@ class GatewayApp:
         self._routing = RoutingAnswers(self._view, heads, backend, records)
         self._sites = SiteAnswers(self._view, blocks, heads, self._me, settings.fetch_limits)
         self._ready = ReadyAnswers()
+        self.at_hand = ReadyAtHand(self._ready, self._view)
         self._rules_version = self._view.rules_version
 
     async def answer(self, request: Request) -> Response:
@@ -101,7 +102,7 @@ class GatewayApp:
         response, place = await self._answer(request)
         if key is None or version is None or place is None or not self._view.is_held(place.site):
             return response
-        return self._ready.offer(key, version, response) if version == self._seen() else response
+        return self._ready.offer(key, version, response) if version == Version.seen_by(self._view) else response
 
     async def _version(self) -> Version | None:
         """Of what would be served now; None when the store cannot be read, as the answer will then say."""
@@ -109,10 +110,7 @@ class GatewayApp:
             await self._view.refresh()
         except OperatorError:
             return None
-        return self._seen()
-
-    def _seen(self) -> Version:
-        return Version(self._view.version, self._view.rules_version)
+        return Version.seen_by(self._view)
 
     async def _answer(self, request: Request) -> tuple[Response, SitePath | None]:
         """With the place in a site, if the request alone says which it is."""

@@ -10,6 +10,7 @@ import contextlib
 import enum
 import errno
 import logging
+import math
 import socket
 import struct
 import time
@@ -20,10 +21,14 @@ from email.utils import formatdate
 import trio
 
 from node.gateway.http1 import BadRequest, HeadReader, Request
+from node.gateway.idle_poll import IdlePoll
 from node.gateway.limits import INLINE_READ_MAX_BYTES, RECEIVE_BYTES, Limits
 from node.gateway.response import Body, BodyCut, Response, encode_head
 
 Handler = Callable[[Request], Awaitable[Response]]
+AtOnce = Callable[[Request], Response | None]
+"""The answer that is at hand, with its whole body; None if the handler has to make it. Raises BadRequest."""
+
 ErrorPage = Callable[[BadRequest], Response]
 
 _RESET = struct.pack("ii", 1, 0)  # struct linger: on, 0 seconds
@@ -65,18 +70,27 @@ class Connection:
         handler: Handler,
         error_page: ErrorPage,
         limits: Limits,
+        poll: IdlePoll,
         on_phase: Callable[[Connection, Phase], None],
         on_answer: Callable[[Answered], None] = lambda _: None,
+        at_once: AtOnce = lambda _: None,
     ) -> None:
         self._sock = sock
         self._handler = handler
+        self._at_once = at_once
         self._error_page = error_page
         self._limits = limits
+        self._poll = poll
         self._on_phase = on_phase
         self._on_answer = on_answer
+        self._arrived: Request | None = None  # what the task is to answer
+        self._has_ended = False  # the reader sends no more
+        self._idle_until_s = 0.0
         self._request: Request | None = None  # what is being answered
-        self._asked_s = 0.0
-        self._sent_bytes = 0
+        self._asked_s = self._ready_s = 0.0
+        self._sent_bytes = self._sent_before_bytes = 0
+        self._status = 0
+        self._unsent: bytes | memoryview = b""  # of an answer that was begun at once
         self._has_waited = False
         self._heads = HeadReader(limits)
         self._scope = trio.CancelScope()
@@ -146,18 +160,79 @@ class Connection:
         return keep_alive
 
     async def _next_request(self) -> Request | None:
-        self._enter(Phase.IDLE, self._limits.idle_s)
-        while (request := self._heads.next_request()) is None:
-            if self._phase is Phase.IDLE and not self._heads.is_empty:
-                self._enter(Phase.HEAD, self._limits.head_s)
-            data = await self._receive()
-            if not data:
-                return None
-            self._heads.feed(data)
+        """The next one that is not answered at once; None when none will come."""
+        request = self._heads.next_request()
+        if request is None and self._heads.is_empty:
+            request = await self._wait_idle()
+        if request is None and not self._heads.is_empty:
+            self._enter(Phase.HEAD, self._limits.head_s)
+            while request is None and await self._receive_more():
+                request = self._heads.next_request()
+        if request is None:
+            return None
         if not self._has_waited:  # pipelined: others have their turn, too
             await trio.lowlevel.checkpoint()
         self._has_waited = False
         return await self._with_body(request) if request.body_bytes else request
+
+    async def _wait_idle(self) -> Request | None:
+        """Until something has arrived that is not answered at once. None: no head, or nothing in time."""
+        self._enter(Phase.IDLE, math.inf)
+        self._idle_until_s = trio.current_time() + self._limits.idle_s
+        self._has_waited = True
+        while self._is_waiting():
+            with trio.move_on_at(self._idle_until_s) as waiting:
+                await self._poll.wait(self._sock, self._on_readable)
+            if self._unsent:
+                await self._send_rest()
+            if waiting.cancelled_caught and trio.current_time() >= self._idle_until_s:
+                break
+        request, self._arrived = self._arrived, None
+        return request
+
+    def _on_readable(self) -> bool:
+        """Answers what can be answered at once. False: the task goes on. Raises BadRequest, OSError."""
+        try:
+            data = self._sock.recv(RECEIVE_BYTES)
+        except BlockingIOError:
+            return True
+        self._has_ended = not data
+        self._heads.feed(data)
+        request = self._heads.next_request()
+        if request is not None and not self._answer_at_once(request):
+            self._arrived = request
+        return self._is_waiting() and not self._unsent
+
+    def _is_waiting(self) -> bool:
+        return not self._has_ended and self._arrived is None and self._heads.is_empty
+
+    def _answer_at_once(self, request: Request) -> bool:
+        if self.last_answer or not request.keep_alive or not self._heads.is_empty:
+            return False
+        self._request, self._asked_s = request, trio.current_time()
+        response = self._at_once(request)
+        if response is None or not isinstance(response.body, bytes):
+            return False
+        self._begin_answer(response)
+        try:
+            self._unsent = self._send_at_once(encode_head(response, keep_alive=True, date=_http_date()), response.body)
+        finally:
+            if not self._unsent:
+                self._end_answer()
+        self._on_phase(self, Phase.IDLE)
+        self._idle_until_s = self._asked_s + self._limits.idle_s
+        return True
+
+    async def _send_rest(self) -> None:
+        """Of an answer that was not taken whole at once."""
+        rest, self._unsent = self._unsent, b""
+        try:
+            self._enter(Phase.SEND, self._limits.stall_s)
+            await self._send_all(rest, trio.current_time() + self._limits.send_s(len(rest)))
+        finally:
+            self._end_answer()
+        self._enter(Phase.IDLE, math.inf)
+        self._idle_until_s = trio.current_time() + self._limits.idle_s
 
     async def _receive(self) -> bytes:
         """What has arrived, once something has; empty at the end. Cheaper than trio's recv, which tries first."""
@@ -167,14 +242,18 @@ class Connection:
             with contextlib.suppress(BlockingIOError):
                 return self._sock.recv(RECEIVE_BYTES)
 
+    async def _receive_more(self) -> bool:
+        """False at the end."""
+        data = await self._receive()
+        self._heads.feed(data)
+        return bool(data)
+
     async def _with_body(self, request: Request) -> Request | None:
         """Within the time that a head has."""
         self._enter(Phase.HEAD, self._limits.head_s)
         while (body := self._heads.take_body(request.body_bytes)) is None:
-            data = await self._receive()
-            if not data:
+            if not await self._receive_more():
                 return None
-            self._heads.feed(data)
         return replace(request, body=body)
 
     async def _on_deadline(self) -> None:
@@ -199,13 +278,22 @@ class Connection:
         await self._linger()
 
     async def _send(self, response: Response, *, keep_alive: bool, with_body: bool, chunked: bool = False) -> None:
-        request, sent_bytes, ready_s = self._request, self._sent_bytes, trio.current_time()
-        asked_s, self._request = self._asked_s if request is not None else ready_s, None
+        self._begin_answer(response)
         try:
             await self._transmit(response, keep_alive=keep_alive, with_body=with_body, chunked=chunked)
         finally:
-            duration_s, sent_bytes = trio.current_time() - asked_s, self._sent_bytes - sent_bytes
-            self._on_answer(Answered(request, response.status, sent_bytes, ready_s - asked_s, duration_s))
+            self._end_answer()
+
+    def _begin_answer(self, response: Response) -> None:
+        self._status, self._ready_s, self._sent_before_bytes = response.status, trio.current_time(), self._sent_bytes
+        if self._request is None:
+            self._asked_s = self._ready_s
+
+    def _end_answer(self) -> None:
+        """It was sent, or as much of it as is to be."""
+        request, self._request = self._request, None
+        sent_bytes, duration_s = self._sent_bytes - self._sent_before_bytes, trio.current_time() - self._asked_s
+        self._on_answer(Answered(request, self._status, sent_bytes, self._ready_s - self._asked_s, duration_s))
 
     async def _transmit(self, response: Response, *, keep_alive: bool, with_body: bool, chunked: bool) -> None:
         head = encode_head(response, keep_alive=keep_alive, date=_http_date(), chunked=chunked)
@@ -219,7 +307,7 @@ class Connection:
             self._enter(Phase.SEND, self._limits.stall_s)
             await self._send_body(head, body, give_up)
             return
-        rest = self._send_at_once(head + body if length and isinstance(body, bytes) else head)
+        rest = self._send_at_once(head, body if length and isinstance(body, bytes) else b"")
         if rest:
             self._enter(Phase.SEND, self._limits.stall_s)
             await self._send_all(rest, give_up)
@@ -283,14 +371,14 @@ class Connection:
             if view:
                 self._scope.deadline = min(trio.current_time() + self._limits.stall_s, give_up)
 
-    def _send_at_once(self, data: bytes) -> bytes | memoryview:
+    def _send_at_once(self, head: bytes, body: bytes) -> memoryview:
         """What the system does not take now; most answers it takes whole."""
         try:
-            sent = self._sock.send(data)
+            sent = self._sock.sendmsg((head, body))
         except BlockingIOError:
-            return data
+            sent = 0
         self._sent_bytes += sent
-        return memoryview(data)[sent:]
+        return memoryview(b"" if sent == len(head) + len(body) else head + body)[sent:]
 
     async def _linger(self) -> None:
         """Close so that the last answer arrives: closing with unread bytes would be a reset (RFC 9112, 9.6)."""

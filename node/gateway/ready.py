@@ -14,6 +14,7 @@ from node.gateway.body import FileBody
 from node.gateway.http1 import Request
 from node.gateway.limits import READY_BYTES, READY_MAX_BYTES
 from node.gateway.response import Response
+from node.gateway.view import StoreView
 
 _PASSED_BY = frozenset(
     ("range", "if-range", "if-match", "if-none-match", "cache-control", "service-worker", "authorization")
@@ -28,6 +29,10 @@ class Version:
 
     store: int | None
     rules: int | None
+
+    @classmethod
+    def seen_by(cls, view: StoreView) -> Version:
+        return cls(view.version, view.rules_version)
 
 
 class ReadyAnswers:
@@ -75,6 +80,28 @@ class ReadyAnswers:
                 _, old = self._kept.popitem(last=False)
                 self._bytes -= (old.length or 0) + _COST_BYTES
         return ready
+
+
+class ReadyAtHand:
+    """Gives ready answers as long as nothing has changed, which is asked once for all requests that came together."""
+
+    def __init__(self, ready: ReadyAnswers, view: StoreView) -> None:
+        self._ready = ready
+        self._view = view
+        self._is_current: bool | None = None
+
+    def begin_round(self) -> None:
+        """Ask the store again."""
+        self._is_current = None
+
+    def answer(self, request: Request) -> Response | None:
+        """What was answered before and would be again."""
+        key = self._ready.key_of(request)
+        if key is None:
+            return None
+        if self._is_current is None:
+            self._is_current = self._view.is_current()
+        return self._ready.get(key, Version.seen_by(self._view)) if self._is_current else None
 
 
 _COST_BYTES = 4096  # of an answer besides its body: key and headers

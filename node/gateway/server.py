@@ -8,6 +8,7 @@ import socket
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Protocol
 
 import trio
 
@@ -16,6 +17,7 @@ from node.gateway.connection import Answered, Connection, ErrorPage, Handler
 from node.gateway.counters import AnswerCounters
 from node.gateway.crowd import Crowd, Reader
 from node.gateway.http1 import BadRequest, Request
+from node.gateway.idle_poll import IdlePoll
 from node.gateway.limits import Limits
 from node.gateway.proxies import TrustedProxies
 from node.gateway.rates import RequestRates, address_key, is_loopback
@@ -41,6 +43,28 @@ class ServerStats:
     failed: int = 0
 
 
+class AtHand(Protocol):
+    """Answers that need not be made."""
+
+    def begin_round(self) -> None:
+        """What is asked until the next call had all arrived before this one."""
+        ...
+
+    def answer(self, request: Request) -> Response | None:
+        """With its whole body; None if the handler has to make it."""
+        ...
+
+
+class NothingAtHand:
+    """Each answer is made."""
+
+    def begin_round(self) -> None:
+        pass
+
+    def answer(self, request: Request) -> Response | None:
+        return None
+
+
 class HttpServer:
     """Serves requests of all listeners with one handler. Readers' addresses stay in memory and are never logged."""
 
@@ -50,16 +74,20 @@ class HttpServer:
         error_page: ErrorPage,
         limits: Limits,
         *,
+        at_hand: AtHand | None = None,
         proxies: TrustedProxies | None = None,
         access_log: bool = False,
     ) -> None:
+        """at_hand: is asked before the handler."""
         self._handler = handler
+        self._at_hand: AtHand = at_hand or NothingAtHand()
         self._error_page = error_page
         self._limits = limits
         self._proxies = proxies or TrustedProxies(())
         self._access_log = access_log
         self._crowd = Crowd(limits.connections_max, limits.address_connections_max)
         self._rates = RequestRates(limits.address_requests_per_s, limits.address_burst_s, limits.addresses_max)
+        self._poll = IdlePoll(self._at_hand.begin_round)
         self._running: set[Connection] = set()
         self._rejecting = 0
         self._complained_s = float("-inf")
@@ -88,6 +116,7 @@ class HttpServer:
     ) -> None:
         """Serves until `stop` or `retire`, closes the listeners, then returns within the grace."""
         async with trio.open_nursery() as readers:
+            readers.start_soon(self._poll.run)
             async with trio.open_nursery() as accepting:
                 for listener in listeners:
                     accepting.start_soon(self._accept, listener, readers)
@@ -140,8 +169,16 @@ class HttpServer:
         if refusal is not None:
             self._reject(sock, refusal, readers)
             return
-        handler, on_answer = partial(self._answer, reader), partial(self._on_answer, reader)
-        connection = Connection(sock, handler, self._error_page, self._limits, self._crowd.on_phase, on_answer)
+        connection = Connection(
+            sock,
+            partial(self._answer, reader),
+            self._error_page,
+            self._limits,
+            self._poll,
+            self._crowd.on_phase,
+            partial(self._on_answer, reader),
+            partial(self._answer_at_once, reader),
+        )
         self._crowd.add(connection, reader)
         self._running.add(connection)
         self.stats.connections = len(self._crowd)
@@ -189,6 +226,13 @@ class HttpServer:
             fields = access_log.fields_of(answered.request, answered.status, answered.sent_bytes, answered.duration_s)
             access_log.write(fields)
 
+    def _answer_at_once(self, reader: Reader, request: Request) -> Response | None:
+        response = self._at_hand.answer(self._proxies.read(request, reader.host))
+        if response is not None:
+            self.stats.requests += 1
+            self._check_rate(reader, request)
+        return response
+
     async def _answer(self, reader: Reader, request: Request) -> Response:
         self.stats.requests += 1
         self._check_rate(reader, request)
@@ -225,7 +269,7 @@ class HttpServer:
             return self._error_page(refusal)
 
         limits = Limits(idle_s=1.0, head_s=1.0, stall_s=1.0)
-        connection = Connection(sock, refuse, self._error_page, limits, lambda *_: None)
+        connection = Connection(sock, refuse, self._error_page, limits, self._poll, lambda *_: None)
         connection.last_answer = True
         try:
             with trio.move_on_after(2.0):

@@ -14,6 +14,7 @@ from node.policy.model import ALLOW, Act, Subject, Verdict
 from node.policy.rules import rules_of
 from node.store.port import NameRow, SiteRecord, StoreReader
 from protocol.cid import Cid
+from protocol.errors import OperatorError
 from protocol.site_id import SiteId
 
 SAME_MOMENT_S = 0.001  # two questions of one request
@@ -65,13 +66,23 @@ class StoreView:
 
     async def refresh(self, *, unless_just_done: bool = False) -> None:
         """Bring the snapshot up to what the store says at the time of the call."""
-        if unless_just_done and trio.current_time() - self._checked_s < SAME_MOMENT_S:
-            return
         now = trio.current_time()
-        if self._reader.data_version() != self._data_version or self._lists_now() != self._lists_version:
+        if unless_just_done and now - self._checked_s < SAME_MOMENT_S:
+            return
+        if self._has_changed():
             async with self._lock:
                 await self._read_again()
         self._checked_s = now
+
+    def is_current(self) -> bool:
+        """Whether the snapshot still holds."""
+        try:
+            return not self._has_changed()
+        except OperatorError:
+            return False
+
+    def _has_changed(self) -> bool:
+        return self._reader.data_version() != self._data_version or self._lists_now() != self._lists_version
 
     async def _read_again(self) -> None:
         version, lists_version = self._reader.data_version(), self._lists_now()

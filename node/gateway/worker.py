@@ -70,6 +70,7 @@ async def run_worker(settings: WorkerSettings, control: socket.socket, listeners
             app.answer,
             app.error_page,
             settings.limits,
+            at_hand=app.at_hand,
             proxies=TrustedProxies(settings.trusted_proxies),
             access_log=settings.access_log,
         )

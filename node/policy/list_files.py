@@ -83,12 +83,13 @@ class ListFiles:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self._catalog_file = str(folder / CATALOG)  # a Path costs more to make than a file to look at
         self._open: dict[str, DenyIndex] = {}
 
     def version(self) -> int:
         """Differs from the last answer when lists changed; 0 when there never was one. Costs microseconds."""
         try:
-            return os.stat(self.folder / CATALOG).st_mtime_ns
+            return os.stat(self._catalog_file).st_mtime_ns
         except FileNotFoundError:
             return 0
 

@@ -146,7 +146,7 @@ async def running_node(directory: Path, **settings: Any) -> AsyncIterator[Node]:
         app.answer,
         app.error_page,
         worker.limits,
-        at_once=app.answer_at_once,
+        at_hand=app.at_hand,
         proxies=proxies,
         access_log=worker.access_log,
     )

@@ -20,7 +20,7 @@ from node.gateway.pages import Self
 from node.gateway.proxies import TrustedProxies
 from node.gateway.rates import address_key
 from node.gateway.response import BodyCut, Response
-from node.gateway.server import HttpServer
+from node.gateway.server import AtHand, HttpServer
 from tests.unit.gateway.http_client import Client, connect, fetch
 
 MIB = 1024 * 1024
@@ -66,11 +66,12 @@ async def serving(
     handler: Callable[[Request], Awaitable[Response]] = echo,
     limits: Limits | None = None,
     proxies: TrustedProxies | None = None,
+    at_hand: AtHand | None = None,
 ) -> AsyncIterator[Running]:
     listener = trio.socket.socket()
     await listener.bind(("127.0.0.1", 0))
     listener.listen(100)
-    server = HttpServer(handler, error_page, limits or Limits(), proxies=proxies)
+    server = HttpServer(handler, error_page, limits or Limits(), proxies=proxies, at_hand=at_hand)
     running = Running(listener.getsockname()[1], server, trio.Event())
 
     async def run(*, task_status: trio.TaskStatus[None]) -> None:
