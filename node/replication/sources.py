@@ -77,8 +77,8 @@ class Sources:
         raise self._error
 
     def _wanted(self) -> list[PeerId]:
-        """Whom to open streams to now: at the start, and when none is left, all that there is room for, so that one that
-        does not answer holds nothing up; beside those that are there, others when there is more to do than they can."""
+        """Whom to open streams to now: when none is open, all that there is room for, so that one that does not answer
+        holds nothing up; beside those that are open, others when there is more to do than they can."""
         now_s = trio.current_time()
         if self._drawing and not self._run.assignment.wants_help(now_s, self._patience_s):
             return []
