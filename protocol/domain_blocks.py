@@ -91,8 +91,8 @@ def denylist_of(blocks: Iterable[DomainBlock]) -> bytes:
 
 def plain_comment(text: str) -> str:
     """In one line, without unprintable characters, and not too long."""
-    words = " ".join(text.split())
-    return "".join(char for char in words if char.isprintable())[:REASON_MAX_CHARS].strip()
+    shown = "".join(char for char in text if char.isprintable() or char.isspace())
+    return " ".join(shown.split())[:REASON_MAX_CHARS].strip()
 
 
 def _column(name: str) -> str:

@@ -4,7 +4,7 @@ import csv
 import io
 from contextlib import suppress
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from protocol.deny_index import DenyIndex, build
@@ -33,6 +33,7 @@ fields = st.lists(
 
 
 @given(st.lists(blocks, max_size=5))
+@example([DomainBlock("0.0", plain_comment("0 \x1b 0"))])
 def test_blocks_come_back_and_hold_as_rules(given_blocks: list[DomainBlock]) -> None:
     raw = format_domain_csv(given_blocks).encode()
     assert is_domain_csv(raw)
