@@ -163,6 +163,15 @@ def test_it_runs_as_a_module_too(tmp_path: Path) -> None:
     assert json.loads(ran.stdout)["version"]
 
 
+@pytest.fixture
+def ctrl_c() -> Iterator[None]:
+    """A shell has what it runs in the background ignore Ctrl-C, and so do the children of that."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("ctrl_c")
 def test_ctrl_c_while_a_node_keeps_us_waiting(home: Path, site_dir: Path) -> None:
     create_key(home / "site.pem")
     run_dir = home / "data/fednode/run"
@@ -178,15 +187,18 @@ def test_ctrl_c_while_a_node_keeps_us_waiting(home: Path, site_dir: Path) -> Non
             stderr=subprocess.PIPE,
             text=True,
         )
-        with process:
+        try:
             probe, _ = silent.accept()  # looks whether anybody listens
-            asking, _ = silent.accept()
-            asking.settimeout(30)
-            assert asking.recv(1)
-            process.send_signal(signal.SIGINT)
-            printed, said = process.communicate(timeout=30)
-        probe.close()
-        asking.close()
+            with probe:
+                asking, _ = silent.accept()
+                with asking:
+                    asking.settimeout(30)
+                    assert asking.recv(1)
+                    process.send_signal(signal.SIGINT)
+                    printed, said = process.communicate(timeout=30)
+        finally:
+            process.kill()
+            process.communicate()
     assert (process.returncode, printed, said) == (130, "", "interrupted\n")
 
 
