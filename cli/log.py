@@ -12,8 +12,8 @@ import click
 
 from cli.common import config_options, echo_json, json_option, load_config
 from cli.daemon import daemon
-from cli.errors import CommandError, WrongUsage
-from cli.public_api import TooLong, ask_json
+from cli.errors import CommandError
+from cli.public_api import TooLong, ask_json, public_client
 from cli.tables import count, plain
 
 if TYPE_CHECKING:
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from node.decisions.audit import Audited, Seen
 
 ANSWER_MAX_BYTES = 16 * 1024 * 1024
-DEADLINE_S = 20.0
 EPILOG = "Exit codes: 0 done; 1 failed, or there is no log yet; 2 wrong usage; 3 no daemon."
 VERIFY_EPILOG = """\b
 With --state FILE the newest signed head is remembered, and the next check
@@ -90,15 +89,11 @@ def withhold(number: int, config_file: Path | None, data_dir: Path | None, as_js
 @json_option
 def verify(url: str, state: Path | None, whole: bool, as_json: bool) -> None:
     """Check the log of the node at URL, such as http://127.0.0.1:8080, from outside."""
-    import httpx
-
     from node.decisions.audit import LogWrong, audit
 
-    if not url.startswith(("http://", "https://")):
-        raise WrongUsage(f"{url!r} is no address", hint="give it as https://NODE")
     before = _remembered(state)
     try:
-        with httpx.Client(base_url=url.rstrip("/"), timeout=DEADLINE_S, follow_redirects=True) as http:
+        with public_client(url, follow_redirects=True) as http:
             found = audit(_getter(http), before, whole=whole)
     except LogWrong as error:
         if state is not None and error.heads:

@@ -5,14 +5,29 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from cli.errors import NoDaemon
+from cli.errors import NoDaemon, WrongUsage
 
 if TYPE_CHECKING:
     import httpx
 
 
+DEADLINE_S = 30.0
+
+
 class TooLong(Exception):
     """The answer is longer than it may be."""
+
+
+def public_client(url: str, **more: Any) -> httpx.Client:
+    """For the public side of the node at a URL. Raises WrongUsage."""
+    import httpx
+
+    try:
+        if not url.startswith(("http://", "https://")):
+            raise httpx.InvalidURL("it does not begin with https:// or http://")
+        return httpx.Client(base_url=url.rstrip("/"), timeout=DEADLINE_S, **more)
+    except httpx.InvalidURL as error:
+        raise WrongUsage(f"{url!r} is no address: {error}", hint="give it as https://NODE") from error
 
 
 def ask_json(

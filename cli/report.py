@@ -9,13 +9,12 @@ import click
 
 from cli.common import echo_json, json_option
 from cli.errors import CommandError, WrongUsage
-from cli.public_api import TooLong, ask_json
+from cli.public_api import TooLong, ask_json, public_client
 from node.casework.model import CATEGORIES
 
 if TYPE_CHECKING:
     import httpx
 
-DEADLINE_S = 30.0
 ANSWER_MAX_BYTES = 64 * 1024
 EPILOG = """\b
 Where the node asks for a proof of work, this command does the work first:
@@ -36,19 +35,15 @@ Exit codes: 0 the node has it; 1 it was not taken; 2 wrong usage; 3 no answer.
 @json_option
 def command(where: str, url: str, category: str, why: str, evidence: str, contact: str, as_json: bool) -> None:
     """Report WHERE, an address or a site that the node at URL serves, to its operator."""
-    import httpx
-
     from node.casework.model import BadReport, read_report
 
-    if not url.startswith(("http://", "https://")):
-        raise WrongUsage(f"{url!r} is no address", hint="give it as https://NODE")
     report = {"where": where, "category": category, "why": why, "evidence": evidence, "contact": contact}
     report = {name: text for name, text in report.items() if text}
     try:
         read_report(report)
     except BadReport as error:
         raise WrongUsage(str(error)) from error
-    with httpx.Client(base_url=url.rstrip("/"), timeout=DEADLINE_S, headers={"Accept": "application/json"}) as http:
+    with public_client(url, headers={"Accept": "application/json"}) as http:
         status = _hand_in(http, report)
     address = url.rstrip("/") + status
     if as_json:

@@ -37,6 +37,17 @@ def test_a_file_is_imported_into_the_queue(fednode: Fednode, daemon: SmallDaemon
     assert [report["why"].split()[0] for report in case["reports"]] == [str(number) for number in range(0, 100, 2)]
 
 
+@pytest.mark.parametrize("url", ["node.example", "ftp://node.example", "https://[::1", "http://node.example:port/"])
+def test_an_address_that_is_none_is_said(fednode: Fednode, url: str) -> None:
+    for ran in (
+        fednode("report", CIDS[0], "--to", url, "--category", "spam", "--why", "x"),
+        fednode("log", "verify", url),
+    ):
+        assert ran.code == 2
+        assert f"{url!r} is no address" in ran.err
+        assert "hint: give it as https://NODE" in ran.err
+
+
 def test_a_bad_line_refuses_the_whole_file(fednode: Fednode, daemon: SmallDaemon, tmp_path: Path) -> None:
     path = tmp_path / "reports.jsonl"
     path.write_text("".join([*lines(3), '{"where": "nothing"}\n']))
