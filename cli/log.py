@@ -19,7 +19,7 @@ from cli.tables import count, plain
 if TYPE_CHECKING:
     import httpx
 
-    from node.decisions.audit import Audited, Seen
+    from node.decisions.audit import Audited, LogWrong, Seen
 
 ANSWER_MAX_BYTES = 16 * 1024 * 1024
 EPILOG = "Exit codes: 0 done; 1 failed, or there is no log yet; 2 wrong usage; 3 no daemon."
@@ -97,13 +97,21 @@ def verify(url: str, state: Path | None, whole: bool, as_json: bool) -> None:
             found = audit(_getter(http), before, whole=whole)
     except LogWrong as error:
         if state is not None and error.heads:
-            evidence = state.with_name(state.name + ".evidence")
-            evidence.write_text(json.dumps([signed.encode().hex() for signed in error.heads]) + "\n")
-            error.hint = f"{evidence} has the heads that the node signed"
+            error.hint = _keep_evidence(state, error)
         raise
     if state is not None:
         _remember(state, found.seen)
     _echo_audited(found, before, as_json)
+
+
+def _keep_evidence(state: Path, error: LogWrong) -> str:
+    """Where it is, or why not."""
+    evidence = state.with_name(state.name + ".evidence")
+    try:
+        evidence.write_text(json.dumps([signed.encode().hex() for signed in error.heads]) + "\n")
+    except OSError as refused:
+        return f"the heads that the node signed prove it, but {evidence} cannot be written: {refused.strerror}"
+    return f"{evidence} has the heads that the node signed"
 
 
 def _echo_audited(found: Audited, before: Seen | None, as_json: bool) -> None:
@@ -140,14 +148,21 @@ def _remembered(state: Path | None) -> Seen | None:
         return None
     try:
         return Seen.from_json(state.read_text())
+    except OSError as error:
+        raise CommandError(f"{state} cannot be read: {error.strerror}", hint="give --state another file") from error
     except (DecodeError, ValueError, TypeError) as error:
         raise CommandError(f"{state} cannot be used: {error}", hint="move it away to begin anew") from None
 
 
 def _remember(state: Path, seen: Seen) -> None:
     new = state.with_name(state.name + ".new")
-    new.write_text(json.dumps(seen.to_json()) + "\n")
-    new.replace(state)
+    try:
+        new.write_text(json.dumps(seen.to_json()) + "\n")
+        new.replace(state)
+    except OSError as error:
+        raise CommandError(
+            f"the log is sound, but {state} cannot be written: {error.strerror}", hint="give --state another file"
+        ) from error
 
 
 def line_of(entry: dict[str, Any]) -> str:

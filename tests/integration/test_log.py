@@ -70,6 +70,9 @@ def test_the_log_is_checked_from_outside(
     assert [entry["act"] for entry in found.entries] == ["rule-added", "rule-removed"]
     assert run(["log", "verify", base, "--state", str(state), "--all"]) == 0
     capsys.readouterr()
+    nowhere = tmp_path / "missing" / "state"
+    assert run(["log", "verify", base, "--state", str(nowhere)]) == 1
+    assert f"the log is sound, but {nowhere} cannot be written: No such file" in capsys.readouterr().err
 
 
 def _flip(path: str, answer: dict[str, Any]) -> None:
