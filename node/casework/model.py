@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Final
 from urllib.parse import unquote, urlsplit
 
+from node.policy.model import HashTarget, PeerTarget
 from node.policy.rules import BadTarget, read_target, target_text
 from protocol.errors import PeerError
 
@@ -93,9 +94,12 @@ def subject_of(where: str) -> str:
     A page of a site is the site: rules name no paths below /ipns/. The reported address stays in the report.
     """
     try:
-        return target_text(read_target(_name_in(where)))
+        target = read_target(_name_in(where))
     except BadTarget as error:
         raise BadReport(f"this names no site and no content: {where[:100]!r}") from error
+    if isinstance(target, PeerTarget | HashTarget):
+        raise BadReport("this names a node, or a hash that tells nobody what it is about")
+    return target_text(target)
 
 
 def _name_in(where: str) -> str:

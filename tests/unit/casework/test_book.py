@@ -56,6 +56,16 @@ def test_what_a_report_is_about(where: str, subject: str) -> None:
     assert subject_of(where) == subject
 
 
+@pytest.mark.parametrize(
+    "where", ["/p2p/{}", "/ip4/127.0.0.1/tcp/4001/p2p/{}", f"//{'Qm' + 'a' * 44}", "//" + "ab" * 32]
+)
+def test_nodes_and_hashes_are_not_reported(where: str) -> None:
+    """Who decides many cases at once must not cut nodes off, or refuse what cannot be looked at."""
+    where = where.format("12D3KooWDVgXx4zcLZT6vhXA8m3LVYSum33U5XKfRo65pWHgqJTN")
+    with pytest.raises(BadReport):
+        subject_of(where)
+
+
 @given(
     st.dictionaries(st.sampled_from(["where", "category", "why", "contact", "evidence", "x"]), st.text(max_size=3000))
 )
