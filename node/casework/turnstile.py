@@ -50,22 +50,27 @@ class Turnstile:
         proved = self._proved(report, proof) if self.bits else None
         if self.bits and proved is None and not by_form:
             raise NeedsProof(f"this node asks for a proof of work of {self.bits} bits; `fednode report` makes it")
+        self._begin_minute()
+        if self.bits and proved is None:
+            # Before anything is counted: a flood through the form takes no room from those who did the work.
+            if self._unproved >= UNPROVED_PER_MINUTE_MAX:
+                raise BadReport("many use this form at the moment; try again in a minute, or use `fednode report`")
+            self._unproved += 1
         if not self.has_room():
             raise BadReport("this node gets too many reports at the moment; try again later")
         if proved is not None:
             self._used.add(proved)
-        elif self.bits:
-            self._unproved += 1
-            if self._unproved > UNPROVED_PER_MINUTE_MAX:
-                raise BadReport("many use this form at the moment; try again in a minute, or use `fednode report`")
 
     def has_room(self) -> bool:
         """Counts one more of whatever takes room in the queue."""
+        self._begin_minute()
+        self._in_minute += 1
+        return self._in_minute <= REPORTS_PER_MINUTE_MAX
+
+    def _begin_minute(self) -> None:
         minute = int(self._elapsed_s() // 60)
         if minute != self._minute:
             self._minute, self._in_minute, self._unproved = minute, 0, 0
-        self._in_minute += 1
-        return self._in_minute <= REPORTS_PER_MINUTE_MAX
 
     def _proved(self, report: Mapping[str, str], text: str) -> bytes | None:
         """The digest of a proof that counts, None when none was given. NeedsProof."""
