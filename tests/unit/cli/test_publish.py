@@ -202,6 +202,18 @@ def test_a_bundle_is_published_without_its_key(
     assert fednode("publish", "site.car", "--json").json["nodes"][0]["state"] == "already"
 
 
+def test_a_bundle_names_domains_and_hosts(fednode: Fednode, daemon: SmallDaemon, site_dir: Path) -> None:
+    site = new_key(fednode)
+    said = ("--domain", "a.example", "--host", NOWHERE)
+    assert fednode("bundle", site_dir, "-o", "site.car", *said).code == 0
+    assert fednode("publish", "site.car").code == 0
+    assert (head(daemon, site).release.domains, head(daemon, site).release.hosts) == (("a.example",), (NOWHERE,))
+    assert fednode("bundle", site_dir, "-o", "next.car", "--no-hosts").code == 0
+    assert fednode("publish", "next.car").code == 0
+    assert (head(daemon, site).release.domains, head(daemon, site).release.hosts) == (("a.example",), ())
+    assert fednode("bundle", site_dir, "-o", "not.car", "--host", NOWHERE, "--no-hosts").code == 2
+
+
 def test_a_bundle_takes_no_wishes(fednode: Fednode, daemon: SmallDaemon, site_dir: Path) -> None:
     new_key(fednode)
     fednode("bundle", site_dir, "-o", "site.car")
