@@ -5,6 +5,7 @@ from __future__ import annotations
 from node.gateway import pages, routing_v1
 from node.gateway.backend import Backend, NameBackend, NoNames
 from node.gateway.blocks import Blocks
+from node.gateway.certificate_budget import Budget, Grant
 from node.gateway.certificates import Certificates
 from node.gateway.dns import DnsClient
 from node.gateway.domains import Domains, NameFailed
@@ -60,8 +61,10 @@ class GatewayApp:
         backend: Backend,
         desk: AskDesk = no_desk,
         names: NameBackend | None = None,
+        grant: Grant | None = None,
     ) -> None:
-        """desk: where reports go. names: whom to ask for names of others."""
+        """desk: where reports go. names: whom to ask for names of others. grant: who counts
+        the certificates for strangers."""
         self._reports = ReportAnswers(Self(settings.node_name, settings.contact), desk, limit_key)
         self._log = LogAnswers(settings.store_dir.parent / "decisions.db")
         self._notices = NoticeAnswers(
@@ -82,7 +85,7 @@ class GatewayApp:
             settings.tree_domains,
             fetch_on_miss=settings.fetch_on_miss,
         )
-        certificates = Certificates(self._view, heads, settings.workers)
+        certificates = Certificates(self._view, heads, grant or Budget().grant)
         self._about = NodeAnswers(settings, self._view, self._names, certificates)
         records = RecordAnswers(self._view, names or NoNames(), limit_key, takes=settings.take_records)
         self._routing = RoutingAnswers(self._view, heads, backend, records)

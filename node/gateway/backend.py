@@ -11,6 +11,7 @@ One connection carries one request and its answer; closing it early withdraws th
     {"op": "find-name", "name": multihash}               → {"ok": true}: its record is in the store
     {"op": "fetch-tree", "root": CID, "cid": CID}        → {"ok": true}: the store has the block
     {"op": "put-name", "name": multihash, "record": …}   → {"ok": true}: this IPNS record is in the store
+    {"domain": text, "op": "certify"}                    → {"ok": true}: it may have a certificate for strangers
     any                                                  → {"error": kind, "reason": text}
 """
 
@@ -23,7 +24,7 @@ from node.gateway.http1 import REPORT_BODY_MAX_BYTES
 from protocol import canonical
 from protocol.cid import Cid
 from protocol.errors import Malformed, PeerError
-from protocol.limits import REASON_MAX_CHARS, RELEASE_MAX_BYTES, SEQ_MAX
+from protocol.limits import DOMAIN_MAX_CHARS, REASON_MAX_CHARS, RELEASE_MAX_BYTES, SEQ_MAX
 from protocol.release import SignedRelease
 from protocol.site_id import SiteId
 
@@ -195,7 +196,18 @@ class PutName:
         return canonical.pack({"name": self.name, "op": "put-name", "record": self.record})
 
 
-BackendRequest = Resolve | FetchBlock | AskIdentity | AskDesk | FindName | PutName | FetchTreeBlock
+@dataclass(frozen=True, slots=True)
+class Certify:
+    """Ask for one of the certificates that there are for domains of sites that are not held."""
+
+    domain: str
+
+    def encode(self) -> bytes:
+        """The message's bytes, without their length."""
+        return canonical.pack({"domain": self.domain, "op": "certify"})
+
+
+BackendRequest = Resolve | FetchBlock | AskIdentity | AskDesk | FindName | PutName | FetchTreeBlock | Certify
 
 
 def decode_request(raw: bytes) -> BackendRequest:
@@ -203,6 +215,10 @@ def decode_request(raw: bytes) -> BackendRequest:
     fields = _map(raw)
     if fields == {"op": "identity"}:
         return AskIdentity()
+    return _of_no_site(fields) or _of_a_site(fields)
+
+
+def _of_no_site(fields: dict[str, canonical.Value]) -> BackendRequest | None:
     match fields:
         case {"op": "desk", "body": bytes() as body, **rest} if not rest:
             return AskDesk(body)
@@ -212,6 +228,12 @@ def decode_request(raw: bytes) -> BackendRequest:
             return PutName(name, record)
         case {"op": "fetch-tree", "root": bytes() as root, "cid": bytes() as block, **rest} if not rest:
             return FetchTreeBlock(Cid.from_bytes(root), Cid.from_bytes(block))
+        case {"op": "certify", "domain": str() as domain, **rest} if not rest and len(domain) <= DOMAIN_MAX_CHARS:
+            return Certify(domain)
+    return None
+
+
+def _of_a_site(fields: dict[str, canonical.Value]) -> BackendRequest:
     site = fields.get("site")
     if not isinstance(site, bytes):
         raise Malformed("site is not a byte string")

@@ -13,6 +13,7 @@ from node.gateway.backend import (
     AskDesk,
     AskIdentity,
     BackendRequest,
+    Certify,
     FetchBlock,
     FetchTreeBlock,
     FindName,
@@ -63,6 +64,16 @@ class BackendClient:
     async def desk(self, body: bytes) -> bytes:
         """What the operator's desk says to it."""
         return await self._ask(AskDesk(body)) or b""
+
+    async def grant(self, domain: str) -> bool:
+        """Whether the domain of a site that is not held may have a certificate."""
+        try:
+            await self._ask(Certify(domain))
+        except Unavailable as error:
+            if error.kind != "refused":
+                raise
+            return False
+        return True
 
     async def find_name(self, name: bytes) -> None:
         """Returns when the store has the best record that could be found."""

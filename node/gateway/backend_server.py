@@ -16,6 +16,7 @@ from node.gateway.backend import (
     AskIdentity,
     Backend,
     BackendRequest,
+    Certify,
     FetchTreeBlock,
     FindName,
     NameBackend,
@@ -29,6 +30,7 @@ from node.gateway.backend import (
     frame,
 )
 from node.gateway.backend_client import receive_message
+from node.gateway.certificate_budget import Budget
 from protocol.errors import DecodeError
 
 CONNECTIONS_MAX = 256  # of all workers; each worker has its own, lower limit
@@ -50,7 +52,7 @@ async def serve_backend(
 ) -> None:
     """Listens (then task_status is started) and serves until cancelled. SocketPathError if it cannot listen."""
     slots = trio.CapacityLimiter(CONNECTIONS_MAX)
-    answer = partial(_answer, backend, desk, names or NoNames())
+    answer = partial(_answer, backend, desk or _no_desk, names or NoNames(), Budget())
     with listening_unix_socket(socket_path) as listener:
         task_status.started()
 
@@ -82,7 +84,18 @@ async def _serve_one(answer: Callable[[BackendRequest], Awaitable[bytes]], strea
         pass  # the worker went away
 
 
-async def _answer(backend: Backend, desk: AskedDesk | None, names: NameBackend, request: BackendRequest) -> bytes:
+async def _no_desk(_body: bytes) -> bytes:
+    raise Unavailable("not-found", "this node takes no reports")
+
+
+async def _certify(budget: Budget, request: Certify) -> None:
+    if not await budget.grant(request.domain):
+        raise Unavailable("refused", "too many new names in this hour")
+
+
+async def _answer(
+    backend: Backend, desk: AskedDesk, names: NameBackend, budget: Budget, request: BackendRequest
+) -> bytes:
     try:
         with trio.fail_after(REQUEST_S):
             if isinstance(request, Resolve):
@@ -90,10 +103,10 @@ async def _answer(backend: Backend, desk: AskedDesk | None, names: NameBackend, 
             if isinstance(request, AskIdentity):
                 return encode_success(await backend.identity())
             if isinstance(request, AskDesk):
-                if desk is None:
-                    return encode_failure(Unavailable("not-found", "this node takes no reports"))
                 return encode_success(await desk(request.body))
-            if isinstance(request, FindName):
+            if isinstance(request, Certify):
+                await _certify(budget, request)
+            elif isinstance(request, FindName):
                 await names.find_name(request.name)
             elif isinstance(request, PutName):
                 await names.put_name(request.name, request.record)

@@ -17,7 +17,6 @@ class WorkerSettings:
     peer_id, addresses: of the node, among nodes.
     fetch_on_miss: ask other nodes for sites that are not hosted here; fetch_trees: for whatever else has a
     CID or an IPNS name, too. log_format: "human" or "json".
-    workers: how many there are.
     """
 
     store_dir: Path
@@ -39,7 +38,6 @@ class WorkerSettings:
     access_log: bool = False
     log_level: str = "info"
     log_format: str = "human"
-    workers: int = 1
     limits: Limits = field(default_factory=Limits)
     fetch_limits: FetchLimits = field(default_factory=FetchLimits)
 

@@ -89,9 +89,7 @@ class GatewaySupervisor:
         self._names = names
         self._config = config
         settings = worker_settings(config, paths, limits or limits_of(config))
-        self._worker = replace(
-            settings, peer_id=peer_id, addresses=tuple(addresses), workers=max(1, self.workers_wanted)
-        )
+        self._worker = replace(settings, peer_id=peer_id, addresses=tuple(addresses))
         self._backend = backend
         self.handover = Handover()
         self._addresses: list[str] = []

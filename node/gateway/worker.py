@@ -65,7 +65,7 @@ async def run_worker(settings: WorkerSettings, control: socket.socket, listeners
     reader = open_reader(settings.store_dir)
     try:
         backend = BackendClient(settings.backend_socket, waiting_max=settings.fetch_limits.waiting_max)
-        app = GatewayApp(settings, reader, backend, backend.desk, backend)
+        app = GatewayApp(settings, reader, backend, backend.desk, backend, backend.grant)
         server = HttpServer(
             app.answer,
             app.error_page,

@@ -14,6 +14,7 @@ import trio
 from node.admin.unix import SocketPathError
 from node.gateway.backend import (
     Backend,
+    Certify,
     FetchBlock,
     Identity,
     Resolve,
@@ -26,6 +27,7 @@ from node.gateway.backend import (
 )
 from node.gateway.backend_client import BackendClient
 from node.gateway.backend_server import serve_backend
+from node.gateway.certificate_budget import NEW_PER_HOUR
 from protocol import canonical
 from protocol.cid import RAW, Cid
 from protocol.errors import DecodeError
@@ -183,6 +185,19 @@ async def test_a_daemon_that_speaks_nonsense(path: Path) -> None:
                     await BackendClient(path, waiting_max=1).resolve(SIGNED.site)
 
 
+async def test_workers_share_the_certificates_for_strangers(path: Path) -> None:
+    async with served(Daemon(), path) as one:
+        other = BackendClient(path, waiting_max=8)
+        names = [f"n{number}.example.org" for number in range(NEW_PER_HOUR)]
+        assert all([await (one, other)[number % 2].grant(name) for number, name in enumerate(names)])
+        restarted = BackendClient(path, waiting_max=8)
+        for worker in (one, other, restarted):
+            assert not await worker.grant("more.example.org")
+            assert await worker.grant(names[0])
+    with pytest.raises(Unavailable):
+        await one.grant(names[0])
+
+
 async def test_what_is_in_the_way_is_left_alone(path: Path) -> None:
     path.parent.mkdir(mode=0o700)
     path.write_text("precious")
@@ -195,6 +210,7 @@ def test_messages_survive_the_way() -> None:
     assert decode_request(Resolve(SIGNED.site).encode()) == Resolve(SIGNED.site)
     assert decode_request(Resolve(SIGNED.site, 7).encode()) == Resolve(SIGNED.site, 7)
     assert decode_request(FetchBlock(SIGNED.site, CID).encode()) == FetchBlock(SIGNED.site, CID)
+    assert decode_request(Certify("example.org").encode()) == Certify("example.org")
     assert decode_answer(encode_success(None)) is None
     assert decode_answer(encode_success(SIGNED)) == SIGNED.encode()
     with pytest.raises(Unavailable, match="why"):
@@ -209,6 +225,9 @@ def test_messages_survive_the_way() -> None:
         {"op": "resolve", "site": b"x"},
         {"op": "resolve", "site": "x"},
         {"op": "resolve", "site": bytes(SIGNED.site), "cid": bytes(CID)},
+        {"op": "certify", "domain": b"example.org"},
+        {"op": "certify", "domain": "x" * 254},
+        {"op": "certify", "domain": "example.org", "site": bytes(SIGNED.site)},
         {"op": "fetch", "site": bytes(SIGNED.site)},
         {"op": "fetch", "site": bytes(SIGNED.site), "cid": b"x"},
         {"op": "fetch", "site": bytes(SIGNED.site), "cid": 1},

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from node.gateway.certificates import NEW_PER_HOUR
+from node.gateway.certificate_budget import NEW_PER_HOUR
 from node.gateway.dns import DnsClient, NoAnswer, Texts
 from node.gateway.dns_cache import ABSENT_S, FAILED_S, STALE_S, TTL_MAX_S
 from node.gateway.domains import STRANGE_BURST_S, Domains, NameFailed, Target

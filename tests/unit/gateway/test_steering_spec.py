@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from node.gateway import certificates, dns, dns_cache, domains, node_answers
+from node.gateway import certificate_budget, dns, dns_cache, domains, node_answers
 from node.gateway.encodings import SUFFIXES
 from protocol import limits
 from protocol.dnslink import RECURSION_MAX
@@ -49,7 +49,7 @@ def test_domains_and_the_node_itself() -> None:
     assert dns_cache.STALE_S == 3600
     at_once = int(domains.STRANGE_PER_S * domains.STRANGE_BURST_S)
     assert f"{domains.STRANGE_PER_S} a second, {at_once} at once" in section(11).replace("\n", " ")
-    assert f"{certificates.NEW_PER_HOUR} new names an hour" in section(12).replace("\n", " ")
+    assert f"{certificate_budget.NEW_PER_HOUR} new names an hour" in section(12).replace("\n", " ")
     assert f"{RECURSION_MAX} times at most" in section(11)
     assert f"good for {node_answers.SECURITY_VALID_DAYS} days" in section(12)
     for path in (node_answers.ABOUT, node_answers.TLS, node_answers.SECURITY, node_answers.ROBOTS):
