@@ -63,9 +63,12 @@ def find_site(client: AdminClient, text: str) -> str:
 
 
 def find_target(client: AdminClient, text: str) -> str:
-    """What a rule is about: a site (a unique beginning will do), /ipns/SITE, a CID, or /ipfs/CID[/path]."""
+    """What a rule is about: a site (a unique beginning will do), /ipns/SITE, a CID, or /ipfs/CID[/path]. BadTarget."""
+    from node.policy.rules import read_target
+
     if text.startswith("k51") and "/" not in text:
         return find_site(client, text)
+    read_target(text)
     return text
 
 

@@ -12,7 +12,7 @@ from cli.tables import count, moment, plain
 from node.admin.control import RULES_PAGE_MAX
 
 EPILOG = """\b
-Exit codes: 0 answered; 1 THING makes no sense; 3 no daemon.
+Exit codes: 0 answered; 1 failed; 2 THING makes no sense; 3 no daemon.
 """
 RULES_EPILOG = "Exit codes: 0 done; 1 no such list; 3 no daemon."
 

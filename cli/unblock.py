@@ -15,7 +15,8 @@ A refusal that comes from a blocklist is not undone by this: change the list
 (fednode blocklist show).
 
 \b
-Exit codes: 0 done; 1 there is no such rule; 3 no daemon.
+Exit codes: 0 done; 1 there is no such rule; 2 TARGET makes no sense; 3 no
+daemon.
 """
 
 

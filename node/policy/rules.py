@@ -18,6 +18,7 @@ class BadTarget(OperatorError):
     """What the operator typed names neither a site nor content."""
 
     code: ClassVar[str] = "bad-target"
+    exit_code: ClassVar[int] = 2
 
 
 class BadRuleRow(OperatorError):

@@ -144,6 +144,14 @@ def test_a_beginning_of_a_site_id_will_do_if_it_fits_one(fednode: Fednode, sites
     assert fednode("show", sites[0][:2]).code == 1
 
 
+@pytest.mark.parametrize("verb", [["block"], ["allow"], ["unblock"], ["policy", "explain"]])
+def test_a_target_that_makes_no_sense_is_wrong_usage(fednode: Fednode, daemon: SmallDaemon, verb: list[str]) -> None:
+    ran = fednode(*verb, "/p2p/nobody", "--json")
+    assert ran.code == 2
+    assert ran.json["error"]["code"] == "bad-target"
+    assert "hint: write a site id" in ran.err
+
+
 def test_block_and_unblock(fednode: Fednode, daemon: SmallDaemon, sites: list[str]) -> None:
     unique = sites[0][: len(common_prefix(sites)) + 1]
     done = fednode("block", unique, "--reason", "spam", "--json").json
@@ -182,7 +190,7 @@ def test_a_cid_can_be_blocked(fednode: Fednode, sites: list[str]) -> None:
     assert {row["state"] for row in fednode("sites", "--json").json["sites"]} == {"quarantined"}
     assert fednode("unblock", root).code == 0
     nonsense = fednode("block", "nonsense")
-    assert nonsense.code == 1
+    assert nonsense.code == 2
     assert nonsense.err.startswith("error: ")
 
 
