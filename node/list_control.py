@@ -96,7 +96,7 @@ class ListControl:
         try:
             rows, total = await trio.to_thread.run_sync(self._lists.rules, name, offset, limit)
         except KeyError:
-            return {"rules": [], "total": 0}
+            raise NotFound(f"{name} is no list of this node", hint="fednode list show names them") from None
         rules = [
             {"target": text, "verdict": "allow" if text.startswith("!") else "quarantine", "ground": "policy",
              "reason": reason, "since_s": None, "list": name, "until_s": None, "note": "", "secret": False}

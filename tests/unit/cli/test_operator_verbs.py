@@ -110,6 +110,8 @@ def test_policy_rules_shows_own_rules_and_those_of_a_list(fednode: Fednode, site
     assert fednode("list", "add", listed, "--name", "bad", "--yes").code == 0
     page = fednode("policy", "rules", "--list", "bad", "--limit", "1", "--json").json
     assert ([rule["target"] for rule in page["rules"]], page["total"]) == ([f"/ipns/{sites[1]}"], 2)
+    unknown = fednode("policy", "rules", "--list", "worse")
+    assert (unknown.code, "worse is no list of this node" in unknown.err, "hint: " in unknown.err) == (1, True, True)
 
 
 def test_own_refusals_of_domains_are_exported_for_others_without_the_secret_ones(
