@@ -225,6 +225,10 @@ class LibP2PNetwork:
         self._book.add(parsed.peer, [parsed])
         return parsed.peer
 
+    async def reach(self, peer: PeerId, *, deadline_s: float) -> None:
+        self._check_allowed(peer)
+        await self._connected(peer, self.dial_candidates(peer), deadline_s)
+
     async def open(self, peer: PeerId, protocol: str, *, deadline_s: float, dial: bool = True) -> Stream:
         return await (self._open if dial else self._open_connected)(peer, protocol, deadline_s)
 

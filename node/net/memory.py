@@ -182,6 +182,9 @@ class MemoryNetwork:
         self._book.add_claimed(other.local_peer, other._addresses)
         self._hub.publish(PeerConnected(other.local_peer, inbound))
 
+    async def reach(self, peer: PeerId, *, deadline_s: float) -> None:
+        await self._connect(peer, self._book.of(peer))
+
     async def open(self, peer: PeerId, protocol: str, *, deadline_s: float, dial: bool = True) -> Stream:
         other = await self._connect(peer, self._book.of(peer) if dial else [])
         if protocol not in other._handlers:

@@ -208,6 +208,12 @@ class Network(Protocol):
         Returns at once when the peer is connected. Raises BadAddress (also for oneself), PeerUnreachable.
         """
 
+    async def reach(self, peer: PeerId, *, deadline_s: float) -> None:
+        """Connect to the peer at one of its remembered addresses; one that leads nowhere does not hold up the others.
+
+        Returns at once when the peer is connected. Raises BadAddress (oneself), PeerUnreachable.
+        """
+
     async def open(self, peer: PeerId, protocol: str, *, deadline_s: float, dial: bool = True) -> Stream:
         """Open a stream; a peer that is not connected is dialled at its remembered addresses, if `dial` allows it.
 

@@ -42,6 +42,8 @@ class Context:
     """Starts a task with its arguments; what fails in it is logged and fails alone."""
     standing: Standing = field(default_factory=Standing)
     speeds: Speeds = field(default_factory=Speeds)
+    # Set and replaced whenever the gate has got another policy.
+    policy_changed: trio.Event = field(default_factory=trio.Event)
     # Sites that were handed in here by a publisher, and are kept however many others host them.
     published: set[SiteId] = field(default_factory=set)
     # Sites that are being written, so that a fetch and a publish of one site never interleave.

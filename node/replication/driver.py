@@ -145,6 +145,8 @@ class Replicator:
         """To be called after the gate got another policy: takes effect on fetches that run and on the DHT."""
         self._withheld = self._refused_names()
         self.context.network.leave_refused()
+        self.context.policy_changed.set()
+        self.context.policy_changed = trio.Event()
         self.tell(ins.PolicyChanged())
 
     def _withholds(self, multihash: bytes) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import logging
 import random
+from collections import OrderedDict
 from collections.abc import Callable, Iterable
 
 import trio
@@ -13,7 +14,8 @@ from node.core.peers import peer_of
 from node.net.port import PeerId
 from node.replication.context import Context
 from node.replication.lookup import named_hosts
-from protocol.errors import PeerError
+from node.store.port import PeerRow
+from protocol.errors import OperatorError, PeerError
 
 # Enough that the loss of a few cuts nobody off; each costs memory and keep-alives.
 NEIGHBOURS_MIN = 8
@@ -21,7 +23,10 @@ DIALS_AT_ONCE = 4
 DIAL_DEADLINE_S = 10.0
 ROUND_S = 5.0
 SITES_LOOKED_AT = 64
+BACKOFF_FIRST_S = 10.0
 BACKOFF_MAX_S = 120.0
+# Peers that could not be reached of which that is remembered.
+FAILED_MAX = 1024
 
 log = logging.getLogger(__name__)
 
@@ -36,37 +41,53 @@ class Neighbours:
         self._context = context
         self._seeds = seeds
         self._bootstrap = {address.rpartition("/p2p/")[2]: address for address in bootstrap}
-        self._next_dial_s: dict[PeerId, float] = {}
-        self._failures: dict[PeerId, int] = {}
+        self._failed: OrderedDict[PeerId, tuple[int, float]] = OrderedDict()
+        """How often in a row, and when they are dialled again."""
 
     async def run(self) -> None:
         """Until cancelled."""
-        rows = await self._context.in_store(self._context.store.peers)
-        for row in rows:
+        for row in await self._rows():
             self._context.network.remember(row.peer, row.addresses, reached=True)
         while True:
+            changed = self._context.policy_changed
             await self._round()
-            await trio.sleep(ROUND_S)
+            with trio.move_on_after(ROUND_S):
+                await changed.wait()  # a peer may be dialled that was refused
+
+    async def _rows(self) -> list[PeerRow]:
+        """Peers of earlier runs; a disk that cannot be read at the moment knows of none."""
+        try:
+            return await self._context.in_store(self._context.store.peers)
+        except OperatorError as error:
+            log.error("cannot read which peers were met before: %s", error)
+            return []
 
     async def _round(self) -> None:
         network = self._context.network
         connected = {info.peer for info in network.peers()}
+        for peer in connected:
+            self._failed.pop(peer, None)
         for peer in self._bootstrap:
             network.note_useful(peer)
         wanted = [peer for peer in self._bootstrap if peer not in connected]
         if len(connected) + len(wanted) < NEIGHBOURS_MIN:
-            rows = await self._context.in_store(self._context.store.peers)
+            rows = await self._rows()
             wanted += [row.peer for row in rows if row.peer not in connected and row.peer not in wanted]
             for more in (self._seeds(), self._members(connected)):
                 wanted += [peer for peer in more if peer not in connected and peer not in wanted]
         if not connected:
             wanted += [peer for peer in self._named() if peer not in wanted]
-        now_s = trio.current_time()
-        due = [peer for peer in wanted if self._next_dial_s.get(peer, 0) <= now_s and peer != network.local_peer]
+        due = [peer for peer in wanted if self._may_dial(peer)]
         limit = trio.CapacityLimiter(DIALS_AT_ONCE)
         async with trio.open_nursery() as nursery:
             for peer in due[: 2 * NEIGHBOURS_MIN]:
                 nursery.start_soon(self._dial, peer, limit)
+
+    def _may_dial(self, peer: PeerId) -> bool:
+        """Who is refused is no failure, or it would be put off when the rule is lifted."""
+        network = self._context.network
+        _, again_s = self._failed.get(peer, (0, 0.0))
+        return peer != network.local_peer and again_s <= trio.current_time() and not network.refuses(peer)
 
     def _members(self, connected: set[PeerId]) -> list[PeerId]:
         """Some members, those first whose network no connected one shares: one provider cannot be all that it sees."""
@@ -87,15 +108,18 @@ class Neighbours:
     async def _dial(self, peer: PeerId, limit: trio.CapacityLimiter) -> None:
         network = self._context.network
         async with limit:
-            addresses = [self._bootstrap[peer]] if peer in self._bootstrap else network.known_addresses(peer)
-            for address in addresses:
-                try:
-                    await network.connect(address, deadline_s=DIAL_DEADLINE_S)
-                except PeerError as error:
-                    log.debug("cannot connect to %s: %s", address, error)
-                    continue
-                self._failures.pop(peer, None)
-                self._next_dial_s.pop(peer, None)
-                return
-        failures = self._failures[peer] = self._failures.get(peer, 0) + 1
-        self._next_dial_s[peer] = trio.current_time() + min(BACKOFF_MAX_S, ROUND_S * 2.0 ** min(failures, 10))
+            try:
+                if peer in self._bootstrap:
+                    await network.connect(self._bootstrap[peer], deadline_s=DIAL_DEADLINE_S)
+                else:
+                    await network.reach(peer, deadline_s=DIAL_DEADLINE_S)
+            except PeerError as error:
+                log.debug("cannot connect to %s: %s", peer, error)
+                self._put_off(peer)
+
+    def _put_off(self, peer: PeerId) -> None:
+        failures, _ = self._failed.pop(peer, (0, 0.0))
+        wait_s = min(BACKOFF_MAX_S, BACKOFF_FIRST_S * 2.0 ** min(failures, 10))
+        self._failed[peer] = (failures + 1, trio.current_time() + wait_s)
+        if len(self._failed) > FAILED_MAX:
+            self._failed.popitem(last=False)

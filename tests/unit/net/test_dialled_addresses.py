@@ -14,6 +14,7 @@ from node.net.address_book import AddressBook
 from node.net.addresses import Address
 from node.net.opening import open_network
 from node.net.port import NetLimits, NetSettings, Network, PeerUnreachable
+from tests.conformance.net_kit import DEADLINE_S
 
 V4, V6 = "/ip4/127.0.0.1/tcp/0", "/ip6/::1/tcp/0"
 
@@ -28,8 +29,8 @@ def address_of(network: Network, kind: str) -> str:
 
 async def test_ipv6_alone_is_dialled_and_listened_on() -> None:
     async with open_network(node(V6)) as one, open_network(node(V6)) as other:
-        with trio.fail_after(10):
-            assert await one.connect(address_of(other, "ip6"), deadline_s=5) == other.local_peer
+        with trio.fail_after(2 * DEADLINE_S):
+            assert await one.connect(address_of(other, "ip6"), deadline_s=DEADLINE_S) == other.local_peer
             assert address_of(other, "ip6") in one.known_addresses(other.local_peer)
 
 
@@ -43,16 +44,26 @@ async def test_address_that_leads_nowhere_does_not_delay_the_other_family(first:
             one.remember(other.local_peer, [stale, good])
             assert one.known_addresses(other.local_peer)[0].startswith(stale)  # it is tried first
             other.serve("/x/1", lambda stream: stream.aclose())
+            with trio.fail_after(DEADLINE_S):
+                await (await one.open(other.local_peer, "/x/1", deadline_s=DEADLINE_S)).aclose()
+
+
+async def test_a_peer_is_reached_though_most_of_its_addresses_lead_nowhere() -> None:
+    async with open_network(node(V4)) as one, open_network(node(V4)) as other:
+        with full_listener("127.0.0.1") as port:
+            one.remember(other.local_peer, other.addresses())
+            one.remember(other.local_peer, [f"/ip4/127.0.0.{last}/tcp/{port}" for last in range(1, 9)])
             with trio.fail_after(4.5):
-                await (await one.open(other.local_peer, "/x/1", deadline_s=4.5)).aclose()
+                await one.reach(other.local_peer, deadline_s=4.5)
+        assert [info.peer for info in one.peers()] == [other.local_peer]
 
 
 async def test_own_address_under_another_id_is_refused_and_under_the_own_id_not_dialled() -> None:
     async with open_network(node(V4)) as one, open_network(node(V4)) as other:
         endpoint = one.addresses()[0].partition("/p2p/")[0]
-        with trio.fail_after(10):
+        with trio.fail_after(2 * DEADLINE_S):
             with pytest.raises(PeerUnreachable):
-                await one.connect(f"{endpoint}/p2p/{other.local_peer}", deadline_s=5)
+                await one.connect(f"{endpoint}/p2p/{other.local_peer}", deadline_s=DEADLINE_S)
             assert one.peers() == []
             assert one.health().twin_at is None
             one.remember(one.local_peer, [endpoint])
