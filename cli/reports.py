@@ -16,7 +16,7 @@ from cli.errors import CommandError, WrongUsage
 from cli.tables import ago, count, plain
 from node.casework.book import REPORTS_MAX
 from node.casework.lines import LINE_MAX_BYTES, read_reports, write_report
-from node.casework.model import BadReport, Report
+from node.casework.model import LEVELS, BadReport, Report
 from node.gateway.http1 import REPORTS_PATH
 from protocol.errors import FednodeError
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from node.admin.client import AdminClient
 
 EPILOG = "Exit codes: 0 done; 1 failed, or no such case; 2 wrong usage; 3 no daemon; 130 not confirmed."
+CATEGORY = click.Choice(list(LEVELS))
 PAGE = 500
 BODY_BYTES = 65_000  # of reports in one request
 
@@ -35,18 +36,18 @@ def command() -> None:
 
 @command.command("list", epilog=EPILOG)
 @click.option("--decided", is_flag=True, help="Those that are decided, the latest first.")
-@click.option("--category", default="", help="Of this category only.")
+@click.option("--category", type=CATEGORY, default=None, help="Of this category only.")
 @click.option("--limit", type=click.IntRange(1, 100_000), default=50, help="At most so many. Default: 50.")
 @config_options
 @json_option
 def list_(
-    decided: bool, category: str, limit: int, config_file: Path | None, data_dir: Path | None, as_json: bool
+    decided: bool, category: str | None, limit: int, config_file: Path | None, data_dir: Path | None, as_json: bool
 ) -> None:
     """List the cases, the most urgent first: by category, age and number of reports."""
     with daemon(config_file, data_dir) as client:
         state = "decided" if decided else "open"
         backlog = client.reports(limit=1)["backlog"]
-        cases = [case for _, case in zip(range(limit), _cases(client, state, category), strict=False)]
+        cases = [case for _, case in zip(range(limit), _cases(client, state, category or ""), strict=False)]
     if as_json:
         echo_json({"cases": cases, "backlog": backlog})
         return
@@ -133,7 +134,7 @@ def show(number: int, config_file: Path | None, data_dir: Path | None, as_json: 
 @click.argument("verdict", type=click.Choice(["dismiss", "quarantine", "refuse", "legal", "uphold", "lift"]))
 @click.argument("numbers", nargs=-1)
 @click.option("--reason", required=True, help="Why; readers, reporters and the public log get it.")
-@click.option("--category", default="", help="All open cases of this category, instead of numbers.")
+@click.option("--category", type=CATEGORY, default=None, help="All open cases of this category, instead of numbers.")
 @click.option("--all", "every", is_flag=True, help="All open cases, instead of numbers.")
 @click.option("--now", is_flag=True, help="A rule holds at once, without a notice period.")
 @click.option("--note", default="", help="For yourself; the public log has only a commitment to it.")
@@ -145,7 +146,7 @@ def decide(
     verdict: str,
     numbers: tuple[str, ...],
     reason: str,
-    category: str,
+    category: str | None,
     every: bool,
     now: bool,
     note: str,
@@ -167,7 +168,7 @@ def decide(
         chosen = list(numbers)
         if not numbers:
             kind = "appeal" if verdict in ("uphold", "lift") else "report"
-            chosen = [str(case["id"]) for case in _cases(client, "open", category) if case["kind"] == kind]
+            chosen = [str(case["id"]) for case in _cases(client, "open", category or "") if case["kind"] == kind]
             if not chosen:
                 raise CommandError("there are no such cases")
             confirm(f"Decide {count(len(chosen), 'case')}?", yes=yes)

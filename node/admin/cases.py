@@ -6,12 +6,13 @@ from typing import Protocol
 
 from node.admin.control import Json
 from node.admin.shapes import Field, Shape
+from node.casework.model import LEVELS
 from protocol.limits import REASON_MAX_CHARS
 
 CASES_MAX_CHARS = 60_000
 CASES: Shape = {
     "state": Field(str, default="open", choices=("open", "decided")),
-    "category": Field(str, default="", max_chars=40, allow_empty=True),
+    "category": Field(str, default="", choices=("", *LEVELS), allow_empty=True),
     "offset": Field(int, default=0),
     "limit": Field(int, default=100, min_value=1, max_value=500),
 }

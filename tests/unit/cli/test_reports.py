@@ -48,6 +48,13 @@ def test_an_address_that_is_none_is_said(fednode: Fednode, url: str) -> None:
         assert "hint: give it as https://NODE" in ran.err
 
 
+def test_a_category_that_there_is_not_is_said(fednode: Fednode, daemon: SmallDaemon) -> None:
+    for verb in (["list"], ["decide", "dismiss", "--reason", "x"]):
+        ran = fednode("reports", *verb, "--category", "spma")
+        assert (ran.code, "spma" in ran.err, "copyright" in ran.err) == (2, True, True)
+    assert fednode("reports", "list", "--category", "appeal").code == 0
+
+
 def test_a_bad_line_refuses_the_whole_file(fednode: Fednode, daemon: SmallDaemon, tmp_path: Path) -> None:
     path = tmp_path / "reports.jsonl"
     path.write_text("".join([*lines(3), '{"where": "nothing"}\n']))
