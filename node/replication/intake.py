@@ -27,6 +27,7 @@ from protocol.release import SignedRelease
 from protocol.site_id import SiteId
 
 PUBLISHES_MAX = 8
+_DISK_FAILS = "the node cannot write to its disk at the moment"
 
 log = logging.getLogger(__name__)
 
@@ -74,6 +75,12 @@ class Intake:
             if peer is not None:
                 context.standing.count(trio.current_time(), peer, error.code)
             await refuse_quietly(channel, "bad-release", str(error))
+        except OperatorError as error:
+            log.error("a publish from %s: %s", peer or "this machine", error)
+            await refuse_quietly(channel, "full", _DISK_FAILS)
+        except Exception:  # root of the task of a publish on the local socket
+            log.exception("a publish from %s failed", peer or "this machine")
+            await refuse_quietly(channel, "internal", "the node failed; its log says how")
         finally:
             self._publishes -= 1
             await trio.aclose_forcefully(stream) if peer is None else await channel.aclose()
@@ -116,7 +123,7 @@ class Intake:
             return msg.Refuse(error.code, msg.clip_reason(str(error)), site)
         except OperatorError as error:
             log.error("cannot take an invitation for %s: %s", site, error)
-            return msg.Refuse("internal", "the node cannot write to its disk at the moment", site)
+            return msg.Refuse("internal", _DISK_FAILS, site)
         return answer
 
     async def _answer_ask(self, channel: FrameChannel, site: SiteId, *, local: bool) -> None:
@@ -166,7 +173,9 @@ class Intake:
     async def _store(self, channel: FrameChannel, signed: SignedRelease, *, local: bool) -> msg.Have | msg.Refuse:
         context, site, store = self._context, signed.site, self._context.store
         try:
-            hold = await context.in_store(partial(context.begin_hold, may_use_reserve=False), signed)
+            known = context.core.state_of(site)
+            chosen = (known is not None and known.held is not None) or site in context.gate.policy.hosting.follow
+            hold = await context.in_store(partial(context.begin_hold, may_use_reserve=chosen), signed)
         except OperatorError as error:
             return _full(error, site)
         try:
@@ -201,4 +210,4 @@ def _full(error: OperatorError, site: SiteId) -> msg.Refuse:
     if isinstance(error, QuotaExceeded):
         reason = "the node's quota has no room for this site, beside what it keeps for sites that lack hosts"
         return msg.Refuse("full", reason, site)
-    return msg.Refuse("full", "the node cannot write to its disk at the moment", site)
+    return msg.Refuse("full", _DISK_FAILS, site)

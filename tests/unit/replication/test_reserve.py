@@ -78,3 +78,21 @@ async def test_publishers_and_readers_leave_the_reserve_to_repair(store: DiskSto
         await connect(node, host)
         await until(partial(node.holds, lacking))
         assert store.usage().free_bytes < QUOTA_BYTES / 10
+
+
+async def test_a_new_release_of_a_hosted_site_may_use_the_reserve_however_it_comes(store: DiskStore) -> None:
+    async with ring(2, store=store) as (_, (node, publisher)):  # type: ignore[arg-type]
+        await connect(node, publisher)
+        made = site(0)
+        count = 0
+        while await publish(publisher, node, made if count == 0 else site(count)) == "have":
+            count += 1
+        assert count == 10
+        left_bytes = store.usage().free_bytes
+        content = random.Random(0).randbytes(SITE_BYTES) + random.Random(99).randbytes(100_000)
+        assert left_bytes - 100_000 < QUOTA_BYTES / 10
+        assert await publish(publisher, node, TreeSite({"a.bin": content}, seq=2, key=made.key)) == "have"
+        other = random.Random(98).randbytes(left_bytes)
+        assert await publish(publisher, node, TreeSite({"a.bin": other}, seq=3, key=made.key)) == "full"
+        assert store.usage().reserved_bytes == 0
+        assert await publish(publisher, node, site(count)) == "full"
