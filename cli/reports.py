@@ -172,14 +172,17 @@ def decide(
             if not chosen:
                 raise CommandError("there are no such cases")
             confirm(f"Decide {count(len(chosen), 'case')}?", yes=yes)
-        decided = rules = 0
+        decided = rules = waiting = 0
         for part in _parts(chosen):
             done = client.decide(part, verdict=verdict, reason=reason, note=note, secret=secret, now=now)
-            decided, rules = decided + done["decided"], rules + done["rules"]
+            decided, rules, waiting = decided + done["decided"], rules + done["rules"], waiting + done["waiting"]
     if as_json:
-        echo_json({"decided": decided, "rules": rules})
-    else:
-        click.echo(f"{count(decided, 'case')} decided, {count(rules, 'rule')} made")
+        echo_json({"decided": decided, "rules": rules, "waiting": waiting})
+        return
+    click.echo(f"{count(decided, 'case')} decided, {count(rules, 'rule')} made")
+    if waiting:
+        click.echo(f"{waiting} of them hold when the notice period is over: fednode notices says when")
+        click.echo("sooner: fednode block --now TARGET")
 
 
 def _cases(client: AdminClient, state: str, category: str) -> Iterator[dict[str, Any]]:

@@ -116,12 +116,13 @@ def decide(asked: Asked) -> Answer:
     if not numbers:
         raise WrongUsage("no case is ticked", hint="tick some, or choose all open cases")
     subjects = [asked.client.report(int(numbers[0]))["subject"]] if len(numbers) == 1 and numbers[0].isdecimal() else []
-    decided = rules = 0
+    decided = rules = waiting = 0
     for start in range(0, len(numbers), AT_A_TIME):
         part = ",".join(numbers[start : start + AT_A_TIME])
         done = asked.client.decide(part, verdict=verdict, reason=reason, note=note, secret=secret, now=now)
-        decided, rules = decided + done["decided"], rules + done["rules"]
-    said = f"{count(decided, 'case')} decided ({verdict}), {count(rules, 'rule')} made: {reason}"
+        decided, rules, waiting = decided + done["decided"], rules + done["rules"], waiting + done["waiting"]
+    later = f", {waiting:,} of them from the end of the notice period on" if waiting else ""
+    said = f"{count(decided, 'case')} decided ({verdict}), {count(rules, 'rule')} made{later}: {reason}"
     undo = (
         Undo("Take the rule back", "rules/remove", _rule_fields(asked, subjects[0], reason))
         if rules and subjects

@@ -162,7 +162,7 @@ class Desk:
         if not found:
             what = "appeals" if kind == APPEAL else "reports"
             raise NotFound(f"none of these cases is open and about {what}", hint="fednode reports list shows them")
-        rules = 0
+        rules = waiting = 0
         if kind == APPEAL:
             withheld = secret or any(
                 (each := self._office.standing.get(_site_of(case))) is not None and each.cause.secret for case in found
@@ -172,16 +172,17 @@ class Desk:
         else:
             if verdict != "dismiss":
                 rules = len(found)
-                await self._refuse(found, verdict, reason, note, secret, now=now)
+                waiting = await self._refuse(found, verdict, reason, note, secret, now=now)
             entries = await trio.to_thread.run_sync(self._write_down, found, verdict, reason, note, secret)
         pairs = [(case.id, entry) for case, entry in zip(found, entries, strict=True)]
         await trio.to_thread.run_sync(self._book.decide, pairs, VERDICTS[verdict], reason)
-        return {"decided": len(found), "rules": rules, "entries": [entries[0], entries[-1]]}
+        return {"decided": len(found), "rules": rules, "waiting": waiting, "entries": [entries[0], entries[-1]]}
 
     async def _refuse(
         self, cases: Sequence[Case], verdict: str, reason: str, note: str, secret: bool, *, now: bool
-    ) -> None:
-        """By category, because the harm of some goes on while a publisher has notice."""
+    ) -> int:
+        """By category, because the harm of some goes on while a publisher has notice. How many of the rules wait."""
+        waiting = 0
         for at_once in (True, False):
             measures = [
                 _measure(case, verdict, reason, note, secret)
@@ -189,7 +190,9 @@ class Desk:
                 if (now or LEVELS[case.category].at_once) is at_once
             ]
             if measures:
-                await self._office.refuse(measures, now=at_once)
+                done = await self._office.refuse(measures, now=at_once)
+                waiting += sum(not each.in_force for each in done.measures)
+        return waiting
 
     async def _answer_appeals(self, cases: Sequence[Case], verdict: str, reason: str) -> None:
         sites = [_site_of(case) for case in cases]

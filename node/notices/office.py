@@ -132,7 +132,9 @@ class NoticeOffice:
             if any(each.until_s is not None and each.until_s <= each.effective_s for each in measures):
                 raise EndsTooSoon("the rule would end before it takes effect", hint="refuse --now, or for longer")
             await trio.to_thread.run_sync(self.book.put, measures)
+            now_s = self._now_s()
             entries = await self._put_in_force()
+            measures = [replace(each, in_force=each.effective_s <= now_s) for each in measures]
             self._freed_bytes = 0
             await self._settle()
         self._changed.set()  # there may be an earlier deadline now

@@ -197,6 +197,19 @@ async def test_many_rules_on_one_site_each_give_their_time(hosting: Hosting) -> 
     domain = Measure("/ipns/nobody.example", "quarantine", "policy", "x", 0)
     done = await hosting.world.office.refuse([stranger, root, domain], now=False)
     assert [each.effective_s - BEGAN_S for each in done.measures] == [0, NOTICE_S, 0]
+    assert [each.in_force for each in done.measures] == [True, False, True]
+
+
+async def test_a_decision_says_how_many_of_its_rules_wait(hosting: Hosting) -> None:
+    elsewhere = f"/ipns/{SiteId.of(Ed25519PrivateKey.generate())}"
+    hosting.book.add([Report(subject, subject, "spam", "why") for subject in (hosting.target, elsewhere)])
+    done = await hosting.desk.decide("1-2", verdict="refuse", reason="spam", note="", secret=False)
+    assert (done["rules"], done["waiting"]) == (2, 1)
+    assert hosting.served()
+    hosting.book.add([Report(hosting.target, hosting.target, "malware", "why")])
+    done = await hosting.desk.decide("3", verdict="refuse", reason="spam", note="", secret=False)
+    assert (done["rules"], done["waiting"]) == (1, 0)
+    assert not hosting.served()
 
 
 async def test_many_cases_are_refused_in_one_write_or_not_at_all(
