@@ -287,14 +287,17 @@ class Replicator:
 
     async def _sweep_holds(self) -> None:
         """Gives up transfers that nobody has gone on with for a day, so that they do not keep quota for ever."""
-        store = self.context.store
         while True:
-            for info in await self.context.in_store(store.holds):
-                site = info.hold.site
-                if info.started_s + HOLD_MAX_AGE_S < time.time() and not self.context.lock_of(site).locked():
-                    log.info("giving up the unfinished release %d of %s", info.hold.signed.seq, site)
-                    await self.context.in_store(store.abort_hold, info.hold)
+            await self._contained(self._sweep_holds_once)
             await trio.sleep(SWEEP_S)
+
+    async def _sweep_holds_once(self) -> None:
+        store = self.context.store
+        for info in await self.context.in_store(store.holds):
+            site = info.hold.site
+            if info.started_s + HOLD_MAX_AGE_S < time.time() and not self.context.lock_of(site).locked():
+                log.info("giving up the unfinished release %d of %s", info.hold.signed.seq, site)
+                await self.context.in_store(store.abort_hold, info.hold)
 
     async def _follow_network(self, events: trio.MemoryReceiveChannel[object]) -> None:
         async for event in events:

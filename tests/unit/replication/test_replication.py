@@ -13,10 +13,12 @@ from node.net.channel import FrameChannel
 from node.net.memory import open_memory_network
 from node.net.port import NetSettings, PeerUnreachable, Stream
 from node.policy.model import CidPath, Hosting, Rule
+from node.replication import driver
 from node.replication.comparing import receive_listing, send_listing
 from node.replication.standing import SCORE_MAX, WEIGHT_DEFAULT
 from node.store.errors import StoreFull
 from node.store.memory import MemoryStore
+from node.store.port import Hold, HoldInfo
 from protocol import messages as msg
 from protocol.cid import RAW, Cid
 from protocol.member_messages import Of, Summary
@@ -352,3 +354,25 @@ async def test_a_transfer_that_nobody_goes_on_with_gives_its_quota_back() -> Non
         await until(lambda: not long_ago.holds())
     assert long_ago.usage().reserved_bytes == 0
     assert long_ago.usage().used_bytes == 0
+
+
+class UnreadableStore(MemoryStore):
+    """A disk of which the transfers under way cannot be read, the first time."""
+
+    asked = 0
+
+    def holds(self) -> list[HoldInfo[Hold]]:
+        self.asked += 1
+        if self.asked == 1:
+            raise StoreFull("the disk fails")
+        return super().holds()
+
+
+async def test_a_disk_that_fails_under_the_sweep_of_old_transfers_ends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(driver, "SWEEP_S", 0.01)
+    store = UnreadableStore(quota_bytes=10**9, cache_bytes=10**8)
+    async with ring(1, store=store) as (_, (node,)):
+        await until(lambda: store.asked > 2)
+        site = TreeSite(FILES)
+        node.host(site)
+        assert node.holds(site)
