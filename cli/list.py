@@ -193,6 +193,8 @@ def _echo(status: dict[str, Any], *, as_json: bool) -> None:
         click.echo(f"  needs attention: {plain(status['error'])}")
     if status["pending"]:
         click.echo(f"  look at it: fednode list preview {plain(status['name'])}; then list accept or list reject")
+    for line in status["accepted"]:
+        click.echo(f"  accepted: {plain(line)}")
     for line in status["overruled"]:
         click.echo(f"  overruled: {plain(line)}")
     for problem in status["problems"]:

@@ -73,6 +73,9 @@ class ListControl:
         lists = self._lists
         if action in ("overrule", "restore") and line is None:
             raise BadRequest(f"{action} needs a line")
+        if line is not None:
+            line = line.strip()
+            await self._check_line(name, action, line)
         change = {
             "enforce": partial(lists.set_mode, name, "enforce"),
             "review": partial(lists.set_mode, name, "review"),
@@ -83,6 +86,21 @@ class ListControl:
             "restore": partial(lists.overrule, name, line or "", undo=True),
         }[action]
         return await self._changed(change)
+
+    async def _check_line(self, name: str, action: str, line: str) -> None:
+        """NotFound for one that changes nothing, since it is not there."""
+        if action == "restore":
+            named = next((each for each in self._lists.show() if each.name == name), None)
+            if named is not None and line not in named.overruled:
+                raise NotFound(f"this line of {name} is not overruled: {line[:200]}", hint="fednode list show")
+        elif action in ("accept", "overrule"):
+            try:
+                there = await trio.to_thread.run_sync(self._lists.has_line, name, line)
+            except KeyError:
+                return  # said by the change itself
+            if not there:
+                hint = f"a whole line, as it stands there: fednode list preview {name}"
+                raise NotFound(f"{name} has no such line: {line[:200]}", hint=hint)
 
     async def _changed(self, change: partial[ListStatus]) -> Json:
         try:

@@ -113,6 +113,15 @@ class DenyIndex:
                 return piece if end < 0 else piece[:end]
             size *= 8
 
+    def has_line(self, line: str) -> bool:
+        """Whether a rule stands in the list just so; found by its keys, however long the list is."""
+        try:
+            keys, _ = _line_keys(line.encode())
+        except DecodeError:
+            return False
+        offsets = (offset for key in keys for offset, _ in self.lookup(key))
+        return any(self.line_at(offset).decode().strip() == line for offset in offsets)
+
     def rules(self) -> Iterator[tuple[str, DenyRule]]:
         """All rules, in the order of the list, with their lines."""
         start, _ = rules_start(bytes(self._raw))

@@ -183,6 +183,13 @@ class Subscriptions:
             )
         return self._change(name, lambda each: replace(each, overruled=_with(each.overruled, line)))
 
+    def has_line(self, name: str, line: str) -> bool:
+        """Whether a rule stands in the list just so, in its version in force or the one that waits. KeyError."""
+        with self._catalog.lock:
+            each = self._catalog.lists[self._catalog.name_of(name)]
+            versions = (each.current, each.pending) if each.pending is not None else (each.current,)
+            return any((index := self._catalog.opened(one)) is not None and index.has_line(line) for one in versions)
+
     def _change(self, name: str, change: Callable[[Subscription], Subscription]) -> ListStatus:
         return status_of(self._catalog.change(name, change), self._now_s())
 

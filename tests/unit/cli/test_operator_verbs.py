@@ -114,6 +114,26 @@ def test_policy_rules_shows_own_rules_and_those_of_a_list(fednode: Fednode, site
     assert (unknown.code, "worse is no list of this node" in unknown.err, "hint: " in unknown.err) == (1, True, True)
 
 
+def test_a_line_that_a_list_has_not_is_said(fednode: Fednode, sites: list[str], tmp_path: Path) -> None:
+    listed = tmp_path / "bad.deny"
+    line = f"/ipns/{sites[0]} reason:spam"
+    listed.write_text(f"{line}\n/ipns/other.example\n")
+    assert fednode("list", "add", listed, "--name", "bad", "--yes").code == 0
+    for wrong in (line.removesuffix("m"), f"/ipns/{sites[1]}", "nonsense", "//" + "ab" * 32):
+        for verb in ("overrule", "accept", "restore"):
+            ran = fednode("list", verb, "bad", wrong)
+            assert (ran.code, wrong in ran.err, "hint: " in ran.err) == (1, True, True)
+    assert fednode("show", sites[0], "--json").json["blocked"] is not None
+    assert fednode("list", "overrule", "bad", f" {line} ", "--json").json["overruled"] == [line]
+    assert fednode("show", sites[0], "--json").json["blocked"] is None
+    assert fednode("list", "restore", "bad", line).code == 0
+    assert fednode("show", sites[0], "--json").json["blocked"] is not None
+    assert fednode("list", "mode", "bad", "review").code == 0
+    assert f"accepted: {line}" in fednode("list", "accept", "bad", line).out
+    assert fednode("show", sites[0], "--json").json["blocked"] is not None
+    assert fednode("list", "overrule", "worse", line).code == 1
+
+
 def test_own_refusals_of_domains_are_exported_for_others_without_the_secret_ones(
     fednode: Fednode, sites: list[str], tmp_path: Path
 ) -> None:
