@@ -67,6 +67,7 @@ class Copies:
         self._probes: dict[SiteId, Probe] = {}
         self._contact_s: dict[SiteId, float] = {}
         self._connected: set[SiteId] = set()
+        self._members: set[SiteId] = set()  # nodes that have made a statement
         self._leaving: set[SiteId] = set()
         self._passed_s: dict[SiteId, float] = {}  # when a node last proved all that it was asked for
         self._shown_s: dict[SiteId, float] = {}  # when it last proved anything
@@ -92,6 +93,7 @@ class Copies:
     def disconnected(self, now_s: float, node: SiteId) -> None:
         self._connected.discard(node)
         self._note_contact(now_s, node)
+        self._forget_stranger(node)
 
     def contact(self, now_s: float, node: SiteId) -> None:
         """The node has just been there, under its key."""
@@ -134,6 +136,7 @@ class Copies:
 
     def statement(self, now_s: float, node: SiteId, holdings: SiteFilter, *, leaving: bool) -> None:
         """The node has stated which sites it holds; first heard of, it has until the grace period ends to show up."""
+        self._members.add(node)
         self._contact_s.setdefault(node, now_s)
         self._silent_s.pop(node, None)
         (self._leaving.add if leaving else self._leaving.discard)(node)
@@ -162,6 +165,8 @@ class Copies:
 
         A filter errs; so a site that only the filter named is no lie, unless most of those asked for are such.
         """
+        if node not in self._members and node not in self._by_node:
+            return  # it has gone meanwhile
         if proved:
             self._shown_s[node] = now_s
         if len(failed) > len(proved) or any(self.said(site, node) for site in failed):
@@ -187,10 +192,16 @@ class Copies:
         """It is no member any more."""
         for site in self._by_node.pop(node, {}):
             self._by_site[site].pop(node, None)
-        for known in (self._contact_s, self._passed_s, self._shown_s, self._caught_s, self._silent_s):
-            known.pop(node, None)
+        self._members.discard(node)
         self._leaving.discard(node)
         self._vague.discard(node)
+        self._forget_stranger(node)
+
+    def _forget_stranger(self, node: SiteId) -> None:
+        """Nothing is kept of who is no member and is not noted as a host of any site."""
+        if node not in self._members and node not in self._by_node:
+            for known in (self._contact_s, self._passed_s, self._shown_s, self._caught_s, self._silent_s):
+                known.pop(node, None)
 
     def counted(self, now_s: float, site: SiteId) -> list[SiteId]:
         """The nodes that count as hosts of the site now, this one not among them."""
@@ -241,7 +252,7 @@ class Copies:
         if of_site is None:
             return None
         if node not in of_site:
-            if len(of_site) >= STRANGERS_MAX and node not in self._contact_s:
+            if len(of_site) >= STRANGERS_MAX and node not in self._members:
                 return None
             of_site[node] = self._by_node.setdefault(node, {})[site] = Copy(now_s)
         return of_site[node]
@@ -255,3 +266,4 @@ class Copies:
         sites.pop(site, None)
         if not sites:
             self._by_node.pop(node, None)
+            self._forget_stranger(node)

@@ -45,6 +45,49 @@ def test_strangers_without_number_are_not_noted_and_crowd_out_no_member() -> Non
     assert copies.counted(2.0, SITE) == [NODE, SECOND]
 
 
+def test_strangers_that_are_noted_for_one_site_are_no_members_for_another() -> None:
+    copies = watched()
+    strangers = [SiteId(number.to_bytes(32, "big")) for number in range(2 * STRANGERS_MAX)]
+    for site, some in ((SITE, strangers), (OTHER, strangers[::-1]), (SITE, strangers), (OTHER, strangers)):
+        for node in some:
+            copies.stated(1.0, site, node)
+            copies.contact(1.0, node)
+    assert len(copies.of_site(SITE)) == len(copies.of_site(OTHER)) == STRANGERS_MAX
+
+
+def test_nothing_is_kept_of_a_stranger_that_hosts_no_site_of_ours_any_more() -> None:
+    copies = watched()
+    kept = tables(copies)
+    for number in range(10, 20):
+        node = SiteId(number.to_bytes(32, "big"))
+        copies.connected(node)
+        copies.stated(1.0, SITE, node)
+        copies.contact(1.0, node)
+        copies.audited(2.0, node, [SITE], [])
+        copies.unreached(3.0, node)
+        copies.disconnected(4.0, node)
+        copies.unwatch(SITE)
+        copies.audited(5.0, node, [SITE], [])  # it was asked before
+        copies.watch(SITE)
+        copies.statement(6.0, NODE, BOTH, leaving=False)
+    assert tables(copies) == kept
+
+
+def test_nothing_is_kept_of_a_stranger_that_did_not_answer_while_it_was_connected() -> None:
+    copies = watched()
+    kept = tables(copies)
+    copies.connected(SECOND)
+    copies.unreached(1.0, SECOND)
+    assert copies.silent(SECOND)
+    copies.disconnected(2.0, SECOND)
+    assert tables(copies) == kept
+
+
+def tables(copies: Copies) -> dict[str, int]:
+    """How much is in each of its tables."""
+    return {name: len(table) for name, table in vars(copies).items() if isinstance(table, dict | set)}
+
+
 def test_who_cannot_prove_is_no_copy_until_it_proves() -> None:
     copies = watched()
     copies.failed(5.0, SITE, NODE)
