@@ -38,6 +38,9 @@ ENTRIES_MAX = 10_000
 
 LIST_FILE = "list.deny"
 
+TAG_MAX_CHARS = 1000
+"""Of an ETag or a date, which are kept."""
+
 
 class BlocklistError(OperatorError):
     """The source cannot be used as a list: missing, not a file, unreadable, too large, or no line of it is a
@@ -142,10 +145,10 @@ def fetch(each: Subscription) -> Loaded | None:
     """The list at an https address, None when it is what it was (conditional request). Authorities other than those
     of the web are named by SSL_CERT_FILE or SSL_CERT_DIR. BlocklistError."""
     headers = {"Accept": "text/plain, */*;q=0.5", "User-Agent": "fednode"}
-    if each.seen:
-        headers["If-None-Match"] = each.seen
-    if each.modified:
-        headers["If-Modified-Since"] = each.modified
+    if tag := _sendable(each.seen):
+        headers["If-None-Match"] = tag
+    if modified := _sendable(each.modified):
+        headers["If-Modified-Since"] = modified
     try:
         # trust_env would take proxies and passwords from the environment, too.
         tls = httpx.create_ssl_context()
@@ -168,8 +171,13 @@ def _fetch(client: httpx.Client, url: str, headers: dict[str, str]) -> Loaded | 
                 raise BlocklistError(f"{url} answers with status {response.status_code}")
             raw = _body(response, url)
             told = response.headers
-            return _loaded(url, raw, told.get("ETag", ""), told.get("Last-Modified", ""))
+            return _loaded(url, raw, _sendable(told.get("ETag", "")), _sendable(told.get("Last-Modified", "")))
     raise BlocklistError(f"{url} redirects more than {REDIRECTS_MAX} times")
+
+
+def _sendable(value: str) -> str:
+    """What a server said of the state of its list, if it can be sent back; else "", and the list comes whole again."""
+    return value if value.isascii() and value.isprintable() and len(value) <= TAG_MAX_CHARS else ""
 
 
 def _body(response: httpx.Response, url: str) -> bytes:

@@ -246,6 +246,9 @@ class Subscriptions:
             pass  # its state is another one now, and is looked at again
         except OperatorError as error:
             self._note(name, turn, error)
+        except Exception as error:  # sources are strangers': none may end the watch, and the daemon with it
+            log.exception("list %s cannot be looked at", name)
+            self._note(name, turn, BlocklistError(f"a bug in fednode: {type(error).__name__}"))
         return False
 
     def end_sparing(self) -> bool:

@@ -127,6 +127,30 @@ def test_what_hits_many_known_peers_waits_and_is_shown(store: MemoryStore, tmp_p
     assert lists.accept(str(path), None).rule_count == 6
 
 
+@pytest.mark.parametrize("etag", ['"caf\u00e9"', '"' + "x" * 5000 + '"'])
+def test_a_tag_that_cannot_be_sent_back_is_not_kept(
+    lists: Subscriptions, server: ListServer, clock: Clock, etag: str
+) -> None:
+    server.etag = etag
+    assert lists.add(server.url).rule_count == 1
+    server.body = f"/ipns/{SITES[1]}\n".encode()
+    clock.now_s += 2 * FETCH_EVERY_S
+    assert poll(lists)
+    assert server.asked == [None, None]
+    assert blocked(lists) == {SITES[1]}
+
+
+def test_what_nobody_thought_of_does_not_end_the_watch(
+    lists: Subscriptions, server: ListServer, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lists.add(server.url)
+    clock.now_s += 2 * FETCH_EVERY_S
+    monkeypatch.setattr("node.policy.subscriptions.fetch", lambda _each: 1 / 0)
+    assert not poll(lists)
+    assert lists.show()[0].error == "a bug in fednode: ZeroDivisionError"
+    assert blocked(lists) == {SITES[0]}
+
+
 @pytest.mark.parametrize("url", ["http://example.org/x", "ftp://example.org/x", "https:///x", "file:///etc/passwd"])
 def test_addresses_that_are_not_asked(url: str) -> None:
     with pytest.raises(BlocklistError):
