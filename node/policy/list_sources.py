@@ -135,10 +135,14 @@ def _too_large(name: str) -> BlocklistError:
 
 def check_url(url: str) -> None:
     """BlocklistError unless the address is https, or http on this machine."""
-    parts = urlsplit(url)
+    hint = "lists are fetched over https only"
+    try:
+        parts = urlsplit(url)
+    except ValueError as error:
+        raise BlocklistError(f"{url} is no address: {error}", hint=hint) from error
     here = parts.scheme == "http" and parts.hostname in {"127.0.0.1", "::1", "localhost"}
     if not parts.hostname or not (parts.scheme == "https" or here):
-        raise BlocklistError(f"{url} is no https address", hint="lists are fetched over https only")
+        raise BlocklistError(f"{url} is no https address", hint=hint)
 
 
 def fetch(each: Subscription) -> Loaded | None:

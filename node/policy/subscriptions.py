@@ -336,7 +336,8 @@ def _named(source: str, mode: ListMode, name: str, cap_sites: int) -> Subscripti
         try:
             source = str(SiteId.from_text(source))
         except DecodeError:
-            raise BlocklistError(f"{source[:200]} is not an absolute path, an https address or a site id") from None
+            hint = "give an absolute path, an https address or a site id; fednode list show names the lists"
+            raise BlocklistError(f"{source[:200]} is no source of a list", hint=hint) from None
     return Subscription(name or source, source, mode, cap_sites)
 
 

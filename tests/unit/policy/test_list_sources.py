@@ -151,7 +151,9 @@ def test_what_nobody_thought_of_does_not_end_the_watch(
     assert blocked(lists) == {SITES[0]}
 
 
-@pytest.mark.parametrize("url", ["http://example.org/x", "ftp://example.org/x", "https:///x", "file:///etc/passwd"])
+@pytest.mark.parametrize(
+    "url", ["http://example.org/x", "ftp://example.org/x", "https:///x", "file:///etc/passwd", "https://[::1"]
+)
 def test_addresses_that_are_not_asked(url: str) -> None:
     with pytest.raises(BlocklistError):
         check_url(url)
