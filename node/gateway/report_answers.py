@@ -83,8 +83,7 @@ class ReportAnswers:
             if "application/json" in request.headers.get("accept", ""):
                 labels = {name: category.label for name, category in CATEGORIES.items()}
                 return _json(200, {**await self._desk({"terms": True}), "categories": labels})
-            about = parse_qs(request.target.partition("?")[2], max_num_fields=FIELDS_MAX).get("about", [""])[0]
-            return self._page(200, "Report something", [_form({"where": about})])
+            return self._page(200, "Report something", [_form({"where": _about(request)})])
         if not path.startswith(f"{REPORTS_PATH}/"):
             return None
         matched = _TOKEN.fullmatch(path)
@@ -150,6 +149,15 @@ class ReportAnswers:
         return Response(status, headers, pages.page(title, [f"<style>{_STYLE}</style>", *content], self._me))
 
 
+def _about(request: Request) -> str:
+    """What the address of the form names; "" where the address makes no sense."""
+    try:
+        found = parse_qs(request.target.partition("?")[2], max_num_fields=FIELDS_MAX)
+    except ValueError:
+        return ""
+    return found.get("about", [""])[0]
+
+
 def _fields(body: bytes, *, as_json: bool) -> dict[str, str]:
     """BadReport for what is neither a form nor a JSON object of texts."""
     try:
@@ -157,6 +165,7 @@ def _fields(body: bytes, *, as_json: bool) -> dict[str, str]:
             value = json.loads(body)
             if not isinstance(value, dict) or not all(isinstance(text, str) for text in value.values()):
                 raise BadReport("the body must be a JSON object of texts")
+            "".join(text for pair in value.items() for text in pair).encode()  # half characters cannot be passed on
             return value
         found = parse_qs(body.decode(), max_num_fields=FIELDS_MAX, keep_blank_values=True)
         return {name: values[-1].replace("\r\n", "\n") for name, values in found.items()}

@@ -88,6 +88,23 @@ async def test_who_waited_as_long_as_told_may_send_again(
     assert (await post(answers)).status == 201
 
 
+@pytest.mark.parametrize("query", ["a&" * 20, "a=1&" * 20 + "about=x", "about=%ff"])
+async def test_any_address_of_the_form_is_answered(answers: ReportAnswers, query: str) -> None:
+    found = await answers.answer(Request("GET", f"{REPORTS_PATH}?{query}", "node", {}, True), REPORTS_PATH)
+    assert found is not None
+    assert found.status == 200
+
+
+@pytest.mark.parametrize("name", ["why", "where", "proof", "\ud800"])
+async def test_half_characters_are_refused(answers: ReportAnswers, name: str) -> None:
+    body = json.dumps({"where": CID, "category": "spam", "why": "x"} | {name: f"{CID}\ud800"}).encode()
+    request = Request("POST", REPORTS_PATH, "node", {"content-type": "application/json"}, True, body=body, reader="::2")
+    found = await answers.answer(request, REPORTS_PATH)
+    assert found is not None
+    assert found.status == 400
+    assert b"cannot be read" in (found.body if isinstance(found.body, bytes) else b"")
+
+
 async def test_this_machine_may_be_a_proxy_for_many(answers: ReportAnswers) -> None:
     statuses = [(await post(answers, "127.0.0.1")).status for _ in range(REPORTS_MAX + 1)]
     assert statuses == [201] * (REPORTS_MAX + 1)
