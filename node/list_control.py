@@ -43,17 +43,18 @@ class ListControl:
         return [status.as_json() for status in self._lists.show()]
 
     async def add(self, source: str, *, mode: ListMode, name: str, cap_sites: int, quorum: int = 1) -> Json:
-        if "://" not in source and not source.startswith("/"):
-            await self._follow(source)
+        site = read_target(source) if "://" not in source and not source.startswith("/") else None
+        if site is not None and not isinstance(site, SiteId):
+            raise BadRequest(f"{source[:80]} is no site, file or https address")
         where: Path | str = Path(source) if source.startswith("/") else source
         add = partial(self._lists.add, where, mode=mode, name=name, cap_sites=cap_sites, quorum=quorum)
-        return await self._changed(add)
+        added = await self._changed(add)
+        if site is not None:
+            await self._follow(site)
+        return added
 
-    async def _follow(self, source: str) -> None:
+    async def _follow(self, site: SiteId) -> None:
         """The site of a list is hosted like any site that is followed, so that its updates come."""
-        site = read_target(source)
-        if not isinstance(site, SiteId):
-            raise BadRequest(f"{source[:80]} is no site, file or https address")
         await trio.to_thread.run_sync(self._store.follow, site)
         await self._policies.reload()
         self._replicator.follow(site)

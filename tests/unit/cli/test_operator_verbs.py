@@ -114,6 +114,16 @@ def test_policy_rules_shows_own_rules_and_those_of_a_list(fednode: Fednode, site
     assert (unknown.code, "worse is no list of this node" in unknown.err, "hint: " in unknown.err) == (1, True, True)
 
 
+def test_the_site_of_a_list_is_followed_if_it_is_one(fednode: Fednode, sites: list[str], site_dir: Path) -> None:
+    ran = fednode("list", "add", sites[0], "--yes")
+    assert (ran.code, "has no readable list" in ran.err) == (1, True)
+    assert fednode("status", "--json").json["hosting"]["follow"] == []
+    (site_dir / "list.deny").write_text("/ipns/bad.example\n")
+    assert fednode("publish", site_dir, "--key", "one").code == 0
+    assert fednode("list", "add", sites[0], "--yes", "--json").json["rule_count"] == 1
+    assert fednode("status", "--json").json["hosting"]["follow"] == [sites[0]]
+
+
 def test_a_line_that_a_list_has_not_is_said(fednode: Fednode, sites: list[str], tmp_path: Path) -> None:
     listed = tmp_path / "bad.deny"
     line = f"/ipns/{sites[0]} reason:spam"
