@@ -6,6 +6,7 @@ case (16, 32, 36) are read in any case, as the multibase table demands; otherwis
 
 import base64
 from collections.abc import Callable
+from functools import lru_cache
 from typing import NamedTuple
 
 from protocol.errors import Malformed, NotCanonical, OverLimit
@@ -119,6 +120,7 @@ def encode_bare(base: str, raw: bytes) -> str:
     return _BY_NAME[base].encode(raw)
 
 
+@lru_cache(maxsize=4096)
 def encode(base: str, raw: bytes) -> str:
     """Multibase text of `raw` in base16, base32, base36, base58btc or base64url; KeyError for other names."""
     return _BY_NAME[base].prefix + _BY_NAME[base].encode(raw)

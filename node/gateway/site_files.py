@@ -20,7 +20,7 @@ from protocol.file_cursor import FileCursor
 from protocol.limits import REDIRECTS_MAX_BYTES, SITE_HEADERS_MAX_BYTES
 from protocol.redirects import BadRedirects, Redirects, parse_redirects
 from protocol.site_headers import SiteHeaders, parse_site_headers
-from protocol.walk import NotFoundInTree
+from protocol.walk import NotFoundInTree, PathWalk
 
 REDIRECTS = "_redirects"
 HEADERS = "_headers"
@@ -60,8 +60,12 @@ class SiteFiles:
         key = (root, path)
         if key not in self._encoded:
             forms = {}
+            folder = (await self._paths.resolve(root, path[:-1], load)).entry
             for coding, suffix in SUFFIXES.items():
-                found = await self._file(root, (*path[:-1], path[-1] + suffix), load)
+                name = path[-1] + suffix
+                if folder.kind == "directory" and not await _has(folder.cid, name, load):
+                    continue  # as of most files: the way from the root would cost more
+                found = await self._file(root, (*path[:-1], name), load)
                 if found is not None:
                     forms[coding] = found
             self._encoded.put(key, forms)
@@ -92,6 +96,16 @@ class SiteFiles:
         except NotFoundInTree:
             return None
         return found if found.entry.kind == "file" else None
+
+
+async def _has(folder: Cid, name: str, load: LoadBlock) -> bool:
+    walk = PathWalk(folder, (name,))
+    try:
+        while walk.position == 0 and (cid := walk.want()) is not None:
+            walk.feed(await load(cid))
+    except NotFoundInTree:
+        return False
+    return True
 
 
 def _redirects(raw: bytes) -> Redirects | BadRedirects:

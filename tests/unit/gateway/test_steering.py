@@ -6,7 +6,7 @@ import pytest
 
 from protocol.limits import REDIRECTS_MAX_BYTES
 from tests.unit.gateway.nodes import Node, new_key
-from tests.unit.gateway.sites import Tree
+from tests.unit.gateway.sites import Symlink, Tree
 
 RULES = b"""/old /new.html?from=old
 /see/:name /docs/:name 302
@@ -155,6 +155,11 @@ FORMS: Tree = {
     "index.html.gz": b"gzipped",
     "only.css": b"a{}",
     "doc": {"x.js": b"1;", "x.js.zst": b"zstd"},
+    "linked": {"y.js": b"2;", "y.js.br": Symlink("../packed/y.br"), "y.js.gz": Symlink("nowhere")},
+    "packed": {"y.br": b"packed elsewhere"},
+    "short": Symlink("linked"),
+    # Long names make a folder of several shards.
+    "many": {f"{n:0200}.js": b"3;" for n in range(1300)} | {f"{7:0200}.js.gz": b"in a shard"},
 }
 
 
@@ -169,6 +174,10 @@ FORMS: Tree = {
         ("/index.html", "identity", None, b"plain" * 10),
         ("/index.html", "br;q=nonsense", None, b"plain" * 10),
         ("/doc/x.js", "ZSTD", "zstd", b"zstd"),
+        ("/linked/y.js", "br", "br", b"packed elsewhere"),
+        ("/short/y.js", "br", "br", b"packed elsewhere"),
+        ("/linked/y.js", "gzip", None, b"2;"),
+        (f"/many/{7:0200}.js", "gzip", "gzip", b"in a shard"),
     ],
 )
 async def test_precompressed_forms(node: Node, path: str, accepts: str, coding: str | None, body: bytes) -> None:
