@@ -54,10 +54,18 @@ def find_file(path: Path | None, env: Mapping[str, str]) -> Path | None:
     """The file to read: a named one must exist; else the first there is of the user's and the system's."""
     named = path or (Path(env["FEDNODE_CONFIG"]) if env.get("FEDNODE_CONFIG") else None)
     if named is not None:
-        if not named.is_file():
+        if not _is_file(named):
             raise ConfigError(f"no configuration file at {named}", hint=f"fednode init --config {named} writes one")
         return named
-    return next((candidate for candidate in (user_file(env), SYSTEM_FILE) if candidate.is_file()), None)
+    return next((candidate for candidate in (user_file(env), SYSTEM_FILE) if _is_file(candidate)), None)
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError as error:
+        hint = "set HOME to that of the user who runs this, or name a file with --config"
+        raise ConfigError(f"cannot read {path}: {error.strerror}", hint=hint) from error
 
 
 def load(

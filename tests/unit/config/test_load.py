@@ -141,6 +141,15 @@ def test_files_are_looked_for_in_order(tmp_path: Path) -> None:
     assert find_file(users, variables | {"FEDNODE_CONFIG": str(named)}) == users
 
 
+def test_a_place_that_cannot_be_looked_at_is_named(tmp_path: Path) -> None:
+    """As /root/.config, when a command is run as another user with the HOME of root."""
+    place = tmp_path / ("x" * 300)
+    for variables in (env(tmp_path, XDG_CONFIG_HOME=str(place)), env(tmp_path, FEDNODE_CONFIG=str(place))):
+        with pytest.raises(ConfigError, match="cannot read") as caught:
+            find_file(None, variables)
+        assert "HOME" in str(caught.value.hint)
+
+
 def test_a_named_file_must_exist(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no configuration file"):
         load(tmp_path / "missing.toml", env=env(tmp_path))

@@ -149,6 +149,8 @@ async def test_headers_do_not_loosen_the_sandbox_or_the_nodes_pages(node: Node) 
     assert "x-frame-options" not in (await node.get(site, "/")).headers
 
 
+# Long names make a folder of several shards.
+MANY: Tree = {**{f"{n:0200}.js": b"3;" for n in range(1300)}, f"{7:0200}.js.gz": b"in a shard"}
 FORMS: Tree = {
     "index.html": b"plain" * 10,
     "index.html.br": b"brotli",
@@ -158,8 +160,7 @@ FORMS: Tree = {
     "linked": {"y.js": b"2;", "y.js.br": Symlink("../packed/y.br"), "y.js.gz": Symlink("nowhere")},
     "packed": {"y.br": b"packed elsewhere"},
     "short": Symlink("linked"),
-    # Long names make a folder of several shards.
-    "many": {f"{n:0200}.js": b"3;" for n in range(1300)} | {f"{7:0200}.js.gz": b"in a shard"},
+    "many": MANY,
 }
 
 
