@@ -39,13 +39,17 @@ class Successor:
         self._path = run_dir / FOLDER / str(os.getpid())
         self._listeners = listeners
         self._retire = retire
+        self._is_retired = False
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Answers new daemons until cancelled. SocketPathError when it cannot listen."""
+        """Answers new daemons until one has taken over. SocketPathError when it cannot listen.
+
+        After that nobody finds the worker any more: it has nothing to hand over, and ends by itself.
+        """
         with listening_unix_socket(self._path) as listener:
             task_status.started()
             accepting = trio.socket.from_stdlib_socket(listener)
-            while True:
+            while not self._is_retired:
                 daemon, _ = await accepting.accept()
                 with daemon, contextlib.suppress(OSError), trio.move_on_after(PATIENCE_S):
                     await self._hand_over(daemon)
@@ -54,6 +58,7 @@ class Successor:
         rights = struct.pack(f"{len(self._listeners)}i", *(listener.fileno() for listener in self._listeners))
         await daemon.sendmsg([GREETING], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)])
         if await daemon.recv(len(RETIRE)) == RETIRE:
+            self._is_retired = True
             await self._retire().wait()
 
     async def serve_alone(self, seconds: float) -> None:
@@ -61,7 +66,7 @@ class Successor:
         with trio.move_on_after(seconds):
             while True:
                 await trio.sleep(LOOK_EVERY_S)
-                if not self._path.is_socket():
+                if not self._is_retired and not self._path.is_socket():
                     return
 
 

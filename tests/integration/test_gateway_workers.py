@@ -302,7 +302,7 @@ from node.gateway.limits import Limits
 from tests.integration.test_gateway_workers import running_gateway
 
 async def main():
-    limits = Limits(alone_s=float(sys.argv[2]))
+    limits = Limits(alone_s=float(sys.argv[2]), retire_answers_s=120.0)  # a busy machine starts a daemon in many seconds
     async with running_gateway(Path(sys.argv[1]), limits=limits, listen=(sys.argv[3],)) as gateway:
         print(gateway.pids[0], gateway.port, flush=True)
         await trio.sleep_forever()
@@ -378,6 +378,35 @@ async def test_readers_notice_nothing_when_the_daemon_is_killed_and_started_agai
             await until(lambda: seen.good > at_end + 50)
             nursery.cancel_scope.cancel()
     assert seen.bad == []
+
+
+async def test_an_answer_on_its_way_outlasts_two_restarts_in_a_row(tmp_path: Path) -> None:
+    key = new_key()
+    publish_into(tmp_path, key, {"big.bin": b"".join(bytes([n]) * MIB for n in range(64))})
+    got = 0
+
+    async def read_slowly(port: int, haste: trio.Event) -> None:
+        nonlocal got
+        client = await connect(port)
+        with client.sock:
+            await client.send(f"GET /big.bin HTTP/1.1\r\nHost: {SiteId.of(key)}.ipns.localhost\r\n\r\n".encode())
+            while got < 64 * MIB and (data := await client.sock.recv(64 * 1024)):
+                got += len(data)
+                if not haste.is_set():
+                    await trio.sleep(0.1)
+
+    async with daemon(tmp_path) as first, trio.open_nursery() as nursery:
+        third_is_up = trio.Event()
+        nursery.start_soon(read_slowly, first.port, third_is_up)
+        await until(lambda: got > 0)
+        first.kill()
+        listen = f"127.0.0.1:{first.port}"
+        async with daemon(tmp_path, listen=listen) as second:
+            second.kill()
+            async with daemon(tmp_path, listen=listen):
+                third_is_up.set()
+                await until(lambda: not is_alive(first.worker))
+    assert got >= 64 * MIB
 
 
 async def test_a_new_daemon_at_another_address_ends_the_old_workers_first(tmp_path: Path) -> None:
