@@ -90,9 +90,8 @@ class Dht:
         """Keep the routing table alive until cancelled."""
         while True:
             with trio.move_on_after(_REFRESH_S):
-                await self._new_peers.wait()
-                self._new_peers = trio.Event()
-                await self._try_new()
+                while not await self._try_new():
+                    pass
                 await trio.sleep(_SETTLE_S)
             self._records.expire(time.time())
             self._values.expire(time.time())
@@ -111,22 +110,28 @@ class Dht:
             del self._untried[next(iter(self._untried))]
         self._new_peers.set()
 
-    async def _try_new(self) -> None:
-        """Takes those in that answer while they are connected.
+    async def _try_new(self) -> bool:
+        """Waits for peers that say that they take part, and takes those in that answer while they are connected.
 
         Who is in the table is dialled. Taken in for its word alone, anybody could have the addresses of others dialled.
+        True when it is time to ask around: somebody was new, or few are known. Who comes again and again costs no walk.
         """
+        await self._new_peers.wait()
+        self._new_peers = trio.Event()
+        is_new = False
         peers, self._untried = list(self._untried), {}
         request = _message(Message.FIND_NODE, peer_id_bytes(self._host.local_peer))
 
         async def try_one(peer: PeerId) -> None:
+            nonlocal is_new
             if await self._ask(peer, request, dial=False) is not None:
-                self._table.add(peer)
+                is_new |= self._table.add(peer)
 
         with trio.move_on_after(_TRY_S):
             async with trio.open_nursery() as nursery:
                 for peer in peers:
                     nursery.start_soon(try_one, peer)
+        return is_new or len(self._table) < NEAREST
 
     @property
     def size(self) -> int:
