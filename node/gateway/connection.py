@@ -219,7 +219,8 @@ class Connection:
         finally:
             if not self._unsent:
                 self._end_answer()
-        self._on_phase(self, Phase.IDLE)
+        self._phase = Phase.SEND if self._unsent else Phase.IDLE
+        self._on_phase(self, self._phase)
         self._idle_until_s = self._asked_s + self._limits.idle_s
         return True
 
