@@ -302,7 +302,8 @@ from node.gateway.limits import Limits
 from tests.integration.test_gateway_workers import running_gateway
 
 async def main():
-    limits = Limits(alone_s=float(sys.argv[2]), retire_answers_s=120.0)  # a busy machine starts a daemon in many seconds
+    # A busy machine takes many seconds to start a daemon.
+    limits = Limits(alone_s=float(sys.argv[2]), retire_answers_s=120.0)
     async with running_gateway(Path(sys.argv[1]), limits=limits, listen=(sys.argv[3],)) as gateway:
         print(gateway.pids[0], gateway.port, flush=True)
         await trio.sleep_forever()
