@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from cli.common import echo_json, json_option
+from cli.daemon import whole_site
 from cli.errors import CommandError
 
 if TYPE_CHECKING:
@@ -38,8 +39,9 @@ def command(site: str, text: str, node: str, key: str | None, contact: str, as_j
     from cli.keys import choose_key, open_key
     from protocol.site_id import SiteId
 
+    wanted = whole_site(site)
     private_key = open_key(choose_key(key, may_create=False))
-    if SiteId.of(private_key) != SiteId.from_text(site):
+    if SiteId.of(private_key) != wanted:
         raise CommandError("this is not the key of the site", hint="name the right one with --key")
     number = trio.run(_appeal, node, private_key, text, contact)
     if as_json:

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cli.common import load_config
-from cli.errors import CommandError, NoDaemon
+from cli.errors import CommandError, NoDaemon, WrongUsage
 from protocol.errors import DecodeError
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
     from node.admin.client import AdminClient
+    from protocol.site_id import SiteId
 
 PREFIX_MIN_CHARS = 3
 COMPLETION_DEADLINE_S = 1.0
@@ -60,6 +61,17 @@ def find_site(client: AdminClient, text: str) -> str:
     if len(found) > 1:
         raise CommandError(f"{len(found)} sites begin with {text!r}", hint="give more of it: " + ", ".join(found[:3]))
     return str(found[0])
+
+
+def whole_site(text: str) -> SiteId:
+    """A site id for a node elsewhere, which completes nothing. WrongUsage."""
+    from protocol.site_id import SiteId
+
+    try:
+        return SiteId.from_text(text)
+    except DecodeError as error:
+        hint = "give the whole id, k51…; fednode sites and fednode key list show them"
+        raise WrongUsage(f"{text[:80]!r} is no site id: {error}", hint=hint) from error
 
 
 def find_target(client: AdminClient, text: str) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from cli.common import config_options, echo_json, json_option
-from cli.daemon import SITE, daemon, find_site
+from cli.daemon import SITE, daemon, find_site, whole_site
 from cli.errors import WrongUsage
 
 if TYPE_CHECKING:
@@ -56,9 +56,8 @@ def _remote(node: str, site: str) -> list[SignedNotice]:
     import trio
 
     from cli.publishing.notices import ask_notices
-    from protocol.site_id import SiteId
 
-    _, found = trio.run(ask_notices, node, SiteId.from_text(site))
+    _, found = trio.run(ask_notices, node, whole_site(site))
     return found
 
 

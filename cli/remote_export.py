@@ -7,6 +7,7 @@ from pathlib import Path
 
 import trio
 
+from cli.daemon import whole_site
 from cli.errors import CommandError
 from cli.keys import choose_key, open_key
 from cli.progress import bars
@@ -22,8 +23,9 @@ def export_from(
     """Writes the bundle to `output`, or stdout for None; the release, and the size of the file. CommandError."""
     if output is not None and output.exists() and not force:
         raise CommandError(f"{output} is there already", hint="choose another name, or give --force to replace it")
+    wanted = whole_site(site)
     private_key = open_key(choose_key(key, may_create=False))
-    if SiteId.of(private_key) != SiteId.from_text(site):
+    if SiteId.of(private_key) != wanted:
         raise CommandError("this is not the key of the site", hint="name the right one with --key")
     with bars() as progress:
         if output is None:

@@ -176,6 +176,15 @@ def test_a_beginning_of_a_site_id_will_do_if_it_fits_one(fednode: Fednode, sites
     assert fednode("show", sites[0][:2]).code == 1
 
 
+@pytest.mark.parametrize("verb", [["notices"], ["appeal", "why"], ["export", "-o", "x.car"]])
+def test_for_another_node_a_site_id_is_whole(fednode: Fednode, home: Path, verb: list[str]) -> None:
+    name, *more = verb
+    ran = fednode(name, "k51qzi5", *more, "--from" if name == "export" else "--to", NOBODY)
+    assert ran.code == 2
+    assert "'k51qzi5' is no site id" in ran.err
+    assert "hint: give the whole id" in ran.err
+
+
 @pytest.mark.parametrize("verb", [["block"], ["allow"], ["unblock"], ["policy", "explain"]])
 def test_a_target_that_makes_no_sense_is_wrong_usage(fednode: Fednode, daemon: SmallDaemon, verb: list[str]) -> None:
     ran = fednode(*verb, "/p2p/nobody", "--json")
