@@ -130,7 +130,7 @@ class NoticeOffice:
         async with self._lock:
             measures = await trio.to_thread.run_sync(self._dated, wanted, now, drop, self._policies.gate.policy)
             if any(each.until_s is not None and each.until_s <= each.effective_s for each in measures):
-                raise EndsTooSoon("the rule would end before it takes effect", hint="refuse --now, or for longer")
+                raise EndsTooSoon("the rule would end before it takes effect", hint="block it for longer, or --now")
             await trio.to_thread.run_sync(self.book.put, measures)
             now_s = self._now_s()
             entries = await self._put_in_force()
