@@ -115,12 +115,15 @@ class Names:
         return True
 
     async def take(self, name: bytes, record: IpnsRecord) -> None:
-        """Keeps a verified record for a while, unless a better one is known. NameNotFound for a site of this node,
-        whose record its releases bring."""
+        """Keeps a verified record for a while, unless it or a better one is known: its time does not begin anew, since
+        who brings it again may hide a newer one. NameNotFound for a site of this node, whose record its releases bring.
+        """
         if await trio.to_thread.run_sync(self._own, name) is not None:
             raise NameNotFound("the site is hosted here, and its releases bring its records")
         self._absent.pop(name, None)
-        await trio.to_thread.run_sync(self._store.save_name, name, record.raw)
+        row = await trio.to_thread.run_sync(self._store.name, name)
+        if row is None or IpnsRecord.decode(row.record).order < record.order:
+            await trio.to_thread.run_sync(self._store.save_name, name, record.raw)
 
     def _own(self, name: bytes) -> IpnsRecord | None:
         """Of a site that is hosted here."""

@@ -58,6 +58,23 @@ async def test_what_is_not_taken() -> None:
         assert await here.other.find_ipns(name.multihash, deadline_s=5) is None
 
 
+async def test_a_record_that_is_brought_again_is_no_fresher() -> None:
+    name = Name()
+    async with bed() as here:
+        here.store._clock = lambda: here.now_s
+        desk = desk_of(here)
+        await desk.put_name(name.multihash, name.record(ttl_s=300))
+        known = here.store.name(name.multihash)
+        assert known is not None
+        newer = name.record("/ipfs/bafkqaaa", seq=2)
+        await here.other.put_ipns(name.multihash, newer)
+        for _ in range(4):  # by somebody who does not want the newer one to be seen
+            here.now_s += 200
+            await desk.put_name(name.multihash, known.record)
+        assert here.store.name(name.multihash) == known
+        assert (await here.names.record(name.multihash)).raw == newer
+
+
 async def test_a_name_that_is_read_is_looked_for() -> None:
     name = Name()
     async with bed() as here:
