@@ -97,10 +97,18 @@ class DecisionLog:
 
     def remark(self, remarks: Mapping[str, Remark]) -> None:
         """By target, what `settle` is to write with the rules that will be made now. On disk when it returns: were the
-        process to die before the rules are logged, what is secret must not be logged in the open at the next start."""
-        rows = [(target, remark.note, remark.withheld) for target, remark in remarks.items()]
-        with self._lock, self._transaction() as database:
-            database.executemany("INSERT OR REPLACE INTO remarks VALUES (?, ?, ?)", rows)
+        process to die before the rules are logged, what is secret must not be logged in the open at the next start.
+        An empty one takes the place of one that is left of a rule which changed nothing."""
+        with self._lock:
+            left = self._remarks()
+            rows = [
+                (target, remark.note, remark.withheld)
+                for target, remark in remarks.items()
+                if remark != left.get(target, NO_REMARK)
+            ]
+            if rows:
+                with self._transaction() as database:
+                    database.executemany("INSERT OR REPLACE INTO remarks VALUES (?, ?, ?)", rows)
 
     def settle(self, rules: Iterable[RuleRow], lists: Iterable[ListState], follows: Iterable[SiteId]) -> list[int]:
         """Writes what has changed since the last call, or since the last run."""

@@ -212,9 +212,8 @@ class NoticeOffice:
         due = [each for each in measures if not each.in_force and each.effective_s <= now_s]
         if not due:
             return []
-        remarks = {each.target: Remark(each.note, each.secret) for each in due if each.note or each.secret}
-        if remarks:
-            await trio.to_thread.run_sync(self._decisions.remark, remarks)
+        remarks = {each.target: Remark(each.note, each.secret) for each in due}
+        await trio.to_thread.run_sync(self._decisions.remark, remarks)
         await trio.to_thread.run_sync(self._store.add_rules, [each.row() for each in due])
         entries = await self._policies.reload()
         await trio.to_thread.run_sync(self.book.put, [replace(each, in_force=True) for each in due])

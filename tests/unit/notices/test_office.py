@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -86,7 +87,6 @@ async def test_a_measure_comes_due_by_itself(tmp_path: Path, restart: bool) -> N
 
 
 def test_notices_are_kept_within_bounds(tmp_path: Path) -> None:
-    from dataclasses import replace
 
     from node.notices.book import KEPT_PER_SITE, Cause
     from protocol.notice import sign_notice
@@ -102,3 +102,20 @@ def test_notices_are_kept_within_bounds(tmp_path: Path) -> None:
     assert kept == list(range(29, 29 - KEPT_PER_SITE, -1))
     assert (tmp_path / "notices.db").stat().st_mode & 0o777 == 0o600
     book.close()
+
+
+async def test_the_note_of_a_rule_that_changed_nothing_is_not_that_of_a_later_one(tmp_path: Path) -> None:
+    world = World(tmp_path, Terms())
+    target = measure().target
+    await world.office.refuse([measure()], now=True)
+    await world.office.refuse([replace(measure(), note="mine", secret=True)], now=True)  # the log has it already
+    await world.office.take_back(target)
+    await world.office.refuse([replace(measure(), reason="malware")], now=True)
+    entries = world.log.reader.entries(0, world.log.reader.size())
+    assert [(each.entry.act, each.withheld) for each in entries] == [
+        ("rule-added", False),
+        ("rule-removed", False),
+        ("rule-added", False),
+    ]
+    assert [world.log.note_of(number) for number in range(3)] == ["", "", ""]
+    world.close()
