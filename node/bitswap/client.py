@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 
 import trio
 
@@ -119,11 +119,20 @@ class Fetch:
             self.received_blocks += len(came)
             self.received_bytes += sum(len(data) for _, data in came)
             self._context.network.note_useful(peer)
-            with suppress(trio.BrokenResourceError):  # the fetch has ended
-                async with self._delivering:
-                    await self._sender.send(came)
+            await self._deliver(came)
             self._wants.delay(trio.current_time() - now_s)
         return strange
+
+    async def _deliver(self, came: Blocks) -> None:
+        try:
+            async with self._delivering:
+                await self._sender.send(came)
+        except trio.BrokenResourceError:
+            return  # the fetch has ended
+        except trio.Cancelled:  # only the stream on which they came has
+            self._wants.add(cid for cid, _ in came)
+            self._wake()
+            raise
 
     def close(self) -> None:
         """Nobody waits for blocks any more."""

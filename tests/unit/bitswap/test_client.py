@@ -13,6 +13,7 @@ import trio
 from node.bitswap.client import FETCHES_MAX, TooManyFetches
 from node.bitswap.server import BitswapServer
 from node.bitswap.tree_fetch import NotProvided, Progress, fetch_tree
+from node.bitswap.wants import WANTED_MAX
 from node.net.memory import Air, open_memory_network
 from node.net.port import NetSettings, Network, Stream
 from node.policy.model import Hosting, Rule
@@ -30,7 +31,7 @@ FILES = {f"{number}.bin": os.urandom(3000) for number in range(120)} | {"large.b
 @pytest.fixture
 def patient_clock(autojump_clock: trio.testing.MockClock) -> trio.testing.MockClock:
     """Jumps only when threads have nothing to do either."""
-    autojump_clock.autojump_threshold = 0.01
+    autojump_clock.autojump_threshold = 0.1
     return autojump_clock
 
 
@@ -135,6 +136,7 @@ async def test_a_fetch_goes_on_where_the_last_one_ended() -> None:
 
 
 async def test_nobody_has_it(patient_clock: trio.testing.MockClock) -> None:
+    patient_clock.autojump_threshold = 0.01  # what is cut short is not there either
     site = TreeSite(FILES)
     async with peers(2) as (_, (other, guest)):
         with pytest.raises(NotProvided, match="the tree"):
@@ -224,3 +226,16 @@ async def test_fetches_are_bounded() -> None:
             await peer.fetch(Cid.of(RAW, b"one more"))
         nursery.cancel_scope.cancel()
     assert peer.server.client.fetches == 0
+
+
+async def test_blocks_whose_stream_ends_before_they_are_taken_are_asked_for_again() -> None:
+    site = TreeSite({"index.html": b"hello"})
+    root = root_of(site)
+    async with peers(2) as (_, (reader, other)):
+        peer = other.node.network.local_peer
+        async with reader.server.client.fetch(root) as fetch:
+            fetch.add_peer(peer)
+            fetch.want([root])
+            with trio.move_on_after(0.05):
+                await fetch.take(peer, Message(blocks=((root, site.blocks[root]),)))
+            assert fetch.room == WANTED_MAX - 1
