@@ -27,7 +27,7 @@ class Metric:
 METRICS: tuple[Metric, ...] = (
     Metric("fednode_info", "gauge", "Always 1; the version is in its label."),
     Metric("fednode_uptime_seconds", "gauge", "Since the daemon started."),
-    Metric("fednode_sites", "gauge", "Sites by state: hosted, fetching, ended, blocked."),
+    Metric("fednode_sites", "gauge", "Sites by state: hosted, fetching, ended, blocked, no_room."),
     Metric("fednode_store_bytes", "gauge", "Disk space by kind: used and reserved count against the quota."),
     Metric("fednode_store_quota_bytes", "gauge", "The bounds of it: for sites, and for the cache."),
     Metric("fednode_store_blocks", "gauge", "Blocks on disk."),

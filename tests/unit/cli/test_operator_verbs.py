@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from protocol.site_id import SiteId
 from tests.unit.cli.conftest import Fednode
 from tests.unit.cli.small_daemon import SmallDaemon
 
+MONITORING = Path(__file__).parents[3] / "docs/operators/monitoring.md"
 NOBODY = "/ip4/127.0.0.1/tcp/1/p2p/12D3KooWDVgXx4zcLZT6vhXA8m3LVYSum33U5XKfRo65pWHgqJTN"
 
 
@@ -32,6 +34,12 @@ def sites(fednode: Fednode, daemon: SmallDaemon, site_dir: Path) -> list[str]:
 def common_prefix(sites: list[str]) -> str:
     first, second = sites
     return first[: next(index for index, (a, b) in enumerate(zip(first, second, strict=True)) if a != b)]
+
+
+def test_each_state_of_sites_that_metrics_count_is_documented(fednode: Fednode, daemon: SmallDaemon) -> None:
+    states = re.findall(r'^fednode_sites\{state="(\w+)"\}', fednode("metrics").out, re.MULTILINE)
+    (row,) = re.findall(r"^\| `fednode_sites` \| [^|]*", MONITORING.read_text("utf-8"), re.MULTILINE)
+    assert re.findall(r"`(\w+)`", row) == ["fednode_sites", "state", *states]
 
 
 def test_status(fednode: Fednode, sites: list[str]) -> None:
