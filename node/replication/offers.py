@@ -11,6 +11,8 @@ from protocol.release import SignedRelease
 
 # Of one site: hosts that differ by more releases are hopelessly behind.
 RELEASES_MAX = 4
+# Of one release: those that said so last. More than are asked by one look for hosts.
+HOSTS_MAX = 64
 # How long a release is passed over of which a reader lacked a part, before it is tried again.
 PASSED_OVER_S = 30.0
 
@@ -26,7 +28,8 @@ class Offers:
     looked_widely_at_s: float = float("-inf")
     sought_seq: int = 0
     lock: trio.Lock = field(default_factory=trio.Lock)
-    _by_release: list[tuple[SignedRelease, list[PeerId]]] = field(default_factory=list)
+    _by_release: list[tuple[SignedRelease, dict[PeerId, float]]] = field(default_factory=list)
+    """With its hosts, and when the look before the one at which they said so had ended."""
     _passed_over: dict[int, float] = field(default_factory=dict)
 
     @property
@@ -51,19 +54,22 @@ class Offers:
         self._passed_over = {each: until_s for each, until_s in self._passed_over.items() if each in known}
 
     def hosts_of(self, release: SignedRelease) -> list[PeerId]:
-        """Who offered it."""
-        return next((list(hosts) for signed, hosts in self._by_release if signed == release), [])
+        """Who offered it: those of the last look come first, and of one look those that answered first."""
+        hosts = next((hosts for signed, hosts in self._by_release if signed == release), {})
+        return sorted(hosts, key=hosts.__getitem__, reverse=True)
 
     def take(self, peer: PeerId, offered: SignedRelease) -> None:
         """A host's answer. Of two releases of one number only the one of higher rank counts (release.md, 5)."""
         for signed, hosts in self._by_release:
             if signed == offered:
-                if peer not in hosts:
-                    hosts.append(peer)
+                hosts.pop(peer, None)
+                hosts[peer] = self.looked_at_s
+                if len(hosts) > HOSTS_MAX:
+                    del hosts[next(iter(hosts))]
                 return
             if signed.contradicts(offered) and signed.rank > offered.rank:
                 return
         rest = [each for each in self._by_release if not each[0].contradicts(offered)]
-        rest.append((offered, [peer]))
+        rest.append((offered, {peer: self.looked_at_s}))
         rest.sort(key=lambda each: each[0].rank, reverse=True)
         self._by_release = rest[:RELEASES_MAX]

@@ -99,7 +99,13 @@ class OnDemand:
         def look() -> None:
             reading.settle(exhausted=sources.exhausted)
             if reading.idle:
+                end()
                 scope.cancel()
+
+        def end() -> None:
+            """Before others have time to come, for whom it would bring nothing any more."""
+            if self._readings.get(signed.cid) is reading:
+                del self._readings[signed.cid]
 
         sources = Sources(self._context, reading, signed, lambda: hosts, patience_s=PATIENCE_S, look=look)
         try:
@@ -108,7 +114,7 @@ class OnDemand:
         except PeerError as error:
             log.info("nobody is left to read %s from: %s", signed.site, error)
         finally:
-            del self._readings[signed.cid]
+            end()
             reading.give_up()
 
     async def identity(self) -> Identity:

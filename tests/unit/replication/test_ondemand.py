@@ -11,7 +11,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from node.core.inputs import HeadSeen
 from node.gateway.backend import Unavailable
-from node.replication.offers import PASSED_OVER_S, RELEASES_MAX, Offers
+from node.net.memory_stream import MemoryStream
+from node.replication import reading
+from node.replication.offers import HOSTS_MAX, PASSED_OVER_S, RELEASES_MAX, Offers
 from node.replication.ondemand import OnDemand
 from tests.unit.replication.hosts import Host
 from tests.unit.replication.kit import DEADLINE_S, MemoryNode, TreeSite, connect, ring
@@ -68,6 +70,44 @@ async def test_a_head_that_nobody_gives_is_not_sought_for_each_reader() -> None:
         for _ in range(3):
             assert await on_demand.resolve(site) == old.signed
         assert host.asked <= asked + 2, "one for the reader, and the core may look itself"
+
+
+async def test_who_comes_while_a_reading_ends_gets_another_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    site = release(1)
+    first, second = site.blocks
+    close, closing, may_close = MemoryStream.aclose, trio.Event(), trio.Event()
+
+    async def close_slowly(stream: MemoryStream) -> None:
+        closing.set()
+        with trio.CancelScope(shield=True):
+            await may_close.wait()
+        await close(stream)
+
+    async with reader_of(Host(site)) as (reader, on_demand):
+        await on_demand.fetch_block(site.signed.site, first)
+        monkeypatch.setattr(reading, "IDLE_S", 0.0)
+        monkeypatch.setattr(MemoryStream, "aclose", close_slowly)
+        await closing.wait()
+        monkeypatch.setattr(reading, "IDLE_S", DEADLINE_S)
+        try:
+            await on_demand.fetch_block(site.signed.site, second)
+        finally:
+            may_close.set()
+        assert reader.store.get_block(second) == site.blocks[second]
+
+
+def test_of_a_release_no_more_hosts_are_remembered_than_are_asked() -> None:
+    offers, signed = Offers(), release(1).signed
+    for number in range(3 * HOSTS_MAX):
+        offers.take(str(number), signed)
+    offers.looked_at_s = 1.0
+    offers.take("new", signed)
+    offers.take(str(3 * HOSTS_MAX - 1), signed)
+    found = offers.hosts_of(signed)
+    assert len(found) == len(set(found)) == HOSTS_MAX
+    assert found[:3] == ["new", str(3 * HOSTS_MAX - 1), str(2 * HOSTS_MAX + 1)], (
+        "the last look first, each in its order"
+    )
 
 
 def test_what_is_passed_over_and_for_how_long() -> None:
