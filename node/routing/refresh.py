@@ -6,6 +6,7 @@ import logging
 import random
 import time
 from collections.abc import Callable
+from itertools import islice
 
 import trio
 
@@ -50,16 +51,20 @@ class NameRefresh:
 
     async def refresh_due(self) -> None:
         """Those that are longest due, up to AT_A_TIME."""
-        rows = await self._context.in_store(lambda: self._context.store.names(kept_only=True))
+        due = await self._context.in_store(self._due)
+        async with trio.open_nursery() as nursery:
+            for name in islice(filter(self._may_look_for, due), AT_A_TIME):
+                nursery.start_soon(self._refresh, name)
+
+    def _due(self) -> list[bytes]:
+        """The longest due first. In a thread: 20,000 records take most of a second to read."""
+        rows = self._context.store.names(kept_only=True)
         kept = {row.name for row in rows}
         self._not_before = {name: at_s for name, at_s in self._not_before.items() if name in kept}
         self._shares = {row.name: self._shares.get(row.name) or random.uniform(*JITTER) for row in rows}  # noqa: S311
         now_s = self._now_s()
-        due = sorted((self._due_s(row), row.name) for row in rows if self._may_look_for(row.name))
-        async with trio.open_nursery() as nursery:
-            for due_s, name in due[:AT_A_TIME]:
-                if due_s <= now_s:
-                    nursery.start_soon(self._refresh, name)
+        ranked = sorted((self._due_s(row), row.name) for row in rows)
+        return [name for due_s, name in ranked if due_s <= now_s]
 
     def _due_s(self, row: NameRow) -> float:
         record = IpnsRecord.decode(row.record)

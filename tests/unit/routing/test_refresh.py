@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import pytest
+import trio
 
 from node.policy.decide import Policy
 from node.policy.model import Hosting, Rule
 from node.replication.driver import Replicator
 from node.replication.gate import Gate
 from node.routing import refresh
+from node.routing.names import fresh_for_s
 from node.routing.refresh import AGAIN_S, AT_A_TIME, VAIN_S, NameRefresh
 from protocol.denylist import NamePath
 from protocol.ipns import IpnsRecord
@@ -52,6 +54,27 @@ async def test_a_name_is_looked_for_when_it_is_due(ttl_s: int, valid_s: int, not
         await again.refresh_due()
         assert (sequence(here, kept), sequence(here, seen)) == (2, 1)
         assert [row.name for row in here.store.names(kept_only=True)] == [kept.multihash]
+
+
+async def test_many_names_do_not_hold_the_loop_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    on_the_loop = 0
+
+    def counted(record: IpnsRecord, now_s: float) -> int:
+        nonlocal on_the_loop
+        on_the_loop += trio.lowlevel.in_trio_run()
+        return fresh_for_s(record, now_s)
+
+    monkeypatch.setattr(refresh, "fresh_for_s", counted)
+    names = [Name() for _ in range(3 * AT_A_TIME)]
+    async with bed() as here:
+        for name in names:
+            here.store.save_name(name.multihash, name.record(), kept=True)
+            await here.other.put_ipns(name.multihash, name.record(seq=2))
+        here.now_s += HOUR_S
+        refused = [Rule(NamePath(each.site, "", False), "refuse", "policy", "no", 1) for each in names[: 2 * AT_A_TIME]]
+        await refresh_of(here, *refused).refresh_due()
+        assert [sequence(here, each) for each in names] == [1] * 2 * AT_A_TIME + [2] * AT_A_TIME
+        assert on_the_loop == 0
 
 
 async def test_what_is_not_found_is_tried_again_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
