@@ -289,7 +289,8 @@ class FederationCore:
         state = self._sites.setdefault(signed.site, SiteState())
         if signed.release.ended:
             return [effect for effect in self._on_end(state, signed) if not isinstance(effect, fx.EndSite)]
-        if state.held is not None and state.held.rank > signed.rank:
+        has_ended = state.head is not None and state.head.release.ended
+        if has_ended or (state.held is not None and state.held.rank > signed.rank):
             return []  # overtaken: the news of a later one came first
         # A publisher may have handed it in while a fetch was under way.
         found = self._stop_fetch(state, signed.site)

@@ -259,6 +259,18 @@ def test_an_end_is_kept_and_passed_on_and_nothing_follows_it(publisher: Publishe
     assert fetches(machine.feed(ins.HeadSeen("a", later))) == []
 
 
+def test_a_release_that_was_stored_while_its_site_ended_is_not_held(publisher: Publisher) -> None:
+    machine = Machine("a")
+    first, second, end = publisher.publish(), publisher.publish(), publisher.publish(ended=True)
+    machine.hold(first)
+    machine.feed(ins.HeadSeen("a", end))
+    assert machine.feed(ins.Stored(second)) == []
+    state = machine.core.state_of(first.site)
+    assert state is not None
+    assert (state.held, state.head) == (None, end)
+    assert machine.core.keeping.sites() == []
+
+
 def test_the_end_of_an_unknown_site_is_nobodys_business(publisher: Publisher) -> None:
     machine = Machine("a")
     assert machine.feed(ins.HeadSeen("a", publisher.publish(ended=True))) == []
