@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 from protocol.errors import DecodeError
@@ -33,6 +34,8 @@ def save(path: Path, statements: Iterable[SignedStatement]) -> None:
         fresh.replace(path)
     except OSError as error:
         log.warning("cannot write %s: %s", path, error)
+        with suppress(OSError):  # on a full disk, give back what was written
+            fresh.unlink()
 
 
 def load(path: Path) -> list[SignedStatement]:
