@@ -21,7 +21,7 @@ from node.net.port import Network
 from node.notices.book import Measure
 from node.notices.office import NoticeOffice
 from node.policy.list_weighing import CAP_SITES
-from node.policy.model import PeerTarget
+from node.policy.model import CidPath, PeerTarget, Target
 from node.policy.rules import read_target, target_text
 from node.policy.subscriptions import Subscriptions
 from node.policy_loader import PolicyLoader
@@ -225,6 +225,11 @@ class Control:
         named = read_target(target)
         if named == read_target(f"/p2p/{self._network.local_peer}") and verdict != "allow":
             raise BadRequest("that is this node itself")
+        if drop and not _deletable(named):
+            raise BadRequest(
+                f"nothing is deleted by a rule on {target_text(named)}",
+                hint="--drop is for a site, by its id or its root CID; refuse this without it",
+            )
         if isinstance(named, PeerTarget) and verdict == "quarantine":
             verdict = "refuse"  # nothing is kept of a peer
         wanted = Measure(
@@ -383,6 +388,11 @@ class Control:
             return SiteId.from_text(text)
         except DecodeError as error:
             raise NotFound(f"{text[:80]!r} is no site id: {error}", hint="a site id begins with k51") from None
+
+
+def _deletable(target: Target) -> bool:
+    """Whether a rule may say that what is stored is deleted; for a peer, of which nothing is stored, it may, too."""
+    return isinstance(target, SiteId | PeerTarget) or (isinstance(target, CidPath) and not target.path)
 
 
 def _scrub_json(state: ScrubState, usage: Usage) -> Json:

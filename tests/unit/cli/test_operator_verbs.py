@@ -232,6 +232,20 @@ def test_legal_and_drop(fednode: Fednode, sites: list[str]) -> None:
     assert (record["state"], record["blocked"]["ground"], record["held"]) == ("refused", "legal", None)
 
 
+@pytest.mark.parametrize("target", ["/ipns/bad.example", "/ipns/SITE/path", "/ipfs/ROOT/path", "//" + "ab" * 32])
+def test_what_no_rule_deletes_is_not_said_to_be(fednode: Fednode, sites: list[str], target: str) -> None:
+    root = fednode("show", sites[0], "--json").json["head"]["root"]
+    target = target.replace("SITE", sites[0]).replace("ROOT", root)
+    ran = fednode("block", target, "--drop", "--yes")
+    assert (ran.code, "nothing is deleted by a rule on" in ran.err, "hint: --drop is for a site" in ran.err) == (
+        1,
+        True,
+        True,
+    )
+    assert fednode("policy", "rules", "--json").json["total"] == 0
+    assert fednode("block", target).code == 0
+
+
 def test_a_cid_can_be_blocked(fednode: Fednode, sites: list[str]) -> None:
     root = fednode("show", sites[0], "--json").json["head"]["root"]
     target = fednode("block", f"/ipfs/{root}", "--json").json["rule"]["target"]
