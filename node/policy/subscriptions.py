@@ -167,13 +167,8 @@ class Subscriptions:
         return self._change(name, _accepted)
 
     def reject(self, name: str) -> ListStatus:
-        """Drops the waiting version; the one in force stays until the source changes again. KeyError."""
-        return self._change(
-            name,
-            lambda each: replace(
-                each, pending=None, pending_why="", rejected=each.pending.digest if each.pending else each.rejected
-            ),
-        )
+        """Drops the waiting version; the one in force stays until the source changes. KeyError, BlocklistError."""
+        return self._change(name, _rejected)
 
     def overrule(self, name: str, line: str, *, undo: bool = False) -> ListStatus:
         """The line has no effect until it changes; undo takes that back. KeyError."""
@@ -348,6 +343,14 @@ def _with(lines: tuple[str, ...], line: str) -> tuple[str, ...]:
 
 
 def _accepted(each: Subscription) -> Subscription:
+    return replace(each, current=_waiting(each), pending=None, pending_why="")
+
+
+def _rejected(each: Subscription) -> Subscription:
+    return replace(each, rejected=_waiting(each).digest, pending=None, pending_why="")
+
+
+def _waiting(each: Subscription) -> Version:
     if each.pending is None:
         raise BlocklistError(f"no version of {each.name} waits", hint="fednode list show")
-    return replace(each, current=each.pending, pending=None, pending_why="")
+    return each.pending
