@@ -404,12 +404,12 @@ class Replicator:
             outcome = "local"
         except* Exception:  # another host's answers may not bring it about
             log.exception("fetching %s failed", signed.site)
-        if self._fetches.get(signed.site) != (signed, source, scope):
-            return
-        del self._fetches[signed.site]
-        if outcome == "stored":
+        was_stopped = self._fetches.get(signed.site) != (signed, source, scope)
+        if not was_stopped:
+            del self._fetches[signed.site]
+        if outcome == "stored":  # too late to be stopped: the store has it, and the core must know
             self.tell(ins.Stored(signed))
-        else:
+        elif not was_stopped:
             self.tell(ins.FetchFailed(signed, source, outcome))
 
     async def _fetch_in_turn(self, signed: SignedRelease, source: PeerId) -> Fetched:

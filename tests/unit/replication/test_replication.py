@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from contextlib import nullcontext
 
 import pytest
@@ -18,7 +19,7 @@ from node.replication.comparing import receive_listing, send_listing
 from node.replication.standing import SCORE_MAX, WEIGHT_DEFAULT
 from node.store.errors import StoreFull
 from node.store.memory import MemoryStore
-from node.store.port import Hold, HoldInfo
+from node.store.port import Hold, HoldInfo, Origin
 from protocol import messages as msg
 from protocol.cid import RAW, Cid
 from protocol.member_messages import Of, Summary
@@ -376,3 +377,29 @@ async def test_a_disk_that_fails_under_the_sweep_of_old_transfers_ends_nothing(m
         site = TreeSite(FILES)
         node.host(site)
         assert node.holds(site)
+
+
+class SlowStore(MemoryStore):
+    """Takes its time to make a release the held one."""
+
+    def __init__(self) -> None:
+        super().__init__(quota_bytes=10**9, cache_bytes=10**8)
+        self.finishing, self.may_finish = threading.Event(), threading.Event()
+
+    def finish_hold(self, hold: Hold, *, origin: Origin) -> None:
+        self.finishing.set()
+        self.may_finish.wait(DEADLINE_S)
+        super().finish_hold(hold, origin=origin)
+
+
+async def test_a_fetch_that_is_stopped_when_the_store_has_all_of_it_is_held() -> None:
+    store, site = SlowStore(), TreeSite(FILES)
+    async with ring(2, store=store) as (_, (node, host)):
+        host.host(site)
+        await connect(node, host)
+        await until(store.finishing.is_set)
+        node.replicator.cancel_fetch(site.signed.site)
+        store.may_finish.set()
+        await until(lambda: node.holds(site))
+        state = node.replicator.context.core.state_of(site.signed.site)
+        await until(lambda: state is not None and state.held == site.signed)
