@@ -23,12 +23,12 @@ SITES = [SiteId(bytes([number]) * 32) for number in range(1, 5)]
 CID = "bafybeibwmayvvgxt34sv3dyzvmdx4r4xqivucsekbyvajpdk64jbhqrsoq"
 
 
-async def ask(path: Path, question: Callable[[AdminClient], T], *, timeout_s: float = 10) -> T:
+async def ask(path: Path, question: Callable[[AdminClient], T], *, timeout_s: float = 30) -> T:
     def in_thread() -> T:
         with AdminClient(path, timeout_s=timeout_s) as client:
             return question(client)
 
-    with trio.fail_after(10):
+    with trio.fail_after(40):
         return await trio.to_thread.run_sync(in_thread, abandon_on_cancel=True)
 
 
@@ -42,7 +42,7 @@ async def raw(path: Path, request: bytes) -> tuple[int, Any]:
     """Status and JSON of the answer to bytes on the wire; the client ends its half."""
     stream = await trio.open_unix_socket(path)
     async with stream:
-        with trio.fail_after(10):
+        with trio.fail_after(30):
             await stream.send_all(request)
             answer = b""
             while not _is_complete(answer):
