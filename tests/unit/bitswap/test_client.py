@@ -23,7 +23,7 @@ from protocol import bitswap
 from protocol.bitswap import BITSWAP_1_2, Message
 from protocol.cid import RAW, Cid
 from protocol.denylist import CidPath
-from tests.unit.replication.kit import DEADLINE_S, MemoryNode, TreeSite, connect, ring
+from tests.unit.replication.kit import DEADLINE_S, MemoryNode, TreeSite, connect, ring, until
 
 FILES = {f"{number}.bin": os.urandom(3000) for number in range(120)} | {"large.bin": os.urandom(900_000)}
 
@@ -221,7 +221,7 @@ async def test_fetches_are_bounded() -> None:
     async with peers(1) as (_, (peer,)), trio.open_nursery() as nursery:
         for number in range(FETCHES_MAX):
             nursery.start_soon(peer.fetch, Cid.of(RAW, bytes([number])))
-        await trio.testing.wait_all_tasks_blocked(0.05)
+        await until(lambda: peer.server.client.fetches == FETCHES_MAX)
         with pytest.raises(TooManyFetches):
             await peer.fetch(Cid.of(RAW, b"one more"))
         nursery.cancel_scope.cancel()
