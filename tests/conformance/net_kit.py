@@ -12,6 +12,8 @@ import trio.testing
 from node.net.port import NetLimits, NetSettings, Network, Stream
 
 LISTEN = ("/ip4/127.0.0.1/tcp/0",)
+DEADLINE_S = 20.0
+"""For what takes some milliseconds on a machine with nothing else to do."""
 Opener = Callable[[NetSettings], AbstractAsyncContextManager[Network]]
 
 
@@ -24,7 +26,7 @@ async def two(opener: Opener, limits: NetLimits | None = None) -> AsyncIterator[
     async with AsyncExitStack() as stack:
         first = await stack.enter_async_context(opener(settings(limits=limits)))
         second = await stack.enter_async_context(opener(settings(limits=limits)))
-        with trio.fail_after(10):
+        with trio.fail_after(3 * DEADLINE_S):
             yield first, second
 
 
@@ -41,5 +43,5 @@ async def receive_all(stream: Stream) -> bytes:
 
 
 async def open_to(one: Network, other: Network, protocol: str) -> Stream:
-    await one.connect(other.addresses()[0], deadline_s=5)
-    return await one.open(other.local_peer, protocol, deadline_s=5)
+    await one.connect(other.addresses()[0], deadline_s=DEADLINE_S)
+    return await one.open(other.local_peer, protocol, deadline_s=DEADLINE_S)

@@ -9,14 +9,14 @@ import trio
 import trio.testing
 
 from node.net.port import NetLimits, ProtocolUnsupported, Stream
-from tests.conformance.net_kit import Opener, echo, open_to, receive_all, two
+from tests.conformance.net_kit import DEADLINE_S, Opener, echo, open_to, receive_all, two
 
 
 async def test_bytes_go_both_ways_and_end(opener: Opener) -> None:
     async with two(opener) as (one, other):
         other.serve("/echo/1", echo)
-        assert await one.connect(other.addresses()[0], deadline_s=5) == other.local_peer
-        stream = await one.open(other.local_peer, "/echo/1", deadline_s=5)
+        assert await one.connect(other.addresses()[0], deadline_s=DEADLINE_S) == other.local_peer
+        stream = await one.open(other.local_peer, "/echo/1", deadline_s=DEADLINE_S)
         assert stream.peer == other.local_peer
         sent = os.urandom(700_000)
         async with trio.open_nursery() as nursery:
@@ -40,17 +40,17 @@ async def test_handler_knows_the_proved_peer(opener: Opener) -> None:
             done.set()
 
         other.serve("/who/1", handler)
-        await one.connect(other.addresses()[0], deadline_s=5)
-        await (await one.open(other.local_peer, "/who/1", deadline_s=5)).aclose()
+        await one.connect(other.addresses()[0], deadline_s=DEADLINE_S)
+        await (await one.open(other.local_peer, "/who/1", deadline_s=DEADLINE_S)).aclose()
         await done.wait()
         assert seen == [one.local_peer, "/who/1"]
 
 
 async def test_unknown_protocol_is_said_so(opener: Opener) -> None:
     async with two(opener) as (one, other):
-        await one.connect(other.addresses()[0], deadline_s=5)
+        await one.connect(other.addresses()[0], deadline_s=DEADLINE_S)
         with pytest.raises(ProtocolUnsupported):
-            await one.open(other.local_peer, "/nobody/1", deadline_s=5)
+            await one.open(other.local_peer, "/nobody/1", deadline_s=DEADLINE_S)
 
 
 async def test_reset_is_seen_by_the_peer(opener: Opener) -> None:
@@ -64,8 +64,8 @@ async def test_reset_is_seen_by_the_peer(opener: Opener) -> None:
             broken.set()
 
         other.serve("/wait/1", handler)
-        await one.connect(other.addresses()[0], deadline_s=5)
-        stream = await one.open(other.local_peer, "/wait/1", deadline_s=5)
+        await one.connect(other.addresses()[0], deadline_s=DEADLINE_S)
+        stream = await one.open(other.local_peer, "/wait/1", deadline_s=DEADLINE_S)
         assert await stream.receive_some() == b"hello"
         stream.reset()
         with pytest.raises(trio.BrokenResourceError):
@@ -82,12 +82,12 @@ async def test_failing_handler_resets_its_stream_and_nothing_else(opener: Opener
 
         other.serve("/fail/1", handler)
         other.serve("/echo/1", echo)
-        await one.connect(other.addresses()[0], deadline_s=5)
-        stream = await one.open(other.local_peer, "/fail/1", deadline_s=5)
+        await one.connect(other.addresses()[0], deadline_s=DEADLINE_S)
+        stream = await one.open(other.local_peer, "/fail/1", deadline_s=DEADLINE_S)
         await stream.send_all(b"now")
         with pytest.raises(trio.BrokenResourceError):
             await stream.receive_some()
-        good = await one.open(other.local_peer, "/echo/1", deadline_s=5)
+        good = await one.open(other.local_peer, "/echo/1", deadline_s=DEADLINE_S)
         await good.send_all(b"still there")
         assert await good.receive_some() == b"still there"
         assert other.health().handler_errors == 1
@@ -169,15 +169,17 @@ async def test_cancelled_send_breaks_its_stream_only(opener: Opener) -> None:
         other.serve("/slow/1", slow)
         other.serve("/echo/1", echo)
         stream = await open_to(one, other, "/slow/1")
-        with trio.move_on_after(0.05):
-            await stream.send_all(bytes(5_000_000))
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(stream.send_all, bytes(5_000_000))
+            await trio.testing.wait_all_tasks_blocked(0.05)  # it has begun, and cannot end
+            nursery.cancel_scope.cancel()
         with pytest.raises(trio.BrokenResourceError):
             await stream.send_all(b"more")
         await stream.aclose()
         done.set()
         await seen.wait()
         assert ends == ["reset"]  # never an orderly end of what was cut off
-        good = await one.open(other.local_peer, "/echo/1", deadline_s=5)
+        good = await one.open(other.local_peer, "/echo/1", deadline_s=DEADLINE_S)
         await good.send_all(b"fine")
         assert await good.receive_some() == b"fine"
         assert one.health().connections == 1
@@ -267,10 +269,10 @@ async def test_lost_connection_breaks_streams_on_both_sides(opener: Opener) -> N
 async def test_many_streams_at_once(opener: Opener) -> None:
     async with two(opener) as (one, other):
         other.serve("/echo/1", echo)
-        await one.connect(other.addresses()[0], deadline_s=5)
+        await one.connect(other.addresses()[0], deadline_s=DEADLINE_S)
 
         async def talk(number: int) -> None:
-            stream = await one.open(other.local_peer, "/echo/1", deadline_s=5)
+            stream = await one.open(other.local_peer, "/echo/1", deadline_s=DEADLINE_S)
             sent = bytes([number]) * 10_000
             await stream.send_all(sent)
             await stream.send_eof()

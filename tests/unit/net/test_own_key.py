@@ -14,6 +14,7 @@ from node.net.opening import open_network
 from node.net.own_key import OwnKeyWatch
 from node.net.peer_ids import peer_id_of_seed
 from node.net.port import NetSettings, Network, Stream
+from tests.conformance.net_kit import DEADLINE_S
 
 LISTEN = ("/ip4/127.0.0.1/tcp/0",)
 
@@ -33,7 +34,7 @@ async def twins_and_hub() -> AsyncIterator[tuple[Network, Network, Network]]:
         ]
         for network in opened:
             network.serve("/echo/1", echo)
-        with trio.fail_after(15):
+        with trio.fail_after(3 * DEADLINE_S):
             yield opened[0], opened[1], opened[2]
 
 
@@ -49,10 +50,10 @@ def endpoint(network: Network) -> str:
 
 async def test_a_copy_is_found_through_a_third_node_and_both_say_so() -> None:
     async with twins_and_hub() as (old, copy, hub):
-        await old.connect(hub.addresses()[0], deadline_s=5)
+        await old.connect(hub.addresses()[0], deadline_s=DEADLINE_S)
         await until(lambda: bool(hub.known_addresses(old.local_peer)))
         assert old.health().twin_at is None
-        await copy.connect(hub.addresses()[0], deadline_s=5)
+        await copy.connect(hub.addresses()[0], deadline_s=DEADLINE_S)
         await until(lambda: copy.health().twin_at is not None and old.health().twin_at is not None)
         # Whoever was dialled knows no more than an IP: the port of a dialler says nothing.
         assert copy.health().twin_at in ("127.0.0.1", endpoint(old))
@@ -63,15 +64,15 @@ async def test_a_copy_is_found_through_a_third_node_and_both_say_so() -> None:
 async def test_others_see_one_peer_and_are_served_by_one_of_the_two() -> None:
     async with twins_and_hub() as (old, copy, hub):
         for twin in (old, copy):
-            await twin.connect(hub.addresses()[0], deadline_s=5)
+            await twin.connect(hub.addresses()[0], deadline_s=DEADLINE_S)
         assert [peer.peer for peer in hub.peers()] == [old.local_peer]
         for _ in range(4):
-            stream = await hub.open(old.local_peer, "/echo/1", deadline_s=5)
+            stream = await hub.open(old.local_peer, "/echo/1", deadline_s=DEADLINE_S)
             await stream.send_all(b"hello")
             assert await stream.receive_some() == b"hello"
             await stream.aclose()
         for twin in (old, copy):
-            stream = await twin.open(hub.local_peer, "/echo/1", deadline_s=5)
+            stream = await twin.open(hub.local_peer, "/echo/1", deadline_s=DEADLINE_S)
             await stream.send_all(b"hello")
             assert await stream.receive_some() == b"hello"
         assert hub.health().twin_at is None
@@ -84,8 +85,8 @@ async def test_an_own_address_under_another_name_is_no_twin() -> None:
         open_network(NetSettings(LISTEN, seed)) as network,
         open_network(NetSettings((), os.urandom(32))) as other,
     ):
-        with trio.fail_after(15):
-            await other.connect(network.addresses()[0], deadline_s=5)
+        with trio.fail_after(3 * DEADLINE_S):
+            await other.connect(network.addresses()[0], deadline_s=DEADLINE_S)
             found = Address.parse(network.addresses()[0])
             named = Address("dns4", "localhost", found.port).at(network.local_peer)
             getattr(network, "claim")(network.local_peer, [str(named)])  # noqa: B009 - what a DHT node said

@@ -15,6 +15,7 @@ from node.net.addresses import Address
 from node.net.libp2p_network import LibP2PNetwork
 from node.net.opening import open_network
 from node.net.port import NetSettings, Network
+from tests.conformance.net_kit import DEADLINE_S
 
 LISTEN = ("/ip4/127.0.0.1/tcp/0",)
 PUBLIC = "/dns4/node.example.org/tcp/4101"
@@ -49,7 +50,7 @@ def test_which_addresses_are_public(address: str, public: bool) -> None:
 
 
 async def identified(asker: Network, peer: str) -> Identify:
-    stream = await asker.open(peer, "/ipfs/id/1.0.0", deadline_s=5)
+    stream = await asker.open(peer, "/ipfs/id/1.0.0", deadline_s=DEADLINE_S)
     answer = b""
     while data := await stream.receive_some():
         answer += data
@@ -58,8 +59,8 @@ async def identified(asker: Network, peer: str) -> Identify:
 
 async def test_identify_names_fednode_and_what_it_serves() -> None:
     async with open_network(node("federation")) as one, open_network(NetSettings((), os.urandom(32))) as other:
-        with trio.fail_after(10):
-            peer = await other.connect(one.addresses()[0], deadline_s=5)
+        with trio.fail_after(3 * DEADLINE_S):
+            peer = await other.connect(one.addresses()[0], deadline_s=DEADLINE_S)
             said = await identified(other, peer)
             expected = one.addresses()
     assert said.agent_version == f"fednode/{version('fednode')}"
@@ -86,16 +87,18 @@ async def test_strangers_on_the_internet_are_told_no_private_addresses(
     async with AsyncExitStack() as stack:
         one = await stack.enter_async_context(open_network(node(join, announce)))
         hub, third = [await stack.enter_async_context(open_network(node(join))) for _ in range(2)]
-        with trio.fail_after(10):
+        with trio.fail_after(3 * DEADLINE_S):
             dialled = f"{LISTEN[0].replace('/0', f'/{port(one)}')}/p2p/{one.local_peer}"
-            peer = await hub.connect(dialled, deadline_s=5)
+            peer = await hub.connect(dialled, deadline_s=DEADLINE_S)
             expected = one.addresses() if told else []
             said = await identified(hub, peer)
             assert [f"{Multiaddr(raw)}/p2p/{peer}" for raw in said.listen_addrs] == expected
-            while not await one.provide(KEY, ipfs_only=join == "public", deadline_s=5):
+            while not await one.provide(KEY, ipfs_only=join == "public", deadline_s=DEADLINE_S):
                 await trio.lowlevel.checkpoint()  # identify has not said yet that the hub takes part
-            await third.connect(hub.addresses()[0], deadline_s=5)
-            while set(dict(await third.find_providers(KEY, limit=2, deadline_s=5)).get(peer, ())) != set(expected):
+            await third.connect(hub.addresses()[0], deadline_s=DEADLINE_S)
+            while set(dict(await third.find_providers(KEY, limit=2, deadline_s=DEADLINE_S)).get(peer, ())) != set(
+                expected
+            ):
                 await trio.lowlevel.checkpoint()  # the hub has not asked yet whether the others take part
 
 
