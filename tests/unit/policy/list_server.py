@@ -72,7 +72,7 @@ def list_server(body: bytes, tls: ssl.SSLContext | None = None) -> Iterator[List
     class Server(ThreadingHTTPServer):
         def get_request(self) -> tuple[socket.socket, object]:
             connection, address = super().get_request()
-            connection.settimeout(5)
+            connection.settimeout(30)
             if tls is not None:  # shaken hands with by whoever reads first: the connection's own thread
                 connection = tls.wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
             return connection, address
@@ -85,11 +85,13 @@ def list_server(body: bytes, tls: ssl.SSLContext | None = None) -> Iterator[List
     state.url = f"{scheme}://127.0.0.1:{http.server_port}/list.deny"
     thread = threading.Thread(target=http.serve_forever, args=(0.01,))
     thread.start()
-    yield state
-    state.let_go.set()
-    http.shutdown()
-    thread.join()
-    http.server_close()
+    try:
+        yield state
+    finally:
+        state.let_go.set()
+        http.shutdown()
+        thread.join()
+        http.server_close()
 
 
 class Authority:
