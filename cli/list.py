@@ -36,7 +36,11 @@ def command() -> None:
 @click.option("--mode", type=MODES, default="enforce", show_default=True, help="What its rules do.")
 @click.option("--name", default="", help="What to call it; the source, if not given. Later names decide.")
 @click.option(
-    "--cap", default=10, show_default=True, help="A version that newly hits more sites, or more peers, waits for you."
+    "--cap",
+    type=click.IntRange(0),
+    default=10,
+    show_default=True,
+    help="A version that newly hits more sites, or more peers, waits for you.",
 )
 @click.option(
     "--quorum",

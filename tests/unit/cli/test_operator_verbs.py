@@ -150,6 +150,9 @@ def test_a_line_that_a_list_has_not_is_said(fednode: Fednode, sites: list[str], 
     assert f"accepted: {line}" in fednode("list", "accept", "bad", line).out
     assert fednode("show", sites[0], "--json").json["blocked"] is not None
     assert fednode("list", "overrule", "worse", line).code == 1
+    for verb in ("accept", "reject"):
+        assert "no version of bad waits" in fednode("list", verb, "bad").err
+    assert fednode("list", "add", listed, "--cap", "-1").code == 2
 
 
 def test_own_refusals_of_domains_are_exported_for_others_without_the_secret_ones(
