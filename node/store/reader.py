@@ -60,7 +60,8 @@ class PackReader:
 
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
-        """The connection, for this thread alone. Fetch all inside: an open cursor keeps the log from shrinking."""
+        """The connection, for this thread alone. Fetch all inside: an open cursor keeps the log from shrinking. Others
+        wait meanwhile, and among them is the loop."""
         with self._lock, translated(self.directory, "reading the index"):
             if self._closed:
                 raise StoreClosed("the store is closed")
@@ -129,7 +130,8 @@ class PackReader:
 
     def trees(self) -> list[TreeRecord]:
         with self.reading() as connection:
-            return trees.load_all(connection)
+            rows = trees.all_rows(connection)
+        return trees.records(rows)
 
     def tree(self, root: Cid) -> TreeRecord | None:
         with self.reading() as connection:
@@ -153,7 +155,8 @@ class PackReader:
 
     def sites(self) -> list[SiteRecord]:
         with self.reading() as connection:
-            return sites.load_all(connection)
+            rows = sites.all_rows(connection)
+        return sites.records(rows)
 
     def rules(self) -> list[RuleRow]:
         with self.reading() as connection:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
-from typing import Final
+from collections.abc import Iterable
+from typing import Final, TypeAlias
 
 from node.store.errors import StoreDamaged
 from node.store.port import Origin, SiteRecord
@@ -52,6 +53,7 @@ def forget_surplus_heads(tx: sqlite3.Connection, keep: int) -> None:
     )
 
 
+Row: TypeAlias = tuple[bytes, bytes, bytes | None, str | None, int, int | None, int]
 _SELECT: Final = (
     "SELECT s.site, s.head, h.release, s.origin, s.ended, h.done_bytes, s.updated_s"
     " FROM sites s LEFT JOIN holds h ON h.id = s.hold"
@@ -68,11 +70,16 @@ def was_held(tx: sqlite3.Connection, site: SiteId) -> bool:
     return row is not None and bool(row[0])
 
 
-def load_all(tx: sqlite3.Connection) -> list[SiteRecord]:
-    return [_record(row) for row in tx.execute(f"{_SELECT} ORDER BY s.id")]
+def all_rows(tx: sqlite3.Connection) -> list[Row]:
+    """For `records`, which takes long for many and needs no transaction."""
+    return tx.execute(f"{_SELECT} ORDER BY s.id").fetchall()
 
 
-def _record(row: tuple[bytes, bytes, bytes | None, str | None, int, int | None, int]) -> SiteRecord:
+def records(rows: Iterable[Row]) -> list[SiteRecord]:
+    return [_record(row) for row in rows]
+
+
+def _record(row: Row) -> SiteRecord:
     site, head, held, origin, ended, held_bytes, updated_s = row
     return SiteRecord(
         SiteId(site),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 from node.store import notes
@@ -111,8 +111,13 @@ def load(tx: sqlite3.Connection, root: Cid) -> TreeRecord | None:
     return None if row is None else _record(*row)
 
 
-def load_all(tx: sqlite3.Connection) -> list[TreeRecord]:
-    return [_record(*row) for row in tx.execute(f"{_SELECT} WHERE state = ? AND kind > 0 ORDER BY id", (FINISHED,))]
+def all_rows(tx: sqlite3.Connection) -> list[tuple[bytes, str]]:
+    """For `records`, which takes long for many and needs no transaction."""
+    return tx.execute(f"{_SELECT} WHERE state = ? AND kind > 0 ORDER BY id", (FINISHED,)).fetchall()
+
+
+def records(rows: Iterable[tuple[bytes, str]]) -> list[TreeRecord]:
+    return [_record(*row) for row in rows]
 
 
 def roots_of(tx: sqlite3.Connection, cid: Cid, limit: int) -> list[Cid]:
