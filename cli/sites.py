@@ -23,6 +23,9 @@ States:
   ended        ended by its publisher
 
 \b
+RELEASE: the newest one; 2 of 3: release 2 is here, 3 is the newest.
+
+\b
 HOSTS: the nodes that count as hosts, this one among them, of those that the
 publisher wishes for at least; PROVED: how long ago another one of them proved
 that it has the site. More: fednode resilience SITE
@@ -63,9 +66,12 @@ def command(
 
 
 def _row(site: dict[str, Any]) -> tuple[object, ...]:
-    head = site["head"]
-    release = "-" if head["ended"] else head["seq"]
-    size = human_size(head["size_bytes"]) if not head["ended"] else "-"
+    head, held = site["head"], site["held"]
+    release, size = head["seq"], human_size(head["size_bytes"])
+    if head["ended"]:
+        release = size = "-"
+    elif held is not None and held["seq"] != head["seq"]:
+        release, size = f"{held['seq']} of {head['seq']}", human_size(held["size_bytes"])
     return site["state"], release, size, *_hosts(site), ago(site["updated_s"]), site["site"]
 
 

@@ -11,8 +11,9 @@ import pytest
 
 from cli.daemon import SITE
 from cli.main import VERBS, cli
+from config.keyfile import load_key
 from protocol.cid import Cid
-from protocol.release import SignedRelease
+from protocol.release import SignedRelease, sign_release
 from protocol.site_id import SiteId
 from tests.unit.cli.conftest import Fednode
 from tests.unit.cli.small_daemon import SmallDaemon
@@ -64,7 +65,7 @@ def test_sites_and_show(fednode: Fednode, sites: list[str]) -> None:
 
 
 def test_a_release_that_does_not_fit_is_said_everywhere(
-    fednode: Fednode, daemon: SmallDaemon, sites: list[str], site_dir: Path
+    fednode: Fednode, daemon: SmallDaemon, sites: list[str], home: Path
 ) -> None:
     doctor = {check["name"]: check for check in fednode("doctor", "--json").json["checks"]}
     assert doctor["room"]["ok"]
@@ -72,7 +73,8 @@ def test_a_release_that_does_not_fit_is_said_everywhere(
     core = daemon.replicator.context.core
     state = core.state_of(SiteId.from_text(sites[0]))
     assert state is not None
-    state.head = state.no_room_for = replace_seq(state.held, 2)
+    state.head = state.no_room_for = next_release(state.held, home / "config/fednode/keys/one.pem")
+    daemon.store.set_head(state.head)
     check = {check["name"]: check for check in fednode("doctor", "--json").json["checks"]}["room"]
     assert not check["ok"]
     assert f"{sites[0]}: release 2, " in check["message"]
@@ -80,6 +82,8 @@ def test_a_release_that_does_not_fit_is_said_everywhere(
     assert fednode("doctor").code == 1
     assert fednode("status", "--json").json["sites"]["no_room"] == 1
     assert "for the newest release of 1 site (fednode doctor)" in fednode("status").out
+    row = next(line for line in fednode("sites").out.splitlines() if line.endswith(sites[0]))
+    assert row.startswith("hosted  1 of 2 ")
     shown = fednode("resilience", sites[0])
     assert shown.code == 0
     assert "no, has release 1, not 2" in shown.out
@@ -89,10 +93,11 @@ def test_a_release_that_does_not_fit_is_said_everywhere(
     assert "only copy" in fednode("resilience", sites[1]).out
 
 
-def replace_seq(signed: SignedRelease | None, seq: int) -> SignedRelease:
-    """As if the publisher, whose key is not here, had signed the next one."""
+def next_release(signed: SignedRelease | None, key: Path) -> SignedRelease:
+    """That its publisher signed, and of which nothing came yet."""
     assert signed is not None
-    return replace(signed, release=replace(signed.release, seq=seq))
+    release = replace(signed.release, seq=signed.seq + 1, prev=signed.cid, size_bytes=2**40)
+    return sign_release(release, load_key(key))
 
 
 def test_sites_are_found_sorted_and_paged(fednode: Fednode, sites: list[str]) -> None:
