@@ -96,7 +96,9 @@ def test_a_release_that_does_not_fit_is_said_everywhere(
 def next_release(signed: SignedRelease | None, key: Path) -> SignedRelease:
     """That its publisher signed, and of which nothing came yet."""
     assert signed is not None
-    release = replace(signed.release, seq=signed.seq + 1, prev=signed.cid, size_bytes=signed.release.block_count * 2**20)
+    release = replace(
+        signed.release, seq=signed.seq + 1, prev=signed.cid, size_bytes=signed.release.block_count * 2**20
+    )
     return sign_release(release, load_key(key))
 
 
