@@ -12,7 +12,7 @@ from typing import Any
 import trio
 
 from node.admin.control import BadRequest, NotFound
-from node.casework.book import OPEN, PAGE_MAX, Case, ReportBook
+from node.casework.book import Case, ReportBook
 from node.casework.lines import read_reports
 from node.casework.model import APPEAL, LEVELS, BadReport, Report, read_report
 from node.casework.turnstile import NeedsProof, Turnstile
@@ -158,7 +158,7 @@ class Desk:
         or make rules; appeals are upheld (the refusal stays) or lifted. now: no notice period."""
         wanted = _numbers(cases)
         kind = APPEAL if verdict in APPEAL_VERDICTS else "report"
-        found = [each for each in await trio.to_thread.run_sync(self._open_cases, wanted) if each.kind == kind]
+        found = [each for each in await trio.to_thread.run_sync(self._book.open_cases, wanted) if each.kind == kind]
         if not found:
             what = "appeals" if kind == APPEAL else "reports"
             raise NotFound(f"none of these cases is open and about {what}", hint="fednode reports list shows them")
@@ -233,12 +233,6 @@ class Desk:
         except NoSuchEntry as error:
             raise NotFound(str(error), hint="fednode log lists the entries") from None
         return {"number": number}
-
-    def _open_cases(self, wanted: Sequence[range]) -> list[Case]:
-        found: list[Case] = []
-        while page := self._book.cases(state=OPEN, offset=len(found), limit=PAGE_MAX):
-            found += page
-        return [case for case in found if any(case.id in numbers for numbers in wanted)]
 
     def _write_down(self, cases: Sequence[Case], verdict: str, reason: str, note: str, secret: bool) -> list[int]:
         act: Act = "appeal-decided" if verdict in APPEAL_VERDICTS else "report-decided"

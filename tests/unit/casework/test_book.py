@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from node.casework import book as books
@@ -75,6 +75,33 @@ def test_any_report_is_taken_or_refused(fields: dict[str, str]) -> None:
     except BadReport:
         return
     assert taken.subject.startswith(("/ipns/", "/ipfs/"))
+
+
+@given(st.lists(st.tuples(st.integers(0, 30), st.integers(0, 30)), max_size=8))
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_open_cases_are_found_by_their_numbers(filled: ReportBook, wanted: list[tuple[int, int]]) -> None:
+    ranges = [range(first, last + 1) for first, last in wanted]
+    expected = [case for case in filled.cases() if any(case.id in numbers for numbers in ranges)]
+    assert filled.open_cases(ranges) == expected
+
+
+def test_a_few_of_many_cases_are_found_without_looking_at_all(
+    filled: ReportBook, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who decides after a flood gives thousands of numbers at a time."""
+    monkeypatch.setattr(filled, "cases", None)
+    assert [case.id for case in filled.open_cases([range(5, 6), range(3, 4), range(10**15, 10**15 + 5)])] == [3, 5]
+    assert filled.open_cases([]) == []
+
+
+@pytest.fixture
+def filled(book: ReportBook, clock: Clock) -> ReportBook:
+    """With twenty cases, of which every seventh is decided."""
+    for number in range(20):
+        book.add([report(f"/ipns/{number}.example", "spam")])
+        clock.now_s += 1
+    book.decide([(number, None) for number in range(7, 21, 7)], "dismissed", "no")
+    return book
 
 
 def test_one_case_for_a_subject_and_the_urgent_first(book: ReportBook, clock: Clock) -> None:
