@@ -19,6 +19,7 @@ from node.core.peers import key_of, peer_of
 from node.core.state import SiteState
 from node.replication.context import Context
 from protocol.errors import DecodeError
+from protocol.plain import count
 from protocol.release import Band, SignedRelease
 from protocol.site_id import SiteId
 
@@ -194,7 +195,7 @@ def advice(band: Band, hosts: list[Host]) -> list[str]:
     found = []
     if len(hosts) < band.min_hosts:
         found.append(
-            f"{band.min_hosts - len(hosts)} more hosts are needed; nodes are asked by themselves, and more are "
+            f"{count(band.min_hosts - len(hosts), 'more host')} needed; nodes are asked by themselves, and more are "
             "found by: fednode peers --connect MULTIADDR"
         )
     for kind, what in (("operator", "one operator"), ("network", "one provider's network"), ("region", "one region")):

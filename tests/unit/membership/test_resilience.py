@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from node.core.peers import key_of
-from node.membership.resilience import MembersView
+from node.membership.resilience import Host, MembersView, advice
 from node.store.memory import MemoryStore
+from protocol.release import Band
+from protocol.site_id import SiteId
 from tests.unit.replication.kit import TreeSite, connect, ring, until
 
 FILES = {"index.html": b"<h1>hello</h1>"}
@@ -33,3 +35,10 @@ async def test_who_has_no_room_for_the_newest_release_is_no_host_of_it_and_names
             (other.network.local_peer, False),
         ]
         assert "does not fit here" in found["advice"][0]
+
+
+def test_how_many_hosts_are_needed_is_said_in_words() -> None:
+    host = Host(SiteId(bytes([1]) * 32), True, None, True, None, 0)
+    assert advice(Band(2, 3), [host])[0].startswith("1 more host needed; ")
+    assert advice(Band(3, 3), [host])[0].startswith("2 more hosts needed; ")
+    assert advice(Band(1, 3), [host]) == []
