@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from node.gateway import pages, routing_v1
 from node.gateway.backend import Backend, NameBackend, NoNames
 from node.gateway.blocks import Blocks
@@ -31,6 +33,7 @@ from node.gateway.view import StoreView
 from node.policy.list_files import ListFiles
 from node.store.port import StoreReader
 from protocol.errors import OperatorError
+from protocol.site_id import SiteId
 
 FRONT_LINKS_MAX = 500
 NAME_FAILURES = {
@@ -191,7 +194,7 @@ class GatewayApp:
             return answer
         if path == "/":
             await self._view.refresh()
-            return page(200, self._front())
+            return page(200, self._front(await self._view.served()))
         if path == "/healthz":
             await self._view.refresh()  # fails when the store cannot be read
             return Response(
@@ -199,7 +202,6 @@ class GatewayApp:
             )
         return page(404, pages.plain("Not found", "This node has no such page.", self._me))
 
-    def _front(self) -> bytes:
-        served = [site for site in self._view.hosted() if self._view.serves(site)]
+    def _front(self, served: Sequence[SiteId]) -> bytes:
         links = [(f"/ipns/{site}/", str(site)) for site in served[:FRONT_LINKS_MAX]] if self._list_sites else []
         return pages.front(self._me, len(served), links)

@@ -46,8 +46,9 @@ class NodeAnswers:
         """None for a path that is not one of these. Errors of the store go through."""
         if path == ABOUT:
             await self._view.refresh()
+            about = self._about(len(await self._view.served()))
             cors: Header = ("Access-Control-Allow-Origin", "*")
-            return Response(200, [("Content-Type", "application/json"), _NOSNIFF, cors, _SHORT], self._about())
+            return Response(200, [("Content-Type", "application/json"), _NOSNIFF, cors, _SHORT], about)
         if path == TLS:
             return await self._tls(request)
         if path == SECURITY:
@@ -56,10 +57,9 @@ class NodeAnswers:
             return Response(200, [_TEXT, _NOSNIFF, _SHORT], _ROBOTS)
         return None
 
-    def _about(self) -> bytes:
+    def _about(self, served: int) -> bytes:
         """docs/spec/gateway.md, 12."""
         settings = self._settings
-        served = sum(self._view.serves(site) for site in self._view.hosted())
         about = {
             "software": {"name": "fednode", "version": version("fednode")},
             "name": settings.node_name,

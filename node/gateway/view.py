@@ -51,7 +51,8 @@ class StoreView:
         self._data_version: int | None = None
         self._policy = Policy()
         self._sites: OrderedDict[SiteId, SiteRecord | None] = OrderedDict()
-        self._hosted: list[SiteId] | None = None
+        self._served: tuple[int | None, int | None, list[SiteId]] | None = None
+        self._listing = trio.Lock()
         self._holders: OrderedDict[Cid, list[SiteId]] = OrderedDict()
         self._trees: OrderedDict[Cid, list[Cid]] = OrderedDict()
         self.rules_version: int | None = None
@@ -93,7 +94,6 @@ class StoreView:
             self._policy = await trio.to_thread.run_sync(self._load_policy)
             self.rules_version = rules_version
         self._sites.clear()
-        self._hosted = None
         self._holders.clear()
         self._trees.clear()
         self._data_version, self._lists_version = version, lists_version
@@ -131,10 +131,6 @@ class StoreView:
             if not verdict.allowed:
                 return verdict
         return ALLOW
-
-    def serves(self, site: SiteId) -> bool:
-        """The site as a whole may be served."""
-        return self.decide(site, self.root_of(site), ("",), ()).allowed
 
     def ask(self, site: Owner, root: Cid | None, paths: tuple[str, ...], trail: tuple[Cid, ...]) -> None:
         """As decide; raises Refused."""
@@ -186,8 +182,16 @@ class StoreView:
         """All sites that the store knows; may block."""
         return self._reader.sites()
 
-    def hosted(self) -> list[SiteId]:
-        """The sites whose blocks are all here."""
-        if self._hosted is None:
-            self._hosted = [record.site for record in self._reader.sites() if record.held is not None]
-        return self._hosted
+    async def served(self) -> list[SiteId]:
+        """The sites whose blocks are all here, and which readers get. In a thread: there may be many."""
+        async with self._listing:
+            now = self.version, self.rules_version
+            if self._served is None or self._served[:2] != now:
+                found = await trio.to_thread.run_sync(self._find_served, self._policy)
+                self._served = (*now, found)
+            return self._served[2]
+
+    def _find_served(self, policy: Policy) -> list[SiteId]:
+        held = [record.held.release for record in self._reader.sites() if record.held is not None]
+        subjects = (Subject(site=each.site, root=each.root, domains=each.domains) for each in held)
+        return [each.site for each in subjects if each.site and policy.decide(Act.HTTP_SERVE, each).allowed]

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
@@ -52,7 +53,7 @@ async def test_a_refresh_sees_what_was_committed_before_it(store: DiskStore, rea
     await view.refresh()
     assert allowed(view)
     assert view.site(SITE) is None
-    assert view.hosted() == []
+    assert await view.served() == []
     publish(store, KEY, {"a": b"a"})
     store.add_rules([RULE])
     await view.refresh()
@@ -60,10 +61,38 @@ async def test_a_refresh_sees_what_was_committed_before_it(store: DiskStore, rea
     record = view.site(SITE)
     assert record is not None
     assert record.held is not None
-    assert view.hosted() == [SITE]
+    assert await view.served() == []
     store.remove_rule(RULE.target)
     await view.refresh()
     assert allowed(view)
+    assert await view.served() == [SITE]
+
+
+async def test_listing_the_sites_does_not_hold_the_loop_up(
+    store: DiskStore, reader: PackReader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Anybody may ask how many are served, and there may be ten thousand."""
+    publish(store, KEY, {"a": b"a"})
+    view = StoreView(reader)
+    await view.refresh()
+    asked: list[str] = []
+
+    def noted(name: str) -> Callable[[], Any]:
+        read = getattr(reader, name)
+
+        def call(*arguments: object) -> Any:
+            asked.append(f"{name} on the loop" if trio.lowlevel.in_trio_run() else name)
+            return read(*arguments)
+
+        return call
+
+    for name in ("sites", "site"):
+        monkeypatch.setattr(reader, name, noted(name))
+    async with trio.open_nursery() as nursery:
+        for _ in range(5):
+            nursery.start_soon(view.served)
+    assert await view.served() == [SITE]
+    assert asked == ["sites"]
 
 
 async def test_commits_that_touch_no_rule_do_not_read_rules_again(store: DiskStore, reader: PackReader) -> None:
