@@ -33,12 +33,14 @@ class Name:
         self.key = Ed25519PrivateKey.generate()
         self.site = SiteId.of(self.key)
         self.multihash = self.site.cid.multihash
+        self.made_s = int(time.time())
 
     def __str__(self) -> str:
         return str(self.site)
 
     def record(self, value: str = f"/ipfs/{ROOT}", *, seq: int = 1, valid_s: int = 3600, ttl_s: int = 300) -> bytes:
-        return create(self.key, value=value.encode(), sequence=seq, validity_s=int(time.time()) + valid_s, ttl_s=ttl_s)
+        """The same bytes whenever it is asked for."""
+        return create(self.key, value=value.encode(), sequence=seq, validity_s=self.made_s + valid_s, ttl_s=ttl_s)
 
 
 class Bed:
