@@ -9,9 +9,10 @@ import time
 from pathlib import Path
 
 from node.net.peer_ids import peer_id_bytes, peer_id_text
+from tests.ports import free_port
 
 _IDENTIFY, _CONNECT, _STREAM_OPEN, _STREAM_HANDLER = range(4)
-_START_S = 10.0
+_START_S = 30.0
 
 
 def _varint(number: int) -> bytes:
@@ -73,8 +74,7 @@ class GoNode:
         self._control = folder / "p2pd.sock"
         self._folder = folder
         self._server: socket.socket | None = None
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            port = free.getsockname()[1]
+        port = free_port()
         command = [str(binary), "-listen", f"/unix{self._control}", "-hostAddrs", f"/ip4/127.0.0.1/tcp/{port}"]
         command += ["-quic=false", "-relay=false", "-relayService=false"]
         if dht_server:
@@ -99,7 +99,7 @@ class GoNode:
 
     def __exit__(self, *_: object) -> None:
         self._process.terminate()
-        self._process.wait(10)
+        self._process.wait(30)
         if self._server is not None:
             self._server.shutdown(socket.SHUT_RDWR)
             self._accepting.join(10)

@@ -10,7 +10,7 @@ from urllib.request import urlopen
 import pytest
 
 from tests.integration.daemons import Daemon, daemon_folder, eventually, sample_site
-from tests.integration.test_proxies import free_port
+from tests.ports import free_port
 
 pytestmark = [pytest.mark.integration]
 

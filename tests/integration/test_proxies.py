@@ -10,7 +10,7 @@ import socket
 import ssl
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from tests.integration.daemons import Daemon, Site, daemon_folder, eventually
+from tests.ports import free_port
 from tests.unit.gateway.dns_server import DnsServer, dns_server
 
 pytestmark = [pytest.mark.integration]
@@ -40,26 +41,21 @@ class Https:
     def get(self, name: str, path: str = "/") -> tuple[int, dict[str, str], bytes]:
         """The certificate has to be good for the name. ssl.SSLError, OSError."""
         context = ssl.create_default_context(cafile=str(self._authority))
-        with socket.create_connection(("127.0.0.1", self.port), timeout=20) as plain:
-            connection = http.client.HTTPConnection(name)
-            connection.sock = context.wrap_socket(plain, server_hostname=name)
+        with (
+            socket.create_connection(("127.0.0.1", self.port), timeout=20) as plain,
+            context.wrap_socket(plain, server_hostname=name) as encrypted,
+            closing(http.client.HTTPConnection(name)) as connection,
+        ):
+            connection.sock = encrypted
             connection.request("GET", path, headers={"Host": name, "X-Forwarded-Host": "evil.example"})
             response = connection.getresponse()
-            found = response.status, {key.lower(): value for key, value in response.getheaders()}, response.read()
-            connection.close()
-            return found
+            return response.status, {key.lower(): value for key, value in response.getheaders()}, response.read()
 
     def is_up(self, name: str) -> None:
         try:
             self.get(name)
-        except OSError as error:
+        except (OSError, http.client.HTTPException) as error:
             raise AssertionError(str(error)) from error
-
-
-def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
 
 
 @pytest.fixture(scope="module")
