@@ -20,7 +20,7 @@ def attacked() -> Iterator[NodeProcess]:
 @pytest.fixture
 async def node(attacked: NodeProcess) -> AsyncIterator[NodeProcess]:
     """After the test it must still serve others, and never have restarted its host."""
-    with trio.fail_after(20):
+    with trio.fail_after(60):
         yield attacked
         await serves_others(attacked)
     health = attacked.ask("health")

@@ -105,7 +105,7 @@ async def main() -> None:
         say({"addresses": addresses, "peer": str(node.host.get_id())})
         while line := await trio.to_thread.run_sync(sys.stdin.readline, abandon_on_cancel=True):
             command, *rest = line.split()
-            with trio.fail_after(15):
+            with trio.fail_after(60):
                 say({"result": await getattr(node, command)(*rest)})
     os._exit(0)
 

@@ -66,7 +66,7 @@ class NodeProcess:
         """End the process in order; its log."""
         if self.process.poll() is None:
             try:
-                _, log = self.process.communicate(timeout=10)
+                _, log = self.process.communicate(timeout=30)
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 raise

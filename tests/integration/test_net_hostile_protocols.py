@@ -94,7 +94,7 @@ async def test_identify_that_claims_the_world(node: NodeProcess) -> None:
     async with proved(node) as peer:
         local = peer.session.get_local_peer().to_base58()
         await identified(peer, claim)
-        with trio.fail_after(3):
+        with trio.fail_after(20):
             while True:
                 entry = next((found for found in node.ask("peers") if found["peer"] == local), None)
                 if entry is None or len(entry["addresses"]) <= 16:
@@ -130,7 +130,7 @@ async def identified(peer: RawYamux, claim: Identify) -> None:
 
 async def test_exception_in_the_task_tree_restarts_the_host_on_the_same_port() -> None:
     """What should never happen: the supervisor makes good for it, and the registrations are there again."""
-    with NodeProcess(limits=LIMITS) as broken, trio.fail_after(20):
+    with NodeProcess(limits=LIMITS) as broken, trio.fail_after(60):
         await serves_others(broken)
         broken.ask("break")
         await eventually(lambda: broken.ask("health")["restarts"] == 1)

@@ -153,7 +153,7 @@ async def write_until_lost(peer: RawYamux, data: bytes) -> int:
 
 async def no_connection_from(node: NodeProcess, peer: RawYamux) -> None:
     local = peer.session.get_local_peer().to_base58()
-    with trio.fail_after(5):
+    with trio.fail_after(20):
         await eventually(lambda: all(found["peer"] != local for found in node.ask("peers")))
 
 

@@ -28,7 +28,7 @@ from node.net.port import NetSettings
 async def main():
     async with open_network(NetSettings(("/ip4/127.0.0.1/tcp/0",), os.urandom(32))) as one:
         async with open_network(NetSettings((), os.urandom(32))) as other:
-            await other.connect(one.addresses()[0], deadline_s=5)
+            await other.connect(one.addresses()[0], deadline_s=30)
             while not one.known_addresses(one.local_peer) and not other.known_addresses(one.local_peer):
                 await trio.sleep(0.01)
 
