@@ -14,6 +14,7 @@ from node.net.libp2p_connection import Connection
 from node.net.libp2p_stream import LibP2PStream
 from node.net.opening import open_network
 from node.net.port import NetLimits, NetSettings, Network, Stream
+from tests.conformance.net_kit import DEADLINE_S
 from tests.integration.net_kit import eventually
 
 pytestmark = pytest.mark.integration
@@ -34,16 +35,18 @@ async def test_connections_and_streams_leave_nothing_behind() -> None:
         host.serve("/hold/1", hold)
         for _ in range(10):
             async with open_network(fresh(replace(LISTEN, listen=()))) as peer:
-                await peer.connect(host.addresses()[0], deadline_s=5)
-                stream = await peer.open(host.local_peer, "/hold/1", deadline_s=5)
+                await peer.connect(host.addresses()[0], deadline_s=DEADLINE_S)
+                stream = await peer.open(host.local_peer, "/hold/1", deadline_s=DEADLINE_S)
                 assert await stream.receive_some() == b"here"
-        with trio.fail_after(5):
-            await eventually(lambda: not host.peers() and not host.health().streams)
         del peer, stream
-        await trio.sleep(0.2)
-        gc.collect()
-        left = [item for item in gc.get_objects() if isinstance(item, Connection | LibP2PStream)]
-        assert len(left) <= 2  # of the last one, until its tasks' frames are gone
+        with trio.fail_after(DEADLINE_S):
+            await eventually(lambda: not host.peers() and not host.health().streams)
+            await eventually(lambda: left_behind() <= 2)  # of the last one, until its tasks' frames are gone
+
+
+def left_behind() -> int:
+    gc.collect()
+    return sum(isinstance(item, Connection | LibP2PStream) for item in gc.get_objects())
 
 
 async def test_walk_of_the_dht_keeps_few_of_those_it_met() -> None:
@@ -56,15 +59,15 @@ async def test_walk_of_the_dht_keeps_few_of_those_it_met() -> None:
         nodes = [await start(fresh(replace(LISTEN, dht=True))) for _ in range(12)]
         hub = nodes[0]
         for node in nodes[1:]:
-            await node.connect(hub.addresses()[0], deadline_s=5)
+            await node.connect(hub.addresses()[0], deadline_s=DEADLINE_S)
         key = os.urandom(34)
         assert await nodes[5].provide(key) >= 1
         asker = await start(fresh(replace(LISTEN, listen=(), dht=True, limits=limits)))
-        await asker.connect(hub.addresses()[0], deadline_s=5)
+        await asker.connect(hub.addresses()[0], deadline_s=DEADLINE_S)
         met = asker.events()
-        with trio.fail_after(10):
+        with trio.fail_after(3 * DEADLINE_S):
             while met.statistics().current_buffer_used <= 3:  # the hub asks the others before it names them
-                found = await asker.find_providers(key, limit=20, deadline_s=5)
+                found = await asker.find_providers(key, limit=20, deadline_s=DEADLINE_S)
                 assert [peer for peer, _ in found] == [nodes[5].local_peer]
             await eventually(lambda: len(asker.peers()) <= 1 + limits.casual_connections)
         assert hub.local_peer in {peer.peer for peer in asker.peers()}
