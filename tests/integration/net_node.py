@@ -18,6 +18,8 @@ from node.net.opening import open_network
 from node.net.port import NetLimits, NetSettings, Network, Stream
 from protocol.errors import FednodeError
 
+DEADLINE_S = 10.0
+
 
 async def echo(stream: Stream) -> None:
     while data := await stream.receive_some():
@@ -33,8 +35,8 @@ async def sleep(stream: Stream) -> None:
 
 
 async def talk(network: Network, peer: str) -> bool:
-    stream = await network.open(peer, "/echo/1", deadline_s=5)
-    with trio.fail_after(5):
+    stream = await network.open(peer, "/echo/1", deadline_s=DEADLINE_S)
+    with trio.fail_after(DEADLINE_S):
         await stream.send_all(b"hello")
         good = await stream.receive_some() == b"hello"
     await stream.aclose()
@@ -51,7 +53,7 @@ async def obey(network: Network, line: str) -> Any:
         network.remember(rest[0], rest[1:])
         return None
     if command == "connect":
-        return await network.connect(rest[0], deadline_s=5)
+        return await network.connect(rest[0], deadline_s=DEADLINE_S)
     if command == "echo":
         return await talk(network, rest[0])
     if command == "break":  # what no peer should be able to do: an exception in libp2p's own task tree

@@ -11,6 +11,7 @@ import pytest
 import trio
 
 from tests.integration.net_kit import NodeProcess, eventually
+from tests.integration.net_node import DEADLINE_S
 
 pytestmark = pytest.mark.integration
 
@@ -27,7 +28,7 @@ def is_connected(node: NodeProcess, other: NodeProcess) -> bool:
 
 async def test_peer_that_was_killed_is_seen_as_gone_and_found_on_another_port(one: NodeProcess) -> None:
     seed = os.urandom(32)
-    with NodeProcess(seed=seed) as other, trio.fail_after(20):
+    with NodeProcess(seed=seed) as other, trio.fail_after(60):
         one.ask(f"connect {other.addresses[0]}")
         assert one.ask(f"echo {other.peer}")
         other.kill()
@@ -39,7 +40,7 @@ async def test_peer_that_was_killed_is_seen_as_gone_and_found_on_another_port(on
             one.ask(f"remember {again.peer} {again.addresses[0]}")
             started = trio.current_time()
             assert one.ask(f"echo {again.peer}")
-            assert trio.current_time() - started < 2
+            assert trio.current_time() - started < DEADLINE_S / 2
 
 
 async def test_same_port_can_be_bound_again_at_once(one: NodeProcess) -> None:
@@ -48,7 +49,7 @@ async def test_same_port_can_be_bound_again_at_once(one: NodeProcess) -> None:
         one.ask(f"connect {other.addresses[0]}")
         other.kill()
     listen = (other.addresses[0].partition("/p2p/")[0],)
-    with NodeProcess(listen, seed=seed) as again, trio.fail_after(20):
+    with NodeProcess(listen, seed=seed) as again, trio.fail_after(60):
         await eventually(lambda: not is_connected(one, other))
         assert one.ask(f"echo {again.peer}")
 
@@ -60,7 +61,7 @@ async def test_stop_is_quick_while_a_peer_is_frozen(one: NodeProcess) -> None:
         try:
             started = trio.current_time()
             one.stop()
-            assert trio.current_time() - started < 3
+            assert trio.current_time() - started < 10
             assert one.process.returncode == 0
         finally:
             frozen.process.send_signal(signal.SIGCONT)
@@ -76,9 +77,10 @@ def test_peer_that_vanished_without_a_word_is_found_at_its_new_address(one: Node
             with NodeProcess(seed=seed) as back:
                 one.ask(f"remember {back.peer} {back.addresses[0]}")
                 assert is_connected(one, gone)
+                began_s = time.monotonic()
                 assert one.ask(f"echo {back.peer}")
-                started = time.monotonic()
+                found_s = time.monotonic()
                 assert one.ask(f"echo {back.peer}")
-                assert time.monotonic() - started < 1
+                assert time.monotonic() - found_s < (found_s - began_s) / 2
         finally:
             gone.process.send_signal(signal.SIGCONT)
