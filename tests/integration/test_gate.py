@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from protocol.cid import Cid
 from protocol.messages import PUBLISH_PROTOCOL, SYNC_PROTOCOL
 from protocol.release import SignedRelease
 from protocol.site_id import SiteId
-from tests.integration.daemons import Daemon, Site, eventually, federation, sample_site
+from tests.integration.daemons import DEADLINE_S, Daemon, Site, eventually, federation, sample_site
 from tests.integration.peers import head_of, offered_heads, peer_of, say
 
 pytestmark = [pytest.mark.integration]
@@ -135,12 +134,10 @@ def test_a_blocklist_takes_effect_when_its_file_changes(daemons: list[Daemon], s
     deny.write_text("# nothing yet\n")
     fednode("blocklist", "add", str(deny), *daemons[0].at)
     assert status_of(daemons[0], site) == 200
-    began_s = time.monotonic()
     replacement = tmp_path / "new.deny"
     replacement.write_text(f"/ipns/{site.id}\n")
     replacement.rename(deny)
-    wait_status(daemons[0], site, 410, deadline_s=3.0)
-    assert time.monotonic() - began_s < 3.0
+    wait_status(daemons[0], site, 410, deadline_s=DEADLINE_S)
     fednode("blocklist", "remove", str(deny), *daemons[0].at)
     wait_status(daemons[0], site, 200)
 

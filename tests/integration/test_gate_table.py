@@ -9,7 +9,7 @@ from __future__ import annotations
 import http.client
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass
 from functools import partial
 from hashlib import sha256
@@ -151,13 +151,13 @@ class World:
         answers = []
         for _ in range(CONNECTIONS):
             connection = http.client.HTTPConnection(address, int(port), timeout=DEADLINE_S)
-            connection.request("GET", target, headers={"Host": host.replace("PORT", port)})
-            response = connection.getresponse()
-            try:
-                answers.append((response.status, response.read()))
-            except http.client.HTTPException:  # cut
-                answers.append((0, b""))
-            connection.close()
+            with closing(connection):
+                connection.request("GET", target, headers={"Host": host.replace("PORT", port)})
+                response = connection.getresponse()
+                try:
+                    answers.append((response.status, response.read()))
+                except http.client.HTTPException:  # cut
+                    answers.append((0, b""))
         return answers
 
 
@@ -394,7 +394,9 @@ async def refused_soon(world: World, rules: dict[str, Text], probes: dict[str, P
     """What still gives when the time is up; each cell alone is asked again meanwhile."""
     end_s = trio.current_time() + REFUSED_IN_S
     left = await given(world, rules, probes)
-    while left and trio.current_time() < end_s:
+    is_late = False
+    while left and not is_late:
+        is_late = trio.current_time() >= end_s
         left = {cell for cell in left if await probes[cell[1]](world, CASES[cell[0]])}
     return left
 

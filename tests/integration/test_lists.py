@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from cli.demo.nodes import fednode
-from tests.integration.daemons import Daemon, Site, eventually, federation
+from tests.integration.daemons import DEADLINE_S, Daemon, Site, eventually, federation
 
 pytestmark = pytest.mark.integration
 
@@ -86,7 +86,7 @@ def test_what_hits_too_much_at_once_waits(daemons: list[Daemon], sites: list[Sit
         client.list_add(path, name="cap", cap_sites=2)
         wait_statuses(daemon, sites, [410, 200, 200, 200])
         deny(tmp_path, "cap", *lines)
-        (status,) = eventually(lambda: [each for each in client.lists() if _waits(each["pending"])], 5.0)
+        (status,) = eventually(lambda: [each for each in client.lists() if _waits(each["pending"])])
         assert "3 of" in status["pending"]
         assert statuses(daemon, sites) == [410, 200, 200, 200]
         assert client.list_preview("cap")["sites_hit"] == 4
@@ -112,10 +112,10 @@ def test_a_list_that_is_a_site(daemons: list[Daemon], sites: list[Site], tmp_pat
         status = client.list_add(listing.id, name="theirs")
         assert "not here yet" in status["error"]
         listing.publish(publishing)
-        wait_statuses(subscribed, sites, [410, 200, 200, 200], 15.0)
+        wait_statuses(subscribed, sites, [410, 200, 200, 200], DEADLINE_S)
         assert "phishing" in subscribed.get(sites[0].id, "/").body.decode()
         listing.write("list.deny", f"/ipns/{sites[1].id}\n")
         listing.publish(publishing)
-        wait_statuses(subscribed, sites, [200, 410, 200, 200], 15.0)
+        wait_statuses(subscribed, sites, [200, 410, 200, 200], DEADLINE_S)
         client.list_remove("theirs")
         wait_statuses(subscribed, sites, [200] * 4)
