@@ -24,7 +24,10 @@ def already_set() -> trio.Event:
 
 @dataclass
 class Host:
-    """Offers `site` to whoever asks, and sends its blocks `pace_s` apart: `wrong` ones changed, `lacking` ones not."""
+    """Offers `site` to whoever asks, and sends its blocks `pace_s` apart: `wrong` ones changed, `lacking` ones not.
+
+    stall_after: so many blocks were sent, after which it sends no more until `go_on`.
+    """
 
     site: TreeSite
     pace_s: float = 0.0
@@ -32,6 +35,7 @@ class Host:
     lacking: frozenset[Cid] = frozenset()
     stall_after: int | None = None
     forgotten: bool = False
+    go_on: trio.Event = field(default_factory=trio.Event)
     may_send: trio.Event = field(default_factory=already_set)
     sent: list[Cid] = field(default_factory=list)
     opened: int = 0
@@ -73,7 +77,7 @@ class Host:
             for cid in want.cids:
                 await trio.sleep(self.pace_s)
                 if self.stall_after is not None and len(self.sent) >= self.stall_after:
-                    await trio.sleep_forever()
+                    await self.go_on.wait()
                 await channel.send(self._answer(cid))
 
     def _answer(self, cid: Cid) -> msg.Block | msg.Missing | msg.Refuse:
