@@ -77,5 +77,5 @@ def console(at: list[str], *options: str) -> Iterator[str]:
         yield str(json.loads(said)["url"])
     finally:
         process.terminate()
-        process.wait(10)
+        process.wait(30)
         process.stdout.close()
