@@ -38,7 +38,7 @@ from node.store.memory import MemoryStore
 from node.store.port import Store
 from protocol.site_id import SiteId
 
-START_S = 10.0
+START_S = 60.0
 
 
 class SmallDaemon:

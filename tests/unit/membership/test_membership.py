@@ -24,7 +24,7 @@ from protocol.member_messages import AUDIT_PROTOCOL, Challenge, Proofs
 from protocol.site_filter import SiteFilter
 from protocol.statement import Statement, Takes, sign_statement
 from tests.unit.membership.kit import key_of, members, node_id
-from tests.unit.replication.kit import MemoryNode, TreeSite, connect, put, until
+from tests.unit.replication.kit import DEADLINE_S, MemoryNode, TreeSite, connect, put, until
 
 
 @pytest.fixture(autouse=True)
@@ -102,7 +102,7 @@ async def test_who_has_only_a_filter_that_errs_is_no_liar_and_who_makes_proofs_u
 
 
 async def make_proofs_up(stream: Stream) -> None:
-    async with FrameChannel(stream, idle_s=5, write_s=5) as channel:
+    async with FrameChannel(stream, idle_s=DEADLINE_S, write_s=DEADLINE_S) as channel:
         while isinstance(challenge := await channel.receive(), Challenge):
             await channel.send(Proofs(tuple(bytes(PROOF_BYTES) for _ in challenge.cids)))
 

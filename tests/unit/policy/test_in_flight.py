@@ -24,7 +24,7 @@ from tests.unit.gateway.sites import Built, build, sign
 from tests.unit.gateway.test_server import is_reset
 from tests.unit.gateway.test_trees import keep
 from tests.unit.membership.kit import members
-from tests.unit.replication.kit import TreeSite, connect, ring, until
+from tests.unit.replication.kit import DEADLINE_S, TreeSite, connect, ring, until
 from tests.unit.replication.test_replication import FILES, served_wants
 
 MIB = 1024 * 1024
@@ -86,7 +86,7 @@ async def test_the_dht_does_not_tell_what_was_announced_before() -> None:
         keys = (dht_key(site.signed.site), root_of(site).multihash)
 
         async def told() -> int:
-            return sum([await nodes[1].network.count_provided(key, deadline_s=1) for key in keys])
+            return sum([await nodes[1].network.count_provided(key, deadline_s=DEADLINE_S) for key in keys])
 
         for key in keys:
             assert await nodes[1].network.provide(key) == 1

@@ -28,7 +28,8 @@ from protocol.release import Band, Release, SignedRelease, sign_release
 from protocol.site_id import SiteId
 from protocol.unixfs import DirEntry
 
-DEADLINE_S = 10.0
+DEADLINE_S = 15.0
+"""Less than what a host that stalls is given (`drawing.STALL_S`): nobody waits for it unnoticed."""
 
 
 @dataclass
