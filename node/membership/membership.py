@@ -24,7 +24,7 @@ from node.net.channel import FrameChannel
 from node.net.port import Stream
 from node.policy.decide import Policy
 from node.replication.context import IDLE_S, OPEN_DEADLINE_S, Context
-from protocol.errors import FednodeError, PeerError
+from protocol.errors import FednodeError, OperatorError, PeerError
 from protocol.limits import STATEMENT_ADDRESSES_MAX
 from protocol.member_messages import MEMBERS_PROTOCOL
 from protocol.site_filter import SiteFilter
@@ -191,7 +191,10 @@ class Membership:
     async def _restate_forever(self) -> None:
         while True:
             await trio.sleep(RESTATE_S)
-            await self._look_at_facts()
+            try:
+                await self._look_at_facts()
+            except (OperatorError, OSError) as error:  # what was stated last goes on
+                log.warning("the disk does not say how much room there is: %s", error)
             if self._misdated() or self._is_due():
                 self._restate()
 
