@@ -181,7 +181,7 @@ def decide(
         return
     click.echo(f"{count(decided, 'case')} decided, {count(rules, 'rule')} made")
     if waiting:
-        click.echo(f"{waiting} of them hold when the notice period is over: fednode notices says when")
+        click.echo(f"in force when the notice period is over: {count(waiting, 'rule')} (fednode notices)")
         click.echo("sooner: fednode block --now TARGET")
 
 
