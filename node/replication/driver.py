@@ -41,6 +41,9 @@ FETCHES_MAX = 4
 # Slow ones beside them: their batches are small, since what came is written every two seconds.
 FETCHES_ASIDE_MAX = 16
 EXCHANGES_MAX = 32
+# What is left is found by the next comparison. Without an end, a few that are slow on purpose would take all places.
+EXCHANGE_MAX_S = 300.0
+SENDS_MAX = 32
 DHT_CALLS_MAX = 4
 SWEEP_S = 3600.0
 ANNOUNCED_SAVE_S = 60.0
@@ -99,6 +102,7 @@ class Replicator:
         self._looking: set[SiteId] = set()
         self._fetch_slots = FetchSlots(FETCHES_MAX, FETCHES_ASIDE_MAX)
         self._exchange_limit = trio.CapacityLimiter(EXCHANGES_MAX)
+        self._send_limit = trio.CapacityLimiter(SENDS_MAX)
         self._dht_limit = trio.CapacityLimiter(DHT_CALLS_MAX)
         self._head_writes, self._head_reads = trio.open_memory_channel[fx.RecordHead | fx.EndSite](4096)
 
@@ -311,14 +315,11 @@ class Replicator:
         """Tells the peer what we have, takes what it offers beyond that."""
         try:
             async with self._exchange_limit:
-                if self.care is not None:
-                    await self.care.meet(peer)
-                # Who has left is not dialled: the addresses that a stranger claims to have may be those of others.
-                open_stream = self.context.network.open
-                stream = await open_stream(peer, SYNC_PROTOCOL, deadline_s=OPEN_DEADLINE_S, dial=False)
-                async with FrameChannel(stream, idle_s=IDLE_S, write_s=IDLE_S) as channel:
-                    await compare_heads(self.context, channel, peer)
+                with trio.fail_after(EXCHANGE_MAX_S):
+                    await self._exchange(peer)
             await self._remember(peer)
+        except trio.TooSlowError:
+            log.info("comparing heads with %s takes too long; the next comparison goes on", peer)
         except PeerUnreachable as error:
             log.debug("cannot compare heads with %s: %s", peer, error)
         except ProtocolUnsupported:
@@ -328,13 +329,22 @@ class Replicator:
             if self._syncing.pop(peer):
                 self._carry_out(fx.SyncHeads(peer))
 
+    async def _exchange(self, peer: PeerId) -> None:
+        if self.care is not None:
+            await self.care.meet(peer)
+        # Who has left is not dialled: the addresses that a stranger claims to have may be those of others.
+        open_stream = self.context.network.open
+        stream = await open_stream(peer, SYNC_PROTOCOL, deadline_s=OPEN_DEADLINE_S, dial=False)
+        async with FrameChannel(stream, idle_s=IDLE_S, write_s=IDLE_S) as channel:
+            await compare_heads(self.context, channel, peer)
+
     async def _remember(self, peer: PeerId) -> None:
         """Writes the peer down for the next start: not before it has shown that it is a node, and no mere visitor."""
         if addresses := self.context.network.known_addresses(peer):
             await self.context.in_store(self.context.store.save_peer, peer, addresses, int(time.time()))
 
     async def _send_head(self, peer: PeerId, signed: SignedRelease) -> None:
-        async with self._exchange_limit:
+        async with self._send_limit:
             stream = await self.context.network.open(peer, SYNC_PROTOCOL, deadline_s=OPEN_DEADLINE_S)
             async with FrameChannel(stream, idle_s=IDLE_S, write_s=IDLE_S) as channel:
                 await channel.send(msg.Offer(signed))

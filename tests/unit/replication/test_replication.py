@@ -403,3 +403,58 @@ async def test_a_fetch_that_is_stopped_when_the_store_has_all_of_it_is_held() ->
         await until(lambda: node.holds(site))
         state = node.replicator.context.core.state_of(site.signed.site)
         await until(lambda: state is not None and state.held == site.signed)
+
+
+def offers_for_ever(node: MemoryNode, site: TreeSite) -> trio.Event:
+    """Makes `node` offer `site` again and again to whoever compares heads; the event says that it has begun."""
+    began = trio.Event()
+
+    async def serve(stream: Stream) -> None:
+        channel = FrameChannel(stream, idle_s=DEADLINE_S, write_s=DEADLINE_S)
+        if isinstance(first := await channel.receive(), Summary):
+            await channel.send(first)
+            await send_listing(channel, Of.SITES, [])
+            await receive_listing(channel, Of.SITES)
+            while True:
+                await channel.send(msg.Offer(site.signed))
+                began.set()
+                await trio.sleep(0.01)
+
+    node.network.serve(SYNC_PROTOCOL, serve)
+    return began
+
+
+def first_messages(node: MemoryNode) -> list[msg.Message | None]:
+    """Makes `node` answer nothing; returns what is asked of it, which grows."""
+    seen: list[msg.Message | None] = []
+
+    async def serve(stream: Stream) -> None:
+        seen.append(await FrameChannel(stream, idle_s=DEADLINE_S, write_s=DEADLINE_S).receive())
+
+    node.network.serve(SYNC_PROTOCOL, serve)
+    return seen
+
+
+async def test_a_peer_whose_offers_never_end_keeps_no_other_from_a_comparison(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(driver, "EXCHANGES_MAX", 1)
+    monkeypatch.setattr(driver, "EXCHANGE_MAX_S", 0.5)
+    async with ring(3) as (_, (node, endless, other)):
+        node.host(held := TreeSite(FILES))
+        began, seen = offers_for_ever(endless, held), first_messages(other)
+        await connect(node, endless)
+        await began.wait()
+        await connect(node, other)
+        await until(lambda: any(isinstance(message, Summary) for message in seen))
+
+
+async def test_peers_whose_offers_never_end_keep_no_release_from_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(driver, "EXCHANGES_MAX", 1)
+    async with ring(3) as (_, (node, endless, other)):
+        node.host(held := TreeSite(FILES))
+        began, seen = offers_for_ever(endless, held), first_messages(other)
+        await connect(node, other)
+        await until(lambda: any(isinstance(message, Summary) for message in seen))
+        await connect(node, endless)
+        await began.wait()
+        node.host(TreeSite({"index.html": b"home"}))
+        await until(lambda: any(isinstance(message, msg.Offer) for message in seen))
