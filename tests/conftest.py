@@ -1,9 +1,10 @@
-"""For all tests: no silent skips in CI, and hypothesis without deadlines on noisy machines."""
+"""For all tests: no silent skips in CI, hypothesis without deadlines on noisy machines, and no garbage."""
 
 from __future__ import annotations
 
+import gc
 import os
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from typing import Any
 
 import hypothesis
@@ -11,7 +12,14 @@ import pytest
 
 REQUIRE_ALL = os.environ.get("FEDNODE_REQUIRE_ALL", "") not in ("", "0")
 
-hypothesis.settings.register_profile("fednode", deadline=None, print_blob=True, derandomize=REQUIRE_ALL)
+hypothesis.settings.register_profile(
+    "fednode",
+    deadline=None,
+    print_blob=True,
+    derandomize=REQUIRE_ALL,
+    # It is about the machine, when that has other things to do.
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+)
 hypothesis.settings.load_profile("fednode")
 
 
@@ -42,3 +50,32 @@ def pytest_make_collect_report(
     report = yield
     _fail_if_skipped(report)
     return report
+
+
+@pytest.fixture(autouse=True)
+def _garbage() -> Iterator[None]:
+    """A socket, file or coroutine that a test leaves to the garbage collector fails that test, and each time.
+
+    Without this it fails whichever test runs when the collector happens to come by.
+    """
+    yield
+    gc.collect()
+
+
+def pytest_collection_finish() -> None:
+    """Modules and test cases are not looked through again after each test: that would double the time."""
+    _set_aside()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> Generator[None, object, object]:
+    done = yield
+    if nextitem is None or nextitem.path != item.path:
+        _set_aside()
+    return done
+
+
+def _set_aside() -> None:
+    """What is alive between two files of tests stays so."""
+    gc.collect()
+    gc.freeze()
