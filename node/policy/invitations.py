@@ -87,7 +87,10 @@ class Invitations:
         return Issued(number or 0, note, now_s, until_s, sites_max, quota_bytes, None), secret
 
     def redeem(self, secret: bytes, site: SiteId) -> bool:
-        """Takes the site in; False when it came with this invitation before. BadInvitation."""
+        """Takes the site in; False when it is invited already, by whichever invitation. BadInvitation.
+
+        Whoever has an invitation may offer anybody's release: that must not move a site to an invitation of theirs.
+        """
         with self._database.writing() as database:
             row = database.execute(
                 "SELECT number, until_s, sites_max, revoked_s FROM invitations WHERE hash = ?", (_hash(secret),)
@@ -97,8 +100,12 @@ class Invitations:
             number, until_s, sites_max, revoked_s = row
             if revoked_s is not None:
                 raise BadInvitation("the operator took the invitation back")
-            known = database.execute("SELECT invitation FROM invited WHERE site = ?", (bytes(site),)).fetchone()
-            if known == (number,):
+            (holding,) = database.execute(
+                "SELECT count(*) FROM invited JOIN invitations ON number = invitation"
+                " WHERE site = ? AND revoked_s IS NULL",
+                (bytes(site),),
+            ).fetchone()
+            if holding:
                 return False
             if until_s <= self._now_s():
                 raise BadInvitation("the invitation has ended")

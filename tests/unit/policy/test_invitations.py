@@ -95,14 +95,18 @@ def test_what_was_withdrawn_leaves_room_for_another(book: Book) -> None:
     assert book.invitations.redeem(secret, SITES[1])
 
 
-def test_a_site_belongs_to_the_invitation_that_it_came_with_last(book: Book) -> None:
+def test_a_site_stays_with_its_invitation_until_that_is_taken_back(book: Book) -> None:
     first, secret = book.issue()
-    _, other = book.issue(quota_bytes=9)
+    number, other = book.issue(quota_bytes=9)
     book.invitations.redeem(secret, SITES[0])
-    assert book.invitations.redeem(other, SITES[0])
-    assert book.invitations.publishers()[SITES[0]].quota_bytes == 9
+    assert not book.invitations.redeem(other, SITES[0])  # by somebody who has its public release
+    book.invitations.revoke(number)
+    assert book.invitations.publishers()[SITES[0]].quota_bytes != 9
     book.invitations.revoke(first)
-    assert SITES[0] in book.invitations.publishers()
+    assert SITES[0] not in book.invitations.publishers()
+    _, third = book.issue(quota_bytes=9)
+    assert book.invitations.redeem(third, SITES[0])
+    assert book.invitations.publishers()[SITES[0]].quota_bytes == 9
 
 
 def test_they_are_there_after_a_restart_and_the_secret_is_nowhere(book: Book) -> None:
