@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from node.admin.client import AdminClient
+from protocol.site_id import SiteId
 from tests.unit.console.conftest import Node, Visitor, forms
 
 PEER = "12D3KooWDVgXx4zcLZT6vhXA8m3LVYSum33U5XKfRo65pWHgqJTN"
@@ -43,19 +44,20 @@ async def test_a_refusal_is_undone_and_put_back(node: Node, visitor: Visitor) ->
 
 
 async def test_deleting_asks_first(node: Node, visitor: Visitor) -> None:
-    given = {"target": "/ipns/nobody.example", "drop": "1", "reason": "gone", "secret": "1", "note": "for me"}
+    target = f"/ipns/{SiteId(bytes(range(32)))}"
+    given = {"target": target, "drop": "1", "reason": "gone", "secret": "1", "note": "for me"}
     asked = await visitor.post("rules/add", **given)
     assert asked.status_code == 200
     assert "Delete what is stored?" in asked.text
     with ask(node) as client:
-        assert "/ipns/nobody.example" not in [rule["target"] for rule in client.rules()]
+        assert target not in [rule["target"] for rule in client.rules()]
         (sure,) = forms(asked.text)
         assert {name: sure[name] for name in given} == given
         sure.pop("@")
         page = await visitor.follow(await visitor.post("rules/add", **sure))
         assert "Refused" in page
         assert 'value="Undo"' not in page
-        client.unblock("/ipns/nobody.example")
+        client.unblock(target)
 
 
 async def test_cases_are_decided_one_after_the_other(node: Node, visitor: Visitor) -> None:
