@@ -21,7 +21,8 @@ async def test_who_has_no_room_for_the_newest_release_is_no_host_of_it_and_names
         view = MembersView(small.replicator.context, me)
         other.host(site)
         await connect(small, other)
-        await until(lambda: small.holds(site))
+        core = small.replicator.context.core
+        await until(lambda: (state := core.state_of(site.signed.site)) is not None and state.held == site.signed)
         assert (await view.resilience(str(site.signed.site)))["no_room_for"] is None
         other.host(update)
         state = small.replicator.context.core.state_of(site.signed.site)
