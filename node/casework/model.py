@@ -9,6 +9,7 @@ from urllib.parse import unquote, urlsplit
 
 from node.policy.model import HashTarget, PeerTarget
 from node.policy.rules import BadTarget, read_target, target_text
+from protocol.dnslink import is_domain, uninline
 from protocol.errors import PeerError
 
 HOUR_S: Final = 3600
@@ -43,7 +44,7 @@ CATEGORIES: Final = {
 APPEAL: Final = "appeal"
 LEVELS: Final = CATEGORIES | {APPEAL: Category("a publisher's appeal", DAY_S)}
 
-_LABEL = re.compile(r"([0-9a-zA-Z]{20,200})\.(ipns|ipfs)\.")
+_LABEL = re.compile(r"([0-9a-zA-Z-]{4,200})\.(ipns|ipfs)\.")
 
 
 class BadReport(PeerError):
@@ -91,7 +92,8 @@ def read_report(fields: dict[str, str]) -> Report:
 def subject_of(where: str) -> str:
     """What a rule on it would name: the site, or the CID with its path. BadReport.
 
-    A page of a site is the site: rules name no paths below /ipns/. The reported address stays in the report.
+    A page of a site is the site, or the domain under which it was read: rules name no paths below /ipns/. The reported
+    address stays in the report.
     """
     try:
         target = read_target(_name_in(where))
@@ -107,13 +109,13 @@ def _name_in(where: str) -> str:
         return _site_alone(where)
     try:
         parts = urlsplit(where)
-        host, path = parts.hostname or "", unquote(parts.path)
+        host, path = (parts.hostname or "").removesuffix("."), unquote(parts.path)
     except ValueError as error:
         raise BadReport("this is no address") from error
     found = _LABEL.match(host)
-    if found is None:
-        return _site_alone(path)
-    return _site_alone(f"/{found[2]}/{found[1]}{parts.path.rstrip('/')}")
+    if found is not None:
+        return _site_alone(f"/{found[2]}/{uninline(found[1]) or found[1]}{parts.path.rstrip('/')}")
+    return _site_alone(path if path.startswith(("/ipns/", "/ipfs/")) else host)
 
 
 def _site_alone(name: str) -> str:
@@ -121,6 +123,8 @@ def _site_alone(name: str) -> str:
     for scheme in ("ipns", "ipfs"):
         name = name.replace(f"{scheme}://", f"/{scheme}/", 1) if name.startswith(f"{scheme}://") else name
     parts = name.split("/")
+    if is_domain(name.lower()):
+        return f"/ipns/{name.lower()}"
     return "/".join(parts[:3]) if parts[:2] == ["", "ipns"] else name
 
 

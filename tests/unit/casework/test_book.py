@@ -50,6 +50,9 @@ def report(subject: str = f"/ipns/{SITE}", category: str = "spam") -> Report:
         (f"https://example.org/ipns/{SITE}/x/", f"/ipns/{SITE}"),
         (f"https://{CID}.ipfs.example.org/docs/a", f"/ipfs/{CID}/docs/a"),
         (CID, f"/ipfs/{CID}"),
+        ("https://Blog.example.org./2026/a.html", "/ipns/blog.example.org"),
+        ("https://blog--x-example-org.ipns.localhost:8080/a", "/ipns/blog-x.example.org"),
+        ("blog.example.org", "/ipns/blog.example.org"),
     ],
 )
 def test_what_a_report_is_about(where: str, subject: str) -> None:

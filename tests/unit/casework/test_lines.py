@@ -33,7 +33,7 @@ def test_a_file_of_reports_is_read() -> None:
         (line(category="nonsense"), "category must be one of"),
         (line(why=""), "say what it is about"),
         (line(why=5), "object of texts"),
-        (line(where="https://example.org/"), "names no site"),
+        (line(where="https://192.0.2.1/"), "names no site"),
         (line(extra="x"), "no field 'extra'"),
         (line(why="\ud800"), "half a character"),
         (line(why="x" * LINE_MAX_BYTES), "more than"),
