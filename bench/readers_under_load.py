@@ -5,7 +5,9 @@
 A daemon with its workers, real requests at a steady pace, each timed from its first byte to the last one of its answer:
 a page of 4 KB that is read again and again, and 2000 others in turn. The load: a command publishes one release of 64 MB
 of new random bytes after the other, and a second daemon fetches each. Both stand for other machines: they run
-when nothing of the node wants to (SCHED_IDLE). Quiet and load take turns.
+when nothing of the node wants to (SCHED_IDLE). That alone costs readers some time, since the kernel does not give up a
+core at once; so there is a third kind: two programs of that priority that only count. Quiet, counting and load take
+turns.
 """
 
 from __future__ import annotations
@@ -117,6 +119,20 @@ class Load(threading.Thread):
 
 
 @contextmanager
+def counting() -> Iterator[None]:
+    """As many programs as the load has, which want nothing of the node."""
+    os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+    programs = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(2)]
+    os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
+    try:
+        yield
+    finally:
+        for program in programs:
+            program.kill()
+            program.wait()
+
+
+@contextmanager
 def nodes(workers: int) -> Iterator[tuple[Daemon, Daemon]]:
     """The one that is measured, and one that fetches from it."""
     with daemon_folder() as folder:
@@ -152,13 +168,15 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=20.0, help="of each kind")
     parser.add_argument("--workers", type=int, default=2)
     options = parser.parse_args()
-    quiet, loaded, moved, daemon_cpu_s, load_s = Times(), Times(), 0, 0.0, 0.0
+    quiet, counted, loaded, moved, daemon_cpu_s, load_s = Times(), Times(), Times(), 0, 0.0, 0.0
     with nodes(options.workers) as (one, other), tempfile.TemporaryDirectory() as name:
         site, site_of_load = pages(Path(name)), Site(Path(name) / "load")
         site.publish(one)
         eventually(lambda: site.check_on(one))
         for _ in range(TURNS):
             read_for(options.seconds / TURNS, one, site.id, quiet)
+            with counting():
+                read_for(options.seconds / TURNS, one, site.id, counted)
             load, before_s, began_s = Load(one, site_of_load), cpu_s(one.pid), time.monotonic()
             load.start()
             time.sleep(2)  # for the first blocks
@@ -170,14 +188,17 @@ def main() -> None:
             eventually(lambda: site_of_load.check_on(other), 120)
     cpu_percent = 100 * daemon_cpu_s / load_s
     print(f"load: {moved / load_s / 1e6:.0f} MB/s published and fetched, daemon at {cpu_percent:.0f} % of a core")
-    print(f"{'':6}{'requests':>10}{'p50 ms':>20}{'p99 ms':>20}{'p99 ratio':>12}")
+    print(f"{'':6}{'requests':>15}{'p50 ms':>24}{'p99 ms':>24}{'p99 ratios':>14}")
     for kind in ("hot", "cold"):
-        one_of, other_of = getattr(quiet, kind), getattr(loaded, kind)
-        (p50, p99), (busy50, busy99) = shares(one_of), shares(other_of)
-        print(
-            f"{kind:6}{len(one_of):>5}{len(other_of):>5}{p50:>10.2f} →{busy50:>8.2f}{p99:>10.2f} →{busy99:>8.2f}"
-            f"{busy99 / p99:>12.2f}"
-        )
+        times = [getattr(one_of, kind) for one_of in (quiet, counted, loaded)]
+        p50, p99 = zip(*map(shares, times), strict=True)
+        requests = "".join(f"{len(one_of):>5}" for one_of in times)
+        print(f"{kind:6}{requests}{arrows(p50)}{arrows(p99)}{p99[2] / p99[0]:>7.2f}{p99[2] / p99[1]:>7.2f}")
+
+
+def arrows(figures: tuple[float, ...]) -> str:
+    """Quiet → counting → load."""
+    return " →".join(f"{figure:>6.2f}" for figure in figures).rjust(24)
 
 
 def shares(times: list[float]) -> tuple[float, float]:
