@@ -66,8 +66,8 @@ class GatewayApp:
         names: NameBackend | None = None,
         grant: Grant | None = None,
     ) -> None:
-        """desk: where reports go. names: whom to ask for names of others. grant: who counts
-        the certificates for strangers."""
+        """desk: where reports go. names: whom to ask for names of others. grant: who counts the certificates for
+        strangers."""
         self._reports = ReportAnswers(Self(settings.node_name, settings.contact), desk, limit_key)
         self._log = LogAnswers(settings.store_dir.parent / "decisions.db")
         self._notices = NoticeAnswers(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 
 import pytest
 import trio
@@ -26,11 +27,10 @@ class Hand:
 
     def __init__(self, **answers: bytes) -> None:
         self.answers = {f"/{name}": body for name, body in answers.items()}
-        self.rounds = 0
         self.given = 0
 
     def begin_round(self) -> None:
-        self.rounds += 1
+        pass
 
     def answer(self, request: Request) -> Response | None:
         body = self.answers.get(request.target)
@@ -237,3 +237,37 @@ async def test_a_crowd_of_readers_is_served_over_several_rounds() -> None:
             for _ in range(2 * TURNS_MAX):
                 nursery.start_soon(ask, running)
         assert hand.given == 10 * TURNS_MAX
+
+
+async def test_what_arrives_together_is_given_out_in_one_round_and_the_next_round_comes_before_what_follows() -> None:
+    told: list[str] = []
+    poll = IdlePoll(lambda: told.append("round"))
+
+    async def wait(sock: socket.socket, name: str, *, task_status: trio.TaskStatus[None]) -> None:
+        def on_readable() -> bool:
+            told.append(name)
+            return sock.recv(1) != b"."
+
+        task_status.started()
+        await poll.wait(sock, on_readable)
+
+    pairs = [socket.socketpair() for _ in range(2)]
+    try:
+        async with trio.open_nursery() as nursery:
+            for (ours, _), name in zip(pairs, "ab", strict=True):
+                ours.setblocking(False)
+                await nursery.start(partial(wait, ours, name))
+            await trio.testing.wait_all_tasks_blocked()
+            for letter in (b"x", b"."):
+                for _, theirs in pairs:
+                    theirs.send(letter)
+                if letter == b"x":
+                    nursery.start_soon(poll.run)
+                    await trio.testing.wait_all_tasks_blocked(0.01)
+            await trio.testing.wait_all_tasks_blocked(0.01)
+            nursery.cancel_scope.cancel()
+    finally:
+        for sock in (sock for pair in pairs for sock in pair):
+            sock.close()
+    assert told[0] == told[3] == "round"
+    assert sorted(told[1:3]) == sorted(told[4:]) == ["a", "b"]
